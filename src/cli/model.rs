@@ -1,0 +1,13 @@
+//! `thorascribe model`.
+
+use std::path::Path;
+
+use super::Outcome;
+
+/// What may be asked of `model`.
+#[derive(Debug, Default, clap::Args)]
+pub(super) struct Arguments {}
+
+pub(super) fn run(_arguments: &Arguments, _config: Option<&Path>) -> Outcome {
+    anyhow::bail!("not there yet")
+}

@@ -1,0 +1,7 @@
+//! The command line of Thorascribe.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    thorascribe::cli::main()
+}

@@ -1,0 +1,19 @@
+//! Behaviour through public interfaces, against real peers: a module a behaviour.
+
+mod support;
+
+mod architecture;
+mod associations;
+mod configuration;
+mod crash;
+mod demo;
+mod draft;
+mod fixtures;
+mod model;
+mod node;
+mod queue;
+mod radiograph;
+mod scan;
+mod spool;
+mod structured_report;
+mod training;

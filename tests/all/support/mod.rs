@@ -1,0 +1,1 @@
+//! Helpers of the tests: the node under test and its peers.
