@@ -1,1 +1,3 @@
-//! (to come)
+//! The model against finite differences and against the published implementation's outputs.
+
+mod gradients;

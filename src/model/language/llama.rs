@@ -1,0 +1,299 @@
+//! LLaMA (Touvron et al. 2023) under the names of Hugging Face's `LlamaForCausalLM`.
+//!
+//! Takes embeddings, not only token ids, so that image tokens can stand in a prompt. Without a
+//! cache it gives the logits of all positions, differentiable; with one it continues a sequence.
+
+use candle_core::{Result, Tensor, bail};
+use candle_nn::{Init, VarBuilder};
+use serde::{Deserialize, Serialize};
+
+use super::cache::Cache;
+use crate::model::layer::{AttentionMask, Linear, RmsNorm, Rotary, attention_softmax, silu};
+
+/// The sizes of a LLaMA, under the keys of Hugging Face's `config.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LlamaConfig {
+    /// Tokens in the vocabulary.
+    pub vocab_size: usize,
+    /// Width of the hidden state.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Blocks.
+    pub num_hidden_layers: usize,
+    /// Heads of the queries.
+    pub num_attention_heads: usize,
+    /// Heads of keys and values; absent: as many as the queries have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub num_key_value_heads: Option<usize>,
+    /// Width of a head; absent: hidden size over heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_dim: Option<usize>,
+    /// Added to the mean square in every norm.
+    #[serde(default = "default_eps")]
+    pub rms_norm_eps: f64,
+    /// Base of the rotary embedding.
+    #[serde(default = "default_theta")]
+    pub rope_theta: f64,
+    /// Positions a sequence may have.
+    #[serde(default = "default_positions")]
+    pub max_position_embeddings: usize,
+    /// Whether the output layer is the embedding table.
+    #[serde(default)]
+    pub tie_word_embeddings: bool,
+}
+
+fn default_eps() -> f64 {
+    1e-6
+}
+fn default_theta() -> f64 {
+    10_000.0
+}
+fn default_positions() -> usize {
+    2048
+}
+
+impl LlamaConfig {
+    /// Heads of keys and values.
+    pub fn kv_heads(&self) -> usize {
+        self.num_key_value_heads.unwrap_or(self.num_attention_heads)
+    }
+
+    /// Width of a head.
+    pub fn head_width(&self) -> usize {
+        self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
+    }
+
+    /// Says in words what makes the sizes impossible.
+    pub fn check(&self) -> std::result::Result<(), String> {
+        for (name, value, most) in [
+            ("vocab_size", self.vocab_size, 1 << 20),
+            ("hidden_size", self.hidden_size, 1 << 15),
+            ("intermediate_size", self.intermediate_size, 1 << 17),
+            ("num_hidden_layers", self.num_hidden_layers, 256),
+            ("num_attention_heads", self.num_attention_heads, 256),
+            ("num_key_value_heads", self.kv_heads(), 256),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 17),
+            ("head_dim", self.head_width(), 1 << 10),
+        ] {
+            if value == 0 || value > most {
+                return Err(format!("{name} = {value} is outside 1 to {most}"));
+            }
+        }
+        if self.num_attention_heads % self.kv_heads() != 0 {
+            return Err(format!(
+                "{} query heads do not divide among {} key-value heads",
+                self.num_attention_heads,
+                self.kv_heads()
+            ));
+        }
+        if self.head_dim.is_none() && self.hidden_size % self.num_attention_heads != 0 {
+            return Err(format!(
+                "hidden_size {} does not divide by {} heads",
+                self.hidden_size, self.num_attention_heads
+            ));
+        }
+        if self.head_width() % 2 != 0 {
+            return Err(format!("heads of {} numbers; the width must be even", self.head_width()));
+        }
+        Ok(())
+    }
+}
+
+/// The language model.
+#[derive(Clone, Debug)]
+pub struct Llama {
+    config: LlamaConfig,
+    embeddings: Tensor,
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    head: Linear,
+    rotary: Rotary,
+}
+
+impl Llama {
+    /// Takes the tensors from `source`, which stands at the names `model` and `lm_head`.
+    pub fn load(config: &LlamaConfig, source: &VarBuilder<'_>) -> Result<Self> {
+        if let Err(reason) = config.check() {
+            bail!("LLaMA: {reason}");
+        }
+        let (vocabulary, width) = (config.vocab_size, config.hidden_size);
+        let eps = config.rms_norm_eps as f32;
+        let inner = source.pp("model");
+        let init = Init::Randn { mean: 0.0, stdev: 0.02 };
+        let embeddings =
+            inner.pp("embed_tokens").get_with_hints((vocabulary, width), "weight", init)?;
+        let blocks = (0..config.num_hidden_layers)
+            .map(|i| Block::load(config, &inner.pp(format!("layers.{i}"))))
+            .collect::<Result<_>>()?;
+        let head = if config.tie_word_embeddings {
+            Linear::new(embeddings.clone(), None)
+        } else {
+            Linear::load(width, vocabulary, false, &source.pp("lm_head"))?
+        };
+        let positions = config.max_position_embeddings;
+        Ok(Self {
+            config: config.clone(),
+            embeddings,
+            blocks,
+            norm: RmsNorm::load(width, eps, &inner.pp("norm"))?,
+            head,
+            rotary: Rotary::new(
+                config.head_width(),
+                positions,
+                config.rope_theta,
+                source.device(),
+            )?,
+        })
+    }
+
+    /// The sizes.
+    pub fn config(&self) -> &LlamaConfig {
+        &self.config
+    }
+
+    /// Embeddings `[batch, time, width]` of the token ids `[batch, time]` (u32).
+    pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
+        let (batch, time) = ids.dims2()?;
+        let rows = self.embeddings.index_select(&ids.flatten_all()?, 0)?;
+        rows.reshape((batch, time, self.config.hidden_size))
+    }
+
+    /// An empty cache for one sequence of `capacity` positions.
+    pub fn cache(&self, capacity: usize) -> Result<Cache> {
+        let (dtype, device) = (self.embeddings.dtype(), self.embeddings.device());
+        Cache::new(&self.config, 1, capacity, dtype, device)
+    }
+
+    /// Logits `[batch, time, vocabulary]` of every position; with a cache the embeddings continue
+    /// what it holds.
+    pub fn forward_embeds(&self, embeds: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
+        self.head.forward(&self.hidden(embeds, cache)?)
+    }
+
+    /// Logits `[batch, vocabulary]` of the last position only.
+    pub fn forward_last(&self, embeds: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
+        let hidden = self.hidden(embeds, cache)?;
+        let time = hidden.dim(1)?;
+        self.head.forward(&hidden.narrow(1, time.saturating_sub(1), 1)?.squeeze(1)?)
+    }
+
+    fn hidden(&self, embeds: &Tensor, mut cache: Option<&mut Cache>) -> Result<Tensor> {
+        let first = cache.as_deref().map_or(0, Cache::length);
+        let time = embeds.dim(1)?;
+        if first + time > self.rotary.positions() {
+            bail!("{} positions exceed the context of {}", first + time, self.rotary.positions());
+        }
+        let mut x = embeds.clone();
+        for (i, block) in self.blocks.iter().enumerate() {
+            let layer = cache.as_deref_mut().map(|cache| (i, cache));
+            x = block.forward(&x, &self.rotary, first, layer)?;
+        }
+        if let Some(cache) = cache {
+            cache.advance(time);
+        }
+        self.norm.forward(&x)
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Block {
+    before: RmsNorm,
+    attention: Attention,
+    after: RmsNorm,
+    gate: Linear,
+    up: Linear,
+    down: Linear,
+}
+
+impl Block {
+    fn load(config: &LlamaConfig, source: &VarBuilder<'_>) -> Result<Self> {
+        let (width, wide) = (config.hidden_size, config.intermediate_size);
+        let eps = config.rms_norm_eps as f32;
+        let mlp = source.pp("mlp");
+        Ok(Self {
+            before: RmsNorm::load(width, eps, &source.pp("input_layernorm"))?,
+            attention: Attention::load(config, &source.pp("self_attn"))?,
+            after: RmsNorm::load(width, eps, &source.pp("post_attention_layernorm"))?,
+            gate: Linear::load(width, wide, false, &mlp.pp("gate_proj"))?,
+            up: Linear::load(width, wide, false, &mlp.pp("up_proj"))?,
+            down: Linear::load(wide, width, false, &mlp.pp("down_proj"))?,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &Rotary,
+        first: usize,
+        cache: Option<(usize, &mut Cache)>,
+    ) -> Result<Tensor> {
+        let x = (x + self.attention.forward(&self.before.forward(x)?, rotary, first, cache)?)?;
+        let y = self.after.forward(&x)?;
+        let y = (silu(&self.gate.forward(&y)?)? * self.up.forward(&y)?)?;
+        x + self.down.forward(&y)?
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Attention {
+    heads: usize,
+    kv_heads: usize,
+    width: usize,
+    query: Linear,
+    key: Linear,
+    value: Linear,
+    output: Linear,
+}
+
+impl Attention {
+    fn load(config: &LlamaConfig, source: &VarBuilder<'_>) -> Result<Self> {
+        let (hidden, width) = (config.hidden_size, config.head_width());
+        let (heads, kv_heads) = (config.num_attention_heads, config.kv_heads());
+        let linear =
+            |name: &str, input, output| Linear::load(input, output, false, &source.pp(name));
+        Ok(Self {
+            heads,
+            kv_heads,
+            width,
+            query: linear("q_proj", hidden, heads * width)?,
+            key: linear("k_proj", hidden, kv_heads * width)?,
+            value: linear("v_proj", hidden, kv_heads * width)?,
+            output: linear("o_proj", heads * width, hidden)?,
+        })
+    }
+
+    fn forward(
+        &self,
+        x: &Tensor,
+        rotary: &Rotary,
+        first: usize,
+        cache: Option<(usize, &mut Cache)>,
+    ) -> Result<Tensor> {
+        let (batch, time, _) = x.dims3()?;
+        let split = |linear: &Linear, heads: usize| {
+            linear.forward(x)?.reshape((batch, time, heads, self.width))?.transpose(1, 2)
+        };
+        let q = rotary.forward(&split(&self.query, self.heads)?, first)?;
+        let k = rotary.forward(&split(&self.key, self.kv_heads)?, first)?;
+        let v = split(&self.value, self.kv_heads)?.contiguous()?;
+        let (k, v) = match cache {
+            Some((layer, cache)) => cache.append(layer, &k, &v)?,
+            None => (k, v),
+        };
+        // The query heads that share a key-value head stand one after another: one product.
+        let shared = self.heads / self.kv_heads;
+        let seen = k.dim(2)?;
+        let q = q.reshape((batch, self.kv_heads, shared * time, self.width))?;
+        let scores = q.matmul(&k.t()?)?.reshape((batch, self.heads, time, seen))?;
+        let scale = 1.0 / (self.width as f32).sqrt();
+        let weights = attention_softmax(&scores, scale, None, &AttentionMask::Causal { first })?;
+        let weights = weights.reshape((batch, self.kv_heads, shared * time, seen))?;
+        let mixed = weights
+            .matmul(&v)?
+            .reshape((batch, self.heads, time, self.width))?
+            .transpose(1, 2)?
+            .reshape((batch, time, self.heads * self.width))?;
+        self.output.forward(&mixed)
+    }
+}

@@ -1,0 +1,57 @@
+//! Adding one vector to every row.
+#![expect(clippy::indexing_slicing, reason = "kernel over rows whose lengths are checked at entry")]
+
+use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+
+use super::rows::{ColumnSum, for_rows, fused, slice, width};
+
+/// `x + bias`, `bias` being as long as the last dimension of `x`.
+pub fn bias_add(x: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if fused(x) && fused(bias) {
+        x.contiguous()?.apply_op2(&bias.contiguous()?, BiasAdd)
+    } else {
+        x.broadcast_add(bias)
+    }
+}
+
+struct BiasAdd;
+
+impl CustomOp2 for BiasAdd {
+    fn name(&self) -> &'static str {
+        "bias-add"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let width = width(x_layout.shape())?;
+        let (x, bias) = (slice(x, x_layout)?, slice(bias, bias_layout)?);
+        if bias.len() != width {
+            bail!("a bias of {} numbers for rows of {width}", bias.len());
+        }
+        let mut out = vec![0f32; x.len()];
+        for_rows(&mut out, width, |row, out| {
+            let x = &x[row * width..(row + 1) * width];
+            for ((o, x), b) in out.iter_mut().zip(x).zip(bias) {
+                *o = x + b;
+            }
+        });
+        Ok((CpuStorage::F32(out), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        _x: &Tensor,
+        bias: &Tensor,
+        _out: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let sum = gradient.apply_op1_no_bwd(&ColumnSum { width: bias.elem_count() })?;
+        Ok((Some(gradient), Some(sum.reshape(bias.shape())?)))
+    }
+}

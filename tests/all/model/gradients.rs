@@ -1,0 +1,194 @@
+//! Every layer's and every variable's gradient against finite differences.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+use thorascribe::model::language::llama::{Llama, LlamaConfig};
+use thorascribe::model::layer;
+use thorascribe::model::vision::swin::{Swin, SwinConfig};
+
+fn random(shape: &[usize]) -> Var {
+    Var::randn(0f32, 1f32, shape, &Device::Cpu).unwrap()
+}
+
+/// A number that depends on every element of `x` in its own way.
+fn loss(x: &Tensor) -> Tensor {
+    let n = x.elem_count();
+    let weights = (0..n).map(|i| ((i * 7919 % 97) as f32 - 48.0) / 48.0).collect::<Vec<_>>();
+    let weights = Tensor::from_vec(weights, n, &Device::Cpu).unwrap();
+    (x.flatten_all().unwrap() * weights).unwrap().sum_all().unwrap()
+}
+
+/// Moves each variable along random directions and compares the change with its gradient.
+fn agree(name: &str, vars: &[(String, Var)], f: impl Fn() -> Result<Tensor>) {
+    const STEP: f64 = 3e-3;
+    let gradients = loss(&f().unwrap()).backward().unwrap();
+    let value = || f64::from(loss(&f().unwrap()).to_scalar::<f32>().unwrap());
+    for (key, var) in vars {
+        let gradient =
+            gradients.get(var).unwrap_or_else(|| panic!("{name}: {key} got no gradient"));
+        let length = gradient.sqr().unwrap().sum_all().unwrap().sqrt().unwrap();
+        let length = f64::from(length.to_scalar::<f32>().unwrap());
+        assert!(length > 0.0, "{name}: the gradient of {key} is zero");
+        // Along the gradient itself the slope is its length.
+        let direction = (gradient / length).unwrap();
+        let here = var.as_tensor().copy().unwrap();
+        var.set(&(&here + (&direction * STEP).unwrap()).unwrap()).unwrap();
+        let above = value();
+        var.set(&(&here - (&direction * STEP).unwrap()).unwrap()).unwrap();
+        let below = value();
+        var.set(&here).unwrap();
+        let slope = (above - below) / (2.0 * STEP);
+        let error = (slope - length).abs() / length;
+        assert!(error < 0.03, "{name}: {key}: slope {slope} for a gradient of length {length}");
+    }
+}
+
+fn named(vars: &[(&str, &Var)]) -> Vec<(String, Var)> {
+    vars.iter().map(|(name, var)| ((*name).to_owned(), (*var).clone())).collect()
+}
+
+#[test]
+fn each_layer_agrees_with_finite_differences() {
+    let (x, w, b) = (random(&[3, 5, 16]), random(&[16]), random(&[16]));
+    let vars = named(&[("x", &x), ("weight", &w), ("bias", &b)]);
+    agree("layer_norm", &vars, || layer::layer_norm(&x, &w, &b, 1e-5));
+    agree("rms_norm", &vars[..2], || layer::rms_norm(&x, &w, 1e-6));
+    agree("bias_add", &[vars[0].clone(), vars[2].clone()], || layer::bias_add(&x, &b));
+    agree("softmax", &vars[..1], || layer::softmax(&x));
+    agree("gelu", &vars[..1], || layer::gelu(&x));
+    agree("silu", &vars[..1], || layer::silu(&x));
+
+    let heads = random(&[2, 3, 4, 8]);
+    let rotary = layer::Rotary::new(8, 16, 1e4, &Device::Cpu).unwrap();
+    agree("rope", &named(&[("x", &heads)]), || rotary.forward(&heads, 5));
+
+    let (scores, bias) = (random(&[4, 3, 5, 5]), random(&[3, 5, 5]));
+    let vars = named(&[("scores", &scores), ("bias", &bias)]);
+    let table = (0..50).map(|i| if i % 3 == 1 { -100.0 } else { 0.0 }).collect::<Vec<f32>>();
+    let windows = layer::AttentionMask::Windows { table: table.into(), windows: 2 };
+    agree("window attention", &vars, || {
+        layer::attention_softmax(&scores, 0.7, Some(&bias), &windows)
+    });
+    let causal = layer::AttentionMask::Causal { first: 0 };
+    agree("causal attention", &vars[..1], || layer::attention_softmax(&scores, 0.7, None, &causal));
+}
+
+#[test]
+fn the_fused_kernels_equal_the_plain_operations() {
+    // f64 takes the path of plain tensor operations.
+    let wide = |t: &Tensor| t.to_dtype(DType::F64).unwrap();
+    let close = |name: &str, a: Tensor, b: Tensor| {
+        let gap = (wide(&a) - wide(&b)).unwrap().abs().unwrap().max_all().unwrap();
+        let gap = gap.to_scalar::<f64>().unwrap();
+        assert!(gap < 5e-6, "{name}: {gap}");
+    };
+    let (x, w, b) = (random(&[3, 5, 16]), random(&[16]), random(&[16]));
+    let (x, w, b) = (x.as_tensor(), w.as_tensor(), b.as_tensor());
+    close(
+        "layer_norm",
+        layer::layer_norm(x, w, b, 1e-5).unwrap(),
+        layer::layer_norm(&wide(x), &wide(w), &wide(b), 1e-5).unwrap(),
+    );
+    close(
+        "rms_norm",
+        layer::rms_norm(x, w, 1e-6).unwrap(),
+        layer::rms_norm(&wide(x), &wide(w), 1e-6).unwrap(),
+    );
+    close("gelu", layer::gelu(x).unwrap(), layer::gelu(&wide(x)).unwrap());
+    close("silu", layer::silu(x).unwrap(), layer::silu(&wide(x)).unwrap());
+    close("softmax", layer::softmax(x).unwrap(), layer::softmax(&wide(x)).unwrap());
+    let rotary = layer::Rotary::new(16, 16, 1e4, &Device::Cpu).unwrap();
+    let heads = x.reshape((1, 3, 5, 16)).unwrap();
+    close("rope", rotary.forward(&heads, 4).unwrap(), rotary.forward(&wide(&heads), 4).unwrap());
+    let scores = heads.narrow(3, 0, 7).unwrap().contiguous().unwrap();
+    let causal = layer::AttentionMask::Causal { first: 2 };
+    close(
+        "causal",
+        layer::attention_softmax(&scores, 0.3, None, &causal).unwrap(),
+        layer::attention_softmax(&wide(&scores), 0.3, None, &causal).unwrap(),
+    );
+    let map = layer::RowMap::new(5, vec![Some(3), None, Some(0), Some(4)]).unwrap();
+    close(
+        "gather",
+        layer::gather_rows(x, &map).unwrap(),
+        layer::gather_rows(&wide(x), &map).unwrap(),
+    );
+}
+
+/// Makes small random weights large enough for every path to matter.
+fn variables(map: &VarMap) -> Vec<(String, Var)> {
+    let data = map.data().lock().unwrap();
+    let mut vars = data.iter().map(|(k, v)| (k.clone(), v.clone())).collect::<Vec<_>>();
+    vars.sort_by(|a, b| a.0.cmp(&b.0));
+    for (key, var) in &vars {
+        let (mean, spread) = if key.contains("norm") { (1.0, 0.1) } else { (0.0, 0.2) };
+        let value = Tensor::randn(mean, spread, var.shape(), &Device::Cpu).unwrap();
+        var.set(&value.to_dtype(DType::F32).unwrap()).unwrap();
+    }
+    vars
+}
+
+#[test]
+fn every_variable_of_a_swin_gets_its_gradient() {
+    // 20 pixels over patches of 2: windows of 3 need padding (10 → 12), merging an odd side (5).
+    let config = SwinConfig {
+        image_size: 20,
+        patch_size: 2,
+        num_channels: 1,
+        embed_dim: 4,
+        depths: vec![2, 1, 1],
+        num_heads: vec![1, 2, 2],
+        window_size: 3,
+        mlp_ratio: 2.0,
+        qkv_bias: true,
+        layer_norm_eps: 1e-5,
+        hidden_act: "gelu".to_owned(),
+        use_absolute_embeddings: false,
+    };
+    let map = VarMap::new();
+    let source = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    let swin = Swin::load(&config, &source.pp("vision_model.model")).unwrap();
+    // A key's bias moves every score of a row alike: its gradient is zero by nature.
+    let vars = variables(&map);
+    let vars = vars.into_iter().filter(|(k, _)| !k.contains("key.bias")).collect::<Vec<_>>();
+    let pixels = Tensor::randn(0f32, 1f32, (2, 1, 20, 20), &Device::Cpu).unwrap();
+    agree("swin", &vars, || Ok(swin.forward(&pixels)?.last_hidden));
+    assert_eq!(swin.forward(&pixels).unwrap().last_hidden.dims(), [2, config.output_tokens(), 16]);
+}
+
+#[test]
+fn every_variable_of_a_llama_gets_its_gradient() {
+    let config = LlamaConfig {
+        vocab_size: 11,
+        hidden_size: 16,
+        intermediate_size: 20,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        head_dim: None,
+        rms_norm_eps: 1e-6,
+        rope_theta: 1e4,
+        max_position_embeddings: 16,
+        tie_word_embeddings: false,
+    };
+    let map = VarMap::new();
+    let source = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    let llama = Llama::load(&config, &source).unwrap();
+    let vars = variables(&map);
+    let ids = Tensor::new(&[[1u32, 5, 3, 9, 2], [4, 4, 0, 10, 7]], &Device::Cpu).unwrap();
+    agree("llama", &vars, || llama.forward_embeds(&llama.embed(&ids)?, None));
+
+    // A sequence continued from the cache sees what the whole sequence sees.
+    let whole = llama.forward_embeds(&llama.embed(&ids).unwrap(), None).unwrap();
+    let one = ids.narrow(0, 1, 1).unwrap();
+    let mut cache = llama.cache(8).unwrap();
+    for (start, count) in [(0, 2), (2, 1), (3, 2)] {
+        let part = llama.embed(&one.narrow(1, start, count).unwrap()).unwrap();
+        let got = llama.forward_embeds(&part, Some(&mut cache)).unwrap();
+        let want = whole.narrow(0, 1, 1).unwrap().narrow(1, start, count).unwrap();
+        let gap = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(gap.to_scalar::<f32>().unwrap() < 1e-5);
+    }
+    let rest = llama.embed(&Tensor::zeros((1, 4), DType::U32, &Device::Cpu).unwrap()).unwrap();
+    assert!(llama.forward_embeds(&rest, Some(&mut cache)).is_err());
+}
