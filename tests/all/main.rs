@@ -1,4 +1,5 @@
 //! Behaviour through public interfaces, against real peers: a module a behaviour.
+#![cfg(test)]
 
 mod support;
 

@@ -1,1 +1,18 @@
-//! Helpers of the tests: the node under test and its peers.
+//! Helpers of the tests: the node under test, its peers, and objects to send.
+//!
+//! A peer that is not installed is a failure that names the package which holds it.
+
+pub(crate) mod dcmtk;
+pub(crate) mod gate;
+pub(crate) mod http;
+pub(crate) mod modality;
+pub(crate) mod node;
+pub(crate) mod objects;
+pub(crate) mod orthanc;
+pub(crate) mod process;
+pub(crate) mod wait;
+
+pub(crate) use node::{Node, Settings};
+pub(crate) use objects::{Copy, fixtures};
+pub(crate) use orthanc::Orthanc;
+pub(crate) use wait::{wait_for, wait_until};
