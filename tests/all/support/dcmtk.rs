@@ -2,7 +2,7 @@
 
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
@@ -18,11 +18,16 @@ pub(crate) fn program(name: &str) -> PathBuf {
     })
 }
 
-/// `storescu` on one association: DICOM status text and exit code in the output.
-pub(crate) fn storescu(port: u16, options: &[&str], files: &[&Path]) -> Output {
+/// `storescu` on one association, which sends uncompressed objects alone: how many were
+/// acknowledged with Success.
+#[track_caller]
+pub(crate) fn storescu(port: u16, files: &[&Path]) -> usize {
     let mut command = Command::new(program("storescu"));
-    command.args(["-v", "-aet", "STORESCU", "-aec", "THORASCRIBE"]).args(options);
-    process::run(command.arg("127.0.0.1").arg(port.to_string()).args(files))
+    command.args(["-v", "-aet", "STORESCU", "-aec", "THORASCRIBE"]);
+    let output = process::run(command.arg("127.0.0.1").arg(port.to_string()).args(files));
+    let text = process::text(&output);
+    assert!(output.status.success(), "storescu: {}\n{text}", output.status);
+    text.matches("Received Store Response (Success)").count()
 }
 
 /// `dcmsend`, which sends each object in its own transfer syntax: how many were acknowledged
@@ -54,7 +59,7 @@ pub(crate) struct Storescp {
 impl Storescp {
     /// One that takes everything.
     pub(crate) fn start() -> Self {
-        Self::with(|_| Vec::new())
+        Self::with(|_| vec!["+xa".into()])
     }
 
     /// One that takes CR images alone, in uncompressed syntaxes.

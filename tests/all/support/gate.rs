@@ -62,9 +62,10 @@ impl Gate {
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
     }
 
-    /// How many answers were withheld so far.
-    pub(crate) fn withheld(&self) -> usize {
-        self.shared.withheld.load(Ordering::SeqCst)
+    /// Counts the answers withheld so far.
+    pub(crate) fn withheld(&self) -> impl Fn() -> usize + use<> {
+        let shared = Arc::clone(&self.shared);
+        move || shared.withheld.load(Ordering::SeqCst)
     }
 }
 

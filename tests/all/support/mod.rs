@@ -5,6 +5,7 @@
 pub(crate) mod dcmtk;
 pub(crate) mod gate;
 pub(crate) mod http;
+pub(crate) mod job_store;
 pub(crate) mod modality;
 pub(crate) mod node;
 pub(crate) mod objects;
