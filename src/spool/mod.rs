@@ -1,1 +1,184 @@
-//! (to come)
+//! Durable objects (files) and jobs (SQLite): what stands between the stages.
+//!
+//! Comes in: received objects, outcomes of drafting, outcomes of deliveries. Goes out: leases on
+//! the next piece of work. Promises: an object whose [`Incoming::commit`] returned is on the disk,
+//! file and row; a crash anywhere resumes from the last committed state; every attempt that is
+//! lost is counted and made again, until `max_attempts`; a version number of a study is used once;
+//! artefacts and drafts are opaque here. May use: `vocabulary`.
+//!
+//! A job is a version of a study: `received` → `drafted` → `delivered`, or `skipped`, `failed`,
+//! `superseded` (a newer version was drafted before this one was sent). All calls block; call them
+//! through `spawn_blocking` or from a thread of one's own.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use crate::vocabulary::ByteSize;
+
+mod clock;
+mod completion;
+mod delivery;
+mod durable;
+mod error;
+mod incoming;
+mod job;
+mod layout;
+mod lease;
+mod operator;
+mod recovery;
+mod retention;
+pub mod retry;
+mod schema;
+mod settle;
+mod transition;
+mod view;
+mod waiters;
+
+pub use clock::Clock;
+pub use delivery::{DeliveryLease, DeliveryObject, SendableFile};
+pub use error::SpoolError;
+pub use incoming::{Incoming, Receipt, Received, Sender};
+pub use job::{ArtefactKind, DeliveryState, JobState};
+pub use lease::{
+    Artefact, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft,
+    SpooledObject,
+};
+pub use operator::Retried;
+pub use view::{DeliveryView, EventView, JobDetail, JobFilter, JobView};
+pub use waiters::Changes;
+use waiters::Waiters;
+
+/// What the spool needs to know.
+#[derive(Debug, Clone)]
+pub struct SpoolSettings {
+    /// The folder that holds everything.
+    pub path: PathBuf,
+    /// Below this much free space nothing more is received.
+    pub min_free: ByteSize,
+    /// A study is complete after this long without a new object.
+    pub quiet: Duration,
+    /// A study is complete this long after its first object.
+    pub deadline: Duration,
+    /// How long files stay after the last delivery.
+    pub after_delivery: Duration,
+    /// How often drafting, and each delivery, is tried.
+    pub max_attempts: u32,
+}
+
+/// The spool; clones share it.
+#[derive(Debug, Clone)]
+pub struct Spool {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: SpoolSettings,
+    clock: Clock,
+    connection: Mutex<Connection>,
+    waiters: Waiters,
+    /// Held as long as the node works on the spool.
+    _lock: Option<File>,
+}
+
+impl Spool {
+    /// Opens (or makes) a spool for the one node that works on it: takes the lock, removes what
+    /// was unfinished, and gives back the leases that a crash left.
+    pub fn open(settings: SpoolSettings) -> Result<Self, SpoolError> {
+        Self::open_with(settings, Clock::System)
+    }
+
+    /// [`Spool::open`] with another clock.
+    pub fn open_with(settings: SpoolSettings, clock: Clock) -> Result<Self, SpoolError> {
+        let root = settings.path.clone();
+        for folder in [root.clone(), root.join(layout::INCOMING), root.join(layout::STUDIES)] {
+            durable::folder(&folder).map_err(SpoolError::io("make the folder", &folder))?;
+        }
+        let lock = lock(&root)?;
+        let spool = Self::over(settings, clock, Some(lock))?;
+        spool.recover()?;
+        Ok(spool)
+    }
+
+    /// Joins a spool beside the node that may be running on it: no lock, no recovery.
+    pub fn attach(path: &Path) -> Result<Self, SpoolError> {
+        if !path.join(layout::DATABASE).is_file() {
+            return Err(SpoolError::Missing { path: path.to_owned() });
+        }
+        let settings = SpoolSettings {
+            path: path.to_owned(),
+            min_free: ByteSize(0),
+            quiet: Duration::ZERO,
+            deadline: Duration::ZERO,
+            after_delivery: Duration::ZERO,
+            max_attempts: u32::MAX,
+        };
+        Self::over(settings, Clock::System, None)
+    }
+
+    fn over(settings: SpoolSettings, clock: Clock, lock: Option<File>) -> Result<Self, SpoolError> {
+        let connection = Mutex::new(schema::open(&settings.path)?);
+        let waiters = Waiters::default();
+        Ok(Self { inner: Arc::new(Inner { settings, clock, connection, waiters, _lock: lock }) })
+    }
+
+    /// What it was opened with.
+    pub fn settings(&self) -> &SpoolSettings {
+        &self.inner.settings
+    }
+
+    /// Wakes a stage when something may have changed; see [`Changes`].
+    pub fn changed(&self) -> Changes {
+        self.inner.waiters.changes()
+    }
+
+    /// Space left on the spool's disk for this user.
+    pub fn free(&self) -> Result<ByteSize, SpoolError> {
+        let path = &self.settings().path;
+        let found = rustix::fs::statvfs(path)
+            .map_err(|e| SpoolError::io("measure the free space of", path)(e.into()))?;
+        Ok(ByteSize(found.f_bavail.saturating_mul(found.f_frsize)))
+    }
+
+    /// Fails unless a file and a row can be written and enough space is free.
+    pub fn check_writable(&self) -> Result<(), SpoolError> {
+        drop(self.begin()?);
+        self.write("be written", |change| {
+            change.execute("UPDATE study SET versions = versions WHERE id = 0", [])?;
+            Ok(())
+        })
+    }
+
+    fn path(&self, file: &str) -> PathBuf {
+        self.settings().path.join(file)
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.path(layout::INCOMING)
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        // A panic inside a transaction rolled it back, so the connection is still good.
+        self.inner.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn lock(root: &Path) -> Result<File, SpoolError> {
+    let path = root.join(layout::LOCK);
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(SpoolError::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(SpoolError::Locked { path: root.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(SpoolError::Io { what: "lock", path, source }),
+    }
+}

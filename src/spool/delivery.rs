@@ -1,0 +1,256 @@
+//! Leases on deliveries: one object, or one report, to one destination.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension, params};
+
+use super::clock::milliseconds;
+use super::error::Fault;
+use super::job::{self, parsed};
+use super::transition::{Change, Transition};
+use super::{Spool, SpoolError, lease, settle};
+use crate::vocabulary::{InstanceUid, Priority, SopClass, StudyUid, TransferSyntax};
+
+/// A file as C-STORE needs it.
+#[derive(Debug, Clone)]
+pub struct SendableFile {
+    /// Its SOP class.
+    pub sop_class: SopClass,
+    /// SOP Instance UID.
+    pub instance: InstanceUid,
+    /// How its data set is encoded.
+    pub transfer_syntax: TransferSyntax,
+    /// The Part 10 file.
+    pub path: PathBuf,
+    /// Where the data set starts in the file, in bytes.
+    pub data_set_offset: u64,
+}
+
+/// What is to be sent.
+#[derive(Debug, Clone)]
+pub enum DeliveryObject {
+    /// The report in each SR class that was built, in that order: one of them goes.
+    Report(Vec<SendableFile>),
+    /// An image.
+    Image(SendableFile),
+}
+
+/// A delivery that one worker makes.
+#[derive(Debug)]
+pub struct DeliveryLease {
+    /// The job's number.
+    pub job: i64,
+    /// The study.
+    pub study: StudyUid,
+    /// Which attempt this is, from 1.
+    pub attempts: u32,
+    /// The study's priority.
+    pub priority: Priority,
+    /// What is to be sent.
+    pub object: DeliveryObject,
+    guard: Guard,
+}
+
+#[derive(Debug)]
+struct Guard {
+    spool: Spool,
+    delivery: i64,
+    job: i64,
+    destination: String,
+    finished: bool,
+}
+
+impl Spool {
+    /// The most urgent delivery that is due for a destination: by priority, then by age, images
+    /// before the report that refers to them.
+    pub fn lease_delivery(&self, destination: &str) -> Result<Option<DeliveryLease>, SpoolError> {
+        self.write("lease a delivery", |change| {
+            let due: Option<(i64, i64, Option<i64>)> = change
+                .prepare_cached(
+                    "SELECT delivery.id, job.id, delivery.object FROM delivery
+                     JOIN job ON job.id = delivery.job
+                     WHERE destination = ?1 AND delivery.state = 'waiting'
+                         AND delivery.leased = 0 AND delivery.next_attempt_at <= ?2
+                     ORDER BY job.priority DESC, job.id, delivery.object IS NULL, delivery.id
+                     LIMIT 1",
+                )?
+                .query_row(params![destination, change.now], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()?;
+            let Some((delivery, job, object)) = due else { return Ok(None) };
+            change.execute(
+                "UPDATE delivery SET leased = 1, attempts = attempts + 1 WHERE id = ?1",
+                [delivery],
+            )?;
+            change.record(job, &Transition::new("waiting", "sending").to(destination))?;
+            let object = match object {
+                None => DeliveryObject::Report(report(self, change, job)?),
+                Some(object) => DeliveryObject::Image(image(self, change, object)?),
+            };
+            let lease = change.query_row(
+                "SELECT study.uid, delivery.attempts, priority FROM delivery
+                 JOIN job ON job.id = delivery.job JOIN study ON study.id = job.study
+                 WHERE delivery.id = ?1",
+                [delivery],
+                |row| {
+                    Ok(DeliveryLease {
+                        job,
+                        study: parsed(row, 0)?,
+                        attempts: row.get(1)?,
+                        priority: job::priority(row, 2)?,
+                        object,
+                        guard: Guard {
+                            spool: self.clone(),
+                            delivery,
+                            job,
+                            destination: destination.to_owned(),
+                            finished: false,
+                        },
+                    })
+                },
+            )?;
+            Ok(Some(lease))
+        })
+    }
+
+    /// The destinations that deliveries wait for, and how many each; a name that is no longer
+    /// configured would wait for ever.
+    pub fn waiting_destinations(&self) -> Result<Vec<(String, u64)>, SpoolError> {
+        self.read("count deliveries", |transaction| {
+            let counts = transaction
+                .prepare_cached(
+                    "SELECT destination, count(*) FROM delivery WHERE state = 'waiting'
+                     GROUP BY destination ORDER BY destination",
+                )?
+                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
+                .collect::<Result<_, _>>()?;
+            Ok(counts)
+        })
+    }
+}
+
+fn report(spool: &Spool, change: &Change<'_>, job: i64) -> rusqlite::Result<Vec<SendableFile>> {
+    let artefacts = lease::artefacts(spool, change, job)?;
+    Ok(artefacts
+        .into_iter()
+        .map(|artefact| SendableFile {
+            sop_class: artefact.sop_class,
+            instance: artefact.instance,
+            transfer_syntax: TransferSyntax::ExplicitLittle,
+            path: artefact.path,
+            data_set_offset: artefact.data_set_offset,
+        })
+        .collect())
+}
+
+fn image(spool: &Spool, change: &Change<'_>, object: i64) -> rusqlite::Result<SendableFile> {
+    let object = change.query_row(
+        &format!("SELECT {} FROM object WHERE id = ?1", lease::OBJECT),
+        [object],
+        |row| lease::object(spool, row),
+    )?;
+    Ok(SendableFile {
+        sop_class: object.sop_class,
+        instance: object.instance,
+        transfer_syntax: object.transfer_syntax,
+        path: object.path,
+        data_set_offset: object.data_set_offset,
+    })
+}
+
+impl DeliveryLease {
+    /// The destination acknowledged the object (of a report: the one of its files that it took).
+    pub fn sent(self, instance: &InstanceUid) -> Result<(), SpoolError> {
+        self.finish("note a delivery", |change, lease| {
+            change.execute(
+                "UPDATE delivery SET state = 'sent', reason = NULL, sent_instance = ?2,
+                     sent_at = ?3 WHERE id = ?1",
+                params![lease.guard.delivery, instance.as_str(), change.now],
+            )?;
+            let step = Transition::new("sending", "sent").to(&lease.guard.destination);
+            Ok(change.record(lease.job, &step)?)
+        })
+    }
+
+    /// This attempt failed: again after a while, or given up when it was the last one.
+    pub fn retry(self, after: Duration, reason: &str) -> Result<(), SpoolError> {
+        if self.attempts >= self.guard.spool.settings().max_attempts {
+            let reason = format!("given up after {} attempts: {reason}", self.attempts);
+            return self.dead(&reason);
+        }
+        self.finish("put a delivery off", |change, lease| {
+            let at = change.now.saturating_add(milliseconds(after));
+            lease.unsent(change, "waiting", at, reason)
+        })
+    }
+
+    /// Given up; only `queue retry` tries again.
+    pub fn dead(self, reason: &str) -> Result<(), SpoolError> {
+        self.finish("give a delivery up", |change, lease| {
+            lease.unsent(change, "failed", change.now, reason)
+        })
+    }
+
+    /// A report that a newer version replaced while it was on its way is not tried again.
+    fn unsent(&self, change: &Change<'_>, state: &str, at: i64, why: &str) -> Result<(), Fault> {
+        let report = matches!(self.object, DeliveryObject::Report(_));
+        let outdated = report && settle::is_outdated(change, self.job)?;
+        let state = if outdated { "superseded" } else { state };
+        change.execute(
+            "UPDATE delivery SET state = ?2, next_attempt_at = ?3, reason = ?4 WHERE id = ?1",
+            params![self.guard.delivery, state, at, why],
+        )?;
+        let step = Transition::new("sending", state).to(&self.guard.destination).because(why);
+        Ok(change.record(self.job, &step)?)
+    }
+
+    fn finish(
+        mut self,
+        what: &'static str,
+        work: impl FnOnce(&Change<'_>, &Self) -> Result<(), Fault>,
+    ) -> Result<(), SpoolError> {
+        let spool = self.guard.spool.clone();
+        spool.write(what, |change| {
+            let released = change.execute(
+                "UPDATE delivery SET leased = 0 WHERE id = ?1 AND leased = 1 AND attempts = ?2",
+                params![self.guard.delivery, self.attempts],
+            )?;
+            if released == 0 {
+                return Err(SpoolError::LeaseLost(self.job).into());
+            }
+            work(change, &self)?;
+            settle::settle(change, self.job)
+        })?;
+        self.guard.finished = true;
+        Ok(())
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if self.finished {
+            return;
+        }
+        let given_back = self.spool.write("give a delivery back", |change| {
+            let released = change.execute(
+                "UPDATE delivery SET leased = 0, next_attempt_at = ?2
+                 WHERE id = ?1 AND leased = 1",
+                params![
+                    self.delivery,
+                    change.now.saturating_add(milliseconds(Duration::from_secs(1)))
+                ],
+            )?;
+            if released > 0 {
+                let step = Transition::new("sending", "waiting").to(&self.destination);
+                change.record(self.job, &step.because("interrupted"))?;
+            }
+            Ok(())
+        });
+        if let Err(error) = given_back {
+            // The next start gives it back.
+            tracing::error!(job = self.job, %error, "a dropped lease could not be given back");
+        }
+    }
+}

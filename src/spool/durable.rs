@@ -1,0 +1,68 @@
+//! Files that survive a power cut: write, fsync, rename, fsync the folder.
+//!
+//! The order matters: a name must never lead to bytes that are not on the disk, and a name is on
+//! the disk only once its folder is.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+
+use tempfile::NamedTempFile;
+
+/// Makes a folder (0700) and the missing ones above it, each name synced in its parent.
+pub(super) fn folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        folder(parent)?;
+    }
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+        Some(_) => sync_folder(Path::new(".")),
+        None => Ok(()),
+    }
+}
+
+/// Puts the names of a folder on the disk.
+pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Gives a file whose bytes are already synced its lasting name, replacing what bore it.
+pub(super) fn place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
+    folder(parent)?;
+    file.persist(path).map_err(|e| e.error)?;
+    sync_folder(parent)
+}
+
+/// Writes a whole file (0600); after a crash it has all of its bytes or no name.
+pub(super) fn write(path: &Path, scratch: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = part(scratch)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_all()?;
+    place(file, path)
+}
+
+/// A file in the making (0600), gone when dropped.
+pub(super) fn part(scratch: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new()
+        .prefix("")
+        .suffix(".part")
+        .permissions(fs::Permissions::from_mode(0o600))
+        .tempfile_in(scratch)
+}
+
+/// Deletes a file; one that is gone already is no error.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

@@ -1,0 +1,256 @@
+//! Objects on their way in.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::net::IpAddr;
+use std::path::Path;
+
+use rusqlite::{OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use tempfile::NamedTempFile;
+
+use super::error::Fault;
+use super::transition::{Change, Transition};
+use super::{Spool, SpoolError, durable, layout};
+use crate::vocabulary::{
+    AeTitle, ByteSize, InstanceUid, SeriesUid, SopClass, StudyUid, TransferSyntax,
+};
+
+/// Who sent an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sender {
+    /// The sender's AE title.
+    pub calling: AeTitle,
+    /// The AE title that it called.
+    pub called: AeTitle,
+    /// Where it called from.
+    pub address: IpAddr,
+}
+
+/// What was learned about an object while it came in.
+#[derive(Debug, Clone)]
+pub struct Received {
+    /// Its SOP class.
+    pub sop_class: SopClass,
+    /// SOP Instance UID.
+    pub instance: InstanceUid,
+    /// Series Instance UID.
+    pub series: SeriesUid,
+    /// Study Instance UID.
+    pub study: StudyUid,
+    /// How its data set is encoded.
+    pub transfer_syntax: TransferSyntax,
+    /// Where the data set starts in the file, in bytes.
+    pub data_set_offset: u64,
+    /// Who sent it.
+    pub sender: Sender,
+    /// Made by this node: kept, but no reason for a draft.
+    pub own_object: bool,
+}
+
+/// What a commit came to; each is a success to the sender.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// A new object.
+    Stored,
+    /// The same instance with the same data set was there already: nothing else happens.
+    Duplicate,
+    /// The same instance was there with another data set: this is its newest content now.
+    NewContent,
+}
+
+/// An object in the making; dropped without a commit, it leaves nothing.
+#[derive(Debug)]
+pub struct Incoming {
+    spool: Spool,
+    file: NamedTempFile,
+}
+
+impl Spool {
+    /// Starts to take in an object.
+    pub fn begin(&self) -> Result<Incoming, SpoolError> {
+        let (free, needed) = (self.free()?, self.settings().min_free);
+        if free < needed {
+            return Err(SpoolError::Full { free, needed });
+        }
+        let scratch = self.scratch();
+        let file =
+            durable::part(&scratch).map_err(|e| self.file_error("make a file in", &scratch, e))?;
+        Ok(Incoming { spool: self.clone(), file })
+    }
+
+    fn file_error(&self, what: &'static str, path: &Path, source: io::Error) -> SpoolError {
+        if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+            let free = self.free().unwrap_or(ByteSize(0));
+            return SpoolError::Full { free, needed: self.settings().min_free };
+        }
+        SpoolError::io(what, path)(source)
+    }
+}
+
+impl Incoming {
+    /// Appends to the file (Part 10: preamble, meta and data set).
+    pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        let written = self.file.write_all(bytes);
+        written.map_err(|e| self.spool.file_error("write", self.file.path(), e))
+    }
+
+    /// Where the bytes written so far can be read.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Makes the object last: its bytes, its name and its row are on the disk when this returns.
+    #[expect(clippy::needless_pass_by_value, reason = "what was received is handed over whole")]
+    pub fn commit(mut self, received: Received) -> Result<Receipt, SpoolError> {
+        let path = self.file.path().to_owned();
+        let digest = digest(self.file.as_file_mut(), received.data_set_offset)
+            .map_err(SpoolError::io("read", &path))?;
+        self.file.as_file().sync_all().map_err(|e| self.spool.file_error("sync", &path, e))?;
+        let Self { spool, file } = self;
+        spool.write("keep an object", |change| keep(&spool, change, file, &received, &digest))
+    }
+}
+
+fn digest(file: &mut std::fs::File, offset: u64) -> io::Result<String> {
+    file.seek(SeekFrom::Start(offset))?;
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 1 << 17];
+    loop {
+        let read = file.read(&mut buffer)?;
+        match buffer.get(..read) {
+            Some(bytes) if read > 0 => hash.update(bytes),
+            _ => return Ok(layout::hex(&hash.finalize())),
+        }
+    }
+}
+
+/// The rename happens within the transaction: no other process can find the row gone and delete
+/// the file between the two.
+fn keep(
+    spool: &Spool,
+    change: &Change<'_>,
+    file: NamedTempFile,
+    received: &Received,
+    digest: &str,
+) -> Result<Receipt, Fault> {
+    change
+        .prepare_cached("INSERT INTO study (uid) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([received.study.as_str()])?;
+    let study: i64 = change
+        .prepare_cached("SELECT id FROM study WHERE uid = ?1")?
+        .query_row([received.study.as_str()], |row| row.get(0))?;
+    let name = layout::object(received.study.as_str(), received.instance.as_str(), digest);
+    let place = |file| {
+        let path = spool.path(&name);
+        durable::place(file, &path).map_err(|e| spool.file_error("keep", &path, e))
+    };
+    let known: Option<(i64, bool)> = change
+        .prepare_cached(
+            "SELECT id, deleted_at IS NOT NULL FROM object
+             WHERE study = ?1 AND instance = ?2 AND digest = ?3",
+        )?
+        .query_row(params![study, received.instance.as_str(), digest], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    if let Some((object, deleted)) = known {
+        if deleted {
+            // Back after retention took it: a later version of the study may need it.
+            place(file)?;
+            change.execute(
+                "UPDATE object SET deleted_at = NULL, received_at = ?2 WHERE id = ?1",
+                params![object, change.now],
+            )?;
+        }
+        return Ok(Receipt::Duplicate);
+    }
+    let contents = contents(change, received)?;
+    place(file)?;
+    insert(change, study, received, digest, &name, contents + 1)?;
+    if !received.own_object {
+        join(change, study)?;
+    }
+    Ok(if contents == 0 { Receipt::Stored } else { Receipt::NewContent })
+}
+
+/// How many other contents of the instance are known, in whatever study they claim to be.
+fn contents(change: &Change<'_>, received: &Received) -> Result<i64, Fault> {
+    let contents = change
+        .prepare_cached("SELECT count(*) FROM object WHERE instance = ?1")?
+        .query_row([received.instance.as_str()], |row| row.get(0))?;
+    if contents > 0 {
+        tracing::warn!(
+            instance = received.instance.as_str(),
+            study = received.study.as_str(),
+            calling = received.sender.calling.as_str(),
+            "an instance came with another content under the same UID"
+        );
+    }
+    Ok(contents)
+}
+
+fn insert(
+    change: &Change<'_>,
+    study: i64,
+    received: &Received,
+    digest: &str,
+    name: &str,
+    content: i64,
+) -> Result<(), Fault> {
+    let instance = received.instance.as_str();
+    change
+        .prepare_cached("UPDATE object SET latest = 0 WHERE study = ?1 AND instance = ?2")?
+        .execute(params![study, instance])?;
+    change
+        .prepare_cached(
+            "INSERT INTO object (study, instance, series, sop_class, transfer_syntax, file,
+                 data_set_offset, digest, content, latest, own, calling, called, address,
+                 received_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 1, ?10, ?11, ?12, ?13, ?14)",
+        )?
+        .execute(params![
+            study,
+            instance,
+            received.series.as_str(),
+            received.sop_class.uid(),
+            received.transfer_syntax.uid(),
+            name,
+            i64::try_from(received.data_set_offset).unwrap_or(i64::MAX),
+            digest,
+            content,
+            received.own_object,
+            received.sender.calling.as_str(),
+            received.sender.called.as_str(),
+            received.sender.address.to_string(),
+            change.now,
+        ])?;
+    Ok(())
+}
+
+/// Puts a new object into the study's open job, or into a new version.
+fn join(change: &Change<'_>, study: i64) -> Result<(), Fault> {
+    // A complete job that still waits for its draft is open: it becomes quiet anew.
+    let joined = change
+        .prepare_cached(
+            "UPDATE job SET last_at = ?2, complete_at = NULL
+             WHERE study = ?1 AND state = 'received' AND sealed_at IS NULL",
+        )?
+        .execute(params![study, change.now])?;
+    if joined > 0 {
+        return Ok(());
+    }
+    let version: u32 = change
+        .prepare_cached(
+            "UPDATE study SET versions = versions + 1 WHERE id = ?1 RETURNING versions",
+        )?
+        .query_row([study], |row| row.get(0))?;
+    change
+        .prepare_cached(
+            "INSERT INTO job (study, version, state, first_at, last_at)
+             VALUES (?1, ?2, 'received', ?3, ?3)",
+        )?
+        .execute(params![study, version, change.now])?;
+    let job = change.last_insert_rowid();
+    change.record(job, &Transition::new("", "received"))?;
+    Ok(())
+}

@@ -1,0 +1,88 @@
+//! What a start does about the end before it.
+
+use std::collections::HashSet;
+use std::fs;
+
+use rusqlite::params;
+
+use super::error::Fault;
+use super::transition::{Change, Transition};
+use super::{Spool, SpoolError, durable, layout, lease, settle};
+
+const STOPPED: &str = "the node stopped while it worked on this";
+
+impl Spool {
+    /// Removes objects in the making and files without a row (nobody was told that they are
+    /// kept), and gives back every lease: only the node that holds the lock can have had one.
+    pub(super) fn recover(&self) -> Result<(), SpoolError> {
+        let scratch = self.scratch();
+        let unfinished = fs::read_dir(&scratch).map_err(SpoolError::io("list", &scratch))?;
+        for entry in unfinished {
+            let path = entry.map_err(SpoolError::io("list", &scratch))?.path();
+            durable::remove(&path).map_err(SpoolError::io("remove", &path))?;
+        }
+        let attempts = self.settings().max_attempts;
+        self.write("give leases back", |change| {
+            give_jobs_back(change, attempts)?;
+            give_deliveries_back(change, attempts)?;
+            self.remove_strays(change)
+        })?;
+        self.unlink_doomed()
+    }
+
+    fn remove_strays(&self, change: &Change<'_>) -> Result<(), Fault> {
+        let known: HashSet<String> = change
+            .prepare(
+                "SELECT file FROM object WHERE deleted_at IS NULL
+                 UNION SELECT file FROM artefact",
+            )?
+            .query_map([], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        let root = &self.settings().path;
+        for (name, path) in layout::files(root).map_err(SpoolError::io("list", root))? {
+            if !known.contains(&name) {
+                tracing::info!(file = name, "a file that no row names is removed");
+                durable::remove(&path).map_err(SpoolError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn give_jobs_back(change: &Change<'_>, max_attempts: u32) -> Result<(), Fault> {
+    let leased: Vec<(i64, u32)> = change
+        .prepare("SELECT id, attempts FROM job WHERE leased = 1")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    for (job, attempts) in leased {
+        if attempts >= max_attempts {
+            lease::dead(change, job, &format!("given up after {attempts} attempts: {STOPPED}"))?;
+            continue;
+        }
+        change.execute("UPDATE job SET leased = 0 WHERE id = ?1", [job])?;
+        change.record(job, &Transition::new("drafting", "received").because(STOPPED))?;
+    }
+    Ok(())
+}
+
+fn give_deliveries_back(change: &Change<'_>, max_attempts: u32) -> Result<(), Fault> {
+    let leased: Vec<(i64, i64, u32, String)> = change
+        .prepare("SELECT id, job, attempts, destination FROM delivery WHERE leased = 1")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+        .collect::<Result<_, _>>()?;
+    for (delivery, job, attempts, destination) in leased {
+        let (state, reason) = if attempts >= max_attempts {
+            ("failed", format!("given up after {attempts} attempts: {STOPPED}"))
+        } else {
+            ("waiting", STOPPED.to_owned())
+        };
+        change.execute(
+            "UPDATE delivery SET leased = 0, state = ?2, reason = ?3 WHERE id = ?1",
+            params![delivery, state, reason],
+        )?;
+        let step = Transition::new("sending", state).to(&destination).because(&reason);
+        change.record(job, &step)?;
+        settle::settle(change, job)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! The job store: SQLite with a write-ahead log, every commit synced.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::error::SpoolError;
+use super::layout;
+
+/// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
+const MIGRATIONS: &[&str] = &[FIRST];
+
+const FIRST: &str = "
+-- A study outlives everything else of it, so that its versions never start over.
+CREATE TABLE study (
+    id INTEGER PRIMARY KEY,
+    uid TEXT NOT NULL UNIQUE,
+    versions INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE object (
+    id INTEGER PRIMARY KEY,
+    study INTEGER NOT NULL REFERENCES study ON DELETE CASCADE,
+    instance TEXT NOT NULL,
+    series TEXT NOT NULL,
+    sop_class TEXT NOT NULL,
+    transfer_syntax TEXT NOT NULL,
+    file TEXT NOT NULL,
+    data_set_offset INTEGER NOT NULL,
+    digest TEXT NOT NULL,
+    content INTEGER NOT NULL,         -- counts the different contents of one instance
+    latest INTEGER NOT NULL,          -- whether this is the newest content
+    own INTEGER NOT NULL,             -- made by this node
+    calling TEXT NOT NULL,
+    called TEXT NOT NULL,
+    address TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    deleted_at INTEGER,               -- when retention took its file
+    UNIQUE (study, instance, digest)
+);
+CREATE INDEX object_by_instance ON object (instance);
+CREATE TABLE job (
+    id INTEGER PRIMARY KEY,
+    study INTEGER NOT NULL REFERENCES study ON DELETE CASCADE,
+    version INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    outcome TEXT,                     -- what drafting ended with: drafted, skipped
+    priority INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL DEFAULT 0,
+    leased INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,                      -- of drafting
+    failure TEXT,                     -- of delivery
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    complete_at INTEGER,
+    sealed_at INTEGER,
+    drafted_at INTEGER,
+    text TEXT,
+    image INTEGER REFERENCES object ON DELETE SET NULL,
+    draft TEXT,
+    seconds TEXT,
+    UNIQUE (study, version)
+);
+CREATE INDEX job_by_state ON job (state);
+CREATE TABLE job_object (
+    job INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,
+    object INTEGER NOT NULL REFERENCES object ON DELETE CASCADE,
+    PRIMARY KEY (job, object)
+) WITHOUT ROWID;
+CREATE TABLE artefact (
+    id INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,
+    kind TEXT NOT NULL,
+    sop_class TEXT NOT NULL,
+    instance TEXT NOT NULL,
+    series TEXT NOT NULL,
+    file TEXT NOT NULL,
+    data_set_offset INTEGER NOT NULL
+);
+CREATE INDEX artefact_by_job ON artefact (job);
+CREATE TABLE delivery (
+    id INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,
+    destination TEXT NOT NULL,
+    object INTEGER REFERENCES object ON DELETE CASCADE, -- none: the job's report
+    state TEXT NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_attempt_at INTEGER NOT NULL,
+    leased INTEGER NOT NULL DEFAULT 0,
+    reason TEXT,
+    sent_instance TEXT,
+    sent_at INTEGER
+);
+CREATE UNIQUE INDEX delivery_once ON delivery (job, destination, coalesce(object, 0));
+CREATE INDEX delivery_by_destination ON delivery (destination, state);
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY,
+    study INTEGER NOT NULL REFERENCES study ON DELETE CASCADE,
+    version INTEGER,
+    at INTEGER NOT NULL,
+    before TEXT NOT NULL,
+    after TEXT NOT NULL,
+    note TEXT
+);
+CREATE INDEX event_by_study ON event (study);
+-- Files that no row needs any more; unlinked in a later transaction.
+CREATE TABLE doomed (file TEXT PRIMARY KEY) WITHOUT ROWID;
+";
+
+/// Opens the database of a spool and brings it to this program's version.
+pub(super) fn open(root: &Path) -> Result<Connection, SpoolError> {
+    let path = root.join(layout::DATABASE);
+    // SQLite would make it readable to all; the write-ahead log takes the database's mode.
+    OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(&path)
+        .map_err(SpoolError::io("open", &path))?;
+    let mut connection = Connection::open(&path).map_err(database("be opened"))?;
+    prepare(&connection).map_err(database("be set up"))?;
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let transaction = connection
+        .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
+        .map_err(database("be migrated"))?;
+    let found: i64 = transaction
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(database("tell its version"))?;
+    if found > known {
+        return Err(SpoolError::Newer { path: root.to_owned(), found, known });
+    }
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(migration).map_err(database("be migrated"))?;
+    }
+    transaction.pragma_update(None, "user_version", known).map_err(database("be migrated"))?;
+    transaction.commit().map_err(database("be migrated"))?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::from_secs(30))?;
+    connection.query_row("PRAGMA journal_mode = WAL", [], |_| Ok(()))?;
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY;",
+    )?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(())
+}
+
+fn database(what: &'static str) -> impl Fn(rusqlite::Error) -> SpoolError {
+    move |source| SpoolError::Database { what, source }
+}
