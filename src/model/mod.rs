@@ -5,6 +5,18 @@
 //! the device, the same tensors for training and for inference. May use: `vocabulary`,
 //! `radiograph`, `findings`.
 
+pub mod chain;
+pub mod checkpoint;
+mod error;
 pub mod language;
 pub mod layer;
+pub mod prompt;
+pub mod sample;
+pub mod stop;
+pub mod tokenizer;
 pub mod vision;
+
+pub use checkpoint::Manifest;
+pub use error::ModelError;
+pub use prompt::PromptChoice;
+pub use sample::Sampling;

@@ -80,20 +80,20 @@ impl LlamaConfig {
                 return Err(format!("{name} = {value} is outside 1 to {most}"));
             }
         }
-        if self.num_attention_heads % self.kv_heads() != 0 {
+        if !self.num_attention_heads.is_multiple_of(self.kv_heads()) {
             return Err(format!(
                 "{} query heads do not divide among {} key-value heads",
                 self.num_attention_heads,
                 self.kv_heads()
             ));
         }
-        if self.head_dim.is_none() && self.hidden_size % self.num_attention_heads != 0 {
+        if self.head_dim.is_none() && !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             return Err(format!(
                 "hidden_size {} does not divide by {} heads",
                 self.hidden_size, self.num_attention_heads
             ));
         }
-        if self.head_width() % 2 != 0 {
+        if !self.head_width().is_multiple_of(2) {
             return Err(format!("heads of {} numbers; the width must be even", self.head_width()));
         }
         Ok(())

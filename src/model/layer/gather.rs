@@ -35,6 +35,7 @@ impl RowMap {
     }
 
     /// The map back.
+    #[must_use]
     pub fn reversed(&self) -> Self {
         Self { forward: self.backward.clone(), backward: self.forward.clone() }
     }

@@ -21,7 +21,7 @@ pub struct Rotary {
 impl Rotary {
     /// The tables for heads of `width` numbers at `positions` positions with the base `theta`.
     pub fn new(width: usize, positions: usize, theta: f64, device: &Device) -> Result<Self> {
-        if width == 0 || width % 2 != 0 {
+        if width == 0 || !width.is_multiple_of(2) {
             bail!("a rotary embedding needs an even head width, got {width}");
         }
         let half = width / 2;

@@ -1,3 +1,3 @@
-//! Image encoders.
+//! Image encoders and what goes before them.
 
 pub mod swin;

@@ -1,0 +1,101 @@
+//! The tensors of a whole model: image encoder, projection, language model, scoring heads.
+
+use candle_core::{D, Result, Tensor};
+use candle_nn::VarBuilder;
+
+use super::checkpoint::Manifest;
+use super::checkpoint::manifest::ImageTokens;
+use super::language::llama::Llama;
+use super::layer::Linear;
+use super::vision::swin::{Swin, SwinOutput};
+
+/// The parts, loaded.
+#[derive(Clone, Debug)]
+pub struct Chain {
+    /// The image encoder.
+    pub encoder: Swin,
+    /// The encoder's own projection (MedCLIP's), without bias.
+    head: Option<Linear>,
+    /// The alignment layer.
+    projection: Linear,
+    image_tokens: ImageTokens,
+    /// The language model.
+    pub language: Llama,
+    scores: Option<Linear>,
+}
+
+/// What the parts before the language model give for a batch of images.
+#[derive(Clone, Debug)]
+pub struct Encoded {
+    /// The encoder's output.
+    pub swin: SwinOutput,
+    /// `[batch, embedding]`, where the encoder has a projection of its own.
+    pub embedding: Option<Tensor>,
+    /// `[batch, positions, hidden size]`: what stands for the image in a prompt.
+    pub image_tokens: Tensor,
+    /// `[batch, labels]`: probabilities, where the model scores.
+    pub scores: Option<Tensor>,
+}
+
+impl Chain {
+    /// Takes the tensors from `source` under the names that [`Manifest`] lists.
+    pub fn load(manifest: &Manifest, source: &VarBuilder<'_>) -> Result<Self> {
+        let width = manifest.image_encoder.output_width();
+        let vision = source.pp("vision_model");
+        let linear = |input, output, bias, source: VarBuilder<'_>| {
+            Linear::load(input, output, bias, &source)
+        };
+        let hidden = manifest.language_model.hidden_size;
+        Ok(Self {
+            encoder: Swin::load(&manifest.image_encoder, &vision.pp("model"))?,
+            head: manifest
+                .projection
+                .embedding
+                .map(|embedding| linear(width, embedding, false, vision.pp("projection_head")))
+                .transpose()?,
+            projection: linear(manifest.projection_input(), hidden, true, source.pp("projection"))?,
+            image_tokens: manifest.projection.image_tokens,
+            language: Llama::load(&manifest.language_model, source)?,
+            scores: manifest
+                .scores
+                .as_ref()
+                .map(|scores| linear(width, scores.labels.len(), true, source.pp("heads")))
+                .transpose()?,
+        })
+    }
+
+    /// Encodes `[batch, channels, rows, columns]` of normalised pixels.
+    pub fn encode(&self, pixels: &Tensor) -> Result<Encoded> {
+        let swin = self.encoder.forward(pixels)?;
+        let embedding = self.head.as_ref().map(|head| head.forward(&swin.pooled)).transpose()?;
+        let image_tokens = match self.image_tokens {
+            ImageTokens::Patches => self.projection.forward(&swin.last_hidden)?,
+            ImageTokens::Pooled => {
+                let pooled = embedding.as_ref().unwrap_or(&swin.pooled);
+                self.projection.forward(pooled)?.unsqueeze(D::Minus2)?
+            }
+        };
+        let scores = match &self.scores {
+            Some(heads) => Some(candle_nn::ops::sigmoid(&heads.forward(&swin.pooled)?)?),
+            None => None,
+        };
+        Ok(Encoded { swin, embedding, image_tokens, scores })
+    }
+
+    /// The embeddings of a prompt: text, image, text.
+    pub fn prompt(&self, before: &[u32], image_tokens: &Tensor, after: &[u32]) -> Result<Tensor> {
+        let text = |ids: &[u32]| {
+            let ids = Tensor::from_slice(ids, (1, ids.len()), image_tokens.device())?;
+            self.language.embed(&ids)
+        };
+        let mut parts = vec![];
+        if !before.is_empty() {
+            parts.push(text(before)?);
+        }
+        parts.push(image_tokens.clone());
+        if !after.is_empty() {
+            parts.push(text(after)?);
+        }
+        Tensor::cat(&parts, 1)
+    }
+}

@@ -1,0 +1,282 @@
+//! From what users hold to a model directory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use super::expect::{compare, shapes};
+use super::files::hexadecimal;
+use super::manifest::{
+    Architecture, Conversation, Fit, ImageProcessing, ImageTokens, MANIFEST, Manifest,
+    ProjectionConfig, TokenizerConfig,
+};
+use super::{Tensors, layout, torch};
+use crate::model::error::{ModelError, Step};
+use crate::model::language::llama::LlamaConfig;
+use crate::model::tokenizer::Tokenizer;
+use crate::model::tokenizer::sentencepiece::SentencePiece;
+use crate::model::vision::swin::SwinConfig;
+
+/// MedCLIP's own mean and deviation of grey values (`medclip/constants.py`).
+const MEDCLIP_MEAN: f64 = 0.586_278_580_304_383_8;
+const MEDCLIP_STD: f64 = 0.279_509_500_889_686_44;
+
+/// The conversation that XrayGPT was aligned in.
+const TEMPLATE: &str = "###Patient: <Img><ImageHere></Img> {prompt} ###Doctor: ";
+const STOP: &str = "###";
+/// "###" in the two ways LLaMA's tokenizer can write it.
+const STOP_TOKENS: [&[u32]; 2] = [&[835], &[2277, 29937]];
+
+/// XrayGPT's questions (`prompts/alignment.txt`).
+const PROMPTS: [&str; 6] = [
+    "Describe the given chest x-ray image in detail.",
+    "Take a look at this chest x-ray and describe the findings and impression.",
+    "Could you provide a detailed description of the given x-ray image?",
+    "Describe the given chest x-ray image as detailed as possible.",
+    "What are the key findings in this chest x-ray image?",
+    "Could you highlight any abnormalities or concerns in this chest x-ray image?",
+];
+
+/// How far an import is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress<'a> {
+    /// Parts done.
+    pub done: u64,
+    /// Parts in all.
+    pub of: u64,
+    /// What is being done.
+    pub doing: &'a str,
+}
+
+/// Makes a model directory of `source` in `out`, which must be empty or absent. Nothing is left
+/// there when it fails.
+pub fn import(
+    source: &Path,
+    out: &Path,
+    image_tokens: ImageTokens,
+    progress: &mut dyn FnMut(Progress<'_>),
+) -> Result<Manifest, ModelError> {
+    refuse_occupied(out)?;
+    let files = layout::medclip(source)?;
+    let mut done = 0;
+    let mut report = |doing: &str| {
+        progress(Progress { done, of: 6, doing });
+        done += 1;
+    };
+    report("reading the image encoder");
+    let encoder = read_encoder(&files.encoder)?;
+    report("reading the projection");
+    let projection = read_projection(&files.projection, image_tokens)?;
+    report("reading the language model");
+    let language = read_language(&files.language)?;
+    report("reading the tokenizer");
+    let (json, bos, eos) = read_tokenizer(&files.tokenizer)?;
+    let embedding = encoder.get("vision_model.projection_head.weight");
+    let embedding = embedding.and_then(|t| t.dims().first().copied());
+    let tokenizer = Tokenizer::from_json(&json, vec![bos, eos])?;
+    let mut manifest = Manifest {
+        format: 1,
+        name: format!("xraygpt-medclip-{image_tokens}"),
+        architecture: Architecture::SwinLinearLlama,
+        licence: "as of the checkpoint imported; see its source".to_owned(),
+        source: files.describe(),
+        prompts: PROMPTS.map(str::to_owned).to_vec(),
+        image: ImageProcessing {
+            fit: Fit::PadToSquare,
+            mean: vec![MEDCLIP_MEAN],
+            std: vec![MEDCLIP_STD],
+        },
+        image_encoder: swin_config(&files.encoder_config)?,
+        projection: ProjectionConfig { image_tokens, embedding },
+        language_model: llama_config(&files.language_config)?,
+        tokenizer: TokenizerConfig { file: "tokenizer.json".to_owned(), bos, eos },
+        conversation: Conversation {
+            template: TEMPLATE.to_owned(),
+            stop_texts: vec![STOP.to_owned()],
+            stop_tokens: stop_tokens(&tokenizer)?,
+        },
+        scores: None,
+        files: BTreeMap::from([("tokenizer.json".to_owned(), String::new())]),
+    };
+    manifest.check().map_err(|reason| ModelError::invalid(source, reason))?;
+    report("checking the tensors");
+    check(&manifest, &[&encoder, &projection, &language])?;
+    report("writing");
+    let parts = [
+        ("image_encoder.safetensors", encoder),
+        ("projection.safetensors", projection),
+        ("language_model.safetensors", language),
+    ];
+    write(&mut manifest, &json, &parts, out)?;
+    progress(Progress { done: 6, of: 6, doing: "done" });
+    Ok(manifest)
+}
+
+fn refuse_occupied(out: &Path) -> Result<(), ModelError> {
+    match fs::read_dir(out) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => Err(ModelError::Occupied { path: out.to_owned() }),
+        },
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(source) => Err(ModelError::Read { path: out.to_owned(), source }),
+    }
+}
+
+/// What the published implementation computes from the sizes, or does not use.
+fn derived(name: &str) -> bool {
+    name.starts_with("text_model.")
+        || name == "logit_scale"
+        || name.ends_with(".relative_position_index")
+        || name.ends_with(".rotary_emb.inv_freq")
+}
+
+fn read_encoder(path: &Path) -> Result<Tensors, ModelError> {
+    torch::read(path, |name| !derived(name))
+}
+
+fn read_projection(path: &Path, image_tokens: ImageTokens) -> Result<Tensors, ModelError> {
+    let all = read_safetensors(path)?;
+    let (ours, other) = match image_tokens {
+        ImageTokens::Pooled => ("projection.pooled.", "projection.patches."),
+        ImageTokens::Patches => ("projection.patches.", "projection.pooled."),
+    };
+    let renamed = all.into_iter().filter(|(name, _)| !name.starts_with(other)).map(|(name, t)| {
+        let short = name.strip_prefix(ours).map(|rest| format!("projection.{rest}"));
+        (short.unwrap_or(name), t)
+    });
+    Ok(renamed.collect())
+}
+
+fn read_language(paths: &[PathBuf]) -> Result<Tensors, ModelError> {
+    let mut all = Tensors::new();
+    for path in paths {
+        let part = if path.extension().is_some_and(|e| e == "bin") {
+            torch::read(path, |name| !derived(name))?
+        } else {
+            read_safetensors(path)?
+        };
+        all.extend(part.into_iter().filter(|(name, _)| !derived(name)));
+    }
+    Ok(all)
+}
+
+fn read_safetensors(path: &Path) -> Result<Tensors, ModelError> {
+    let bytes = read(path)?;
+    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
+        .map_err(|e| ModelError::invalid(path, e.to_string()))
+}
+
+fn read_tokenizer(path: &Path) -> Result<(Vec<u8>, u32, u32), ModelError> {
+    let bytes = read(path)?;
+    if path.extension().is_some_and(|e| e == "model") {
+        let pieces = SentencePiece::parse(&bytes).map_err(|e| ModelError::invalid(path, e))?;
+        return Ok((pieces.to_json(), pieces.bos, pieces.eos));
+    }
+    // LLaMA's ids, which a tokenizer.json does not name.
+    Ok((bytes, 1, 2))
+}
+
+/// LLaMA's two stop sequences where the tokenizer is LLaMA's, else the one it gives itself.
+fn stop_tokens(tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, ModelError> {
+    let own = tokenizer.encode(STOP)?;
+    let [first, _] = STOP_TOKENS;
+    if own == first {
+        return Ok(STOP_TOKENS.map(<[u32]>::to_vec).to_vec());
+    }
+    Ok(vec![own])
+}
+
+fn swin_config(path: &Path) -> Result<SwinConfig, ModelError> {
+    let config = read_json::<SwinConfig>(path)?;
+    config.check().map_err(|reason| ModelError::invalid(path, reason))?;
+    Ok(config)
+}
+
+/// What else a LLaMA configuration may say; each of these changes the arithmetic.
+#[derive(Deserialize)]
+struct LlamaVariant {
+    hidden_act: Option<String>,
+    rope_scaling: Option<serde_json::Value>,
+    attention_bias: Option<bool>,
+    mlp_bias: Option<bool>,
+}
+
+fn llama_config(path: &Path) -> Result<LlamaConfig, ModelError> {
+    let invalid = |reason: String| Err(ModelError::invalid(path, reason));
+    let variant = read_json::<LlamaVariant>(path)?;
+    if let Some(other) = variant.hidden_act.filter(|act| act != "silu") {
+        return invalid(format!("hidden_act = {other:?}; only \"silu\" is supported"));
+    }
+    if variant.rope_scaling.is_some_and(|scaling| !scaling.is_null()) {
+        return invalid("rope_scaling is not supported".to_owned());
+    }
+    if variant.attention_bias == Some(true) || variant.mlp_bias == Some(true) {
+        return invalid("attention_bias and mlp_bias are not supported".to_owned());
+    }
+    let config = read_json::<LlamaConfig>(path)?;
+    match config.check() {
+        Ok(()) => Ok(config),
+        Err(reason) => invalid(reason),
+    }
+}
+
+fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
+    serde_json::from_slice(&read(path)?).map_err(|e| ModelError::invalid(path, e.to_string()))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ModelError> {
+    fs::read(path).map_err(|source| ModelError::Read { path: path.to_owned(), source })
+}
+
+fn check(manifest: &Manifest, parts: &[&Tensors]) -> Result<(), ModelError> {
+    let all = parts.iter().flat_map(|part| part.iter());
+    let found = all.map(|(name, t)| (name.clone(), t.dims().to_vec())).collect();
+    compare(&shapes(manifest)?, &found)
+}
+
+/// Writes into a folder beside `out` and renames it, so that `out` is whole or not there.
+fn write(
+    manifest: &mut Manifest,
+    tokenizer: &[u8],
+    parts: &[(&str, Tensors)],
+    out: &Path,
+) -> Result<(), ModelError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| ModelError::Write { path, source }
+    };
+    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(failed(parent))?;
+    let folder = tempfile::Builder::new().prefix(".import-").tempdir_in(parent);
+    let folder = folder.map_err(failed(parent))?;
+    manifest.files.clear();
+    let place = folder.path().join("tokenizer.json");
+    fs::write(&place, tokenizer).map_err(failed(&place))?;
+    let digest = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
+    manifest.files.insert("tokenizer.json".to_owned(), digest(tokenizer));
+    for (name, tensors) in parts {
+        let place = folder.path().join(name);
+        candle_core::safetensors::save(tensors, &place).step("writing safetensors")?;
+        manifest.files.insert((*name).to_owned(), digest(&read(&place)?));
+    }
+    let text = manifest.to_text().map_err(|e| ModelError::invalid(out.join(MANIFEST), e))?;
+    let place = folder.path().join(MANIFEST);
+    fs::write(&place, text).map_err(failed(&place))?;
+    readable(folder.path()).map_err(failed(folder.path()))?;
+    fs::rename(folder.path(), out).map_err(failed(out))?;
+    // Under its new name it is no longer a temporary folder.
+    drop(folder.keep());
+    Ok(())
+}
+
+/// A temporary folder is its owner's alone; a model is for whoever may read its parent.
+fn readable(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}

@@ -1,0 +1,240 @@
+//! `manifest.toml`: everything about a model but its numbers. Its digest is the model's version.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::language::llama::LlamaConfig;
+use crate::model::vision::swin::SwinConfig;
+
+/// The file's name within a model directory.
+pub const MANIFEST: &str = "manifest.toml";
+
+/// A model's description.
+///
+/// The tensors lie in the safetensors files that `files` names, under these names:
+/// `vision_model.model.*` (Hugging Face's `SwinModel`), `vision_model.projection_head.weight` when
+/// `projection.embedding` is set, `projection.weight` and `.bias`, `model.*` and `lm_head.weight`
+/// (Hugging Face's `LlamaForCausalLM`), and `heads.weight` and `.bias` when `scores` is set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// What the model is called.
+    pub name: String,
+    /// How the parts stand together.
+    pub architecture: Architecture,
+    /// Terms of use of the weights.
+    pub licence: String,
+    /// What the weights come from.
+    pub source: String,
+    /// Questions the model was aligned on; number 1 is the default.
+    pub prompts: Vec<String>,
+    /// From a grey image to the encoder's input.
+    pub image: ImageProcessing,
+    /// The image encoder's sizes.
+    pub image_encoder: SwinConfig,
+    /// The alignment layer.
+    pub projection: ProjectionConfig,
+    /// The language model's sizes.
+    pub language_model: LlamaConfig,
+    /// The tokenizer's file and special tokens.
+    pub tokenizer: TokenizerConfig,
+    /// How prompt and image stand together, and where an answer ends.
+    pub conversation: Conversation,
+    /// What the encoder's scoring heads mean, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
+    /// SHA-256 of each file, hexadecimal.
+    pub files: BTreeMap<String, String>,
+}
+
+/// How the parts stand together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Architecture {
+    /// Swin → linear projection → LLaMA: the paper's.
+    #[serde(rename = "swin-linear-llama")]
+    SwinLinearLlama,
+}
+
+/// From a grey image to the encoder's input: fit, resize (bicubic), divide by 255, normalise.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageProcessing {
+    /// What becomes of an image that is not square.
+    pub fit: Fit,
+    /// Subtracted: one number, or one a channel.
+    pub mean: Vec<f64>,
+    /// Divided by: one number, or one a channel.
+    pub std: Vec<f64>,
+}
+
+/// What becomes of an image that is not square.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fit {
+    /// Black is added on the shorter sides (MedCLIP).
+    PadToSquare,
+    /// The sides are scaled each by its own factor.
+    Stretch,
+}
+
+/// The alignment layer: what of the encoder it projects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectionConfig {
+    /// What becomes image tokens.
+    pub image_tokens: ImageTokens,
+    /// Width of the encoder's own projected embedding (MedCLIP's `projection_head`); absent: there
+    /// is none, and `pooled` is the mean of the last hidden states.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embedding: Option<usize>,
+}
+
+/// What becomes image tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ImageTokens {
+    /// The image embedding: one token.
+    Pooled,
+    /// The last hidden states: a token a patch.
+    Patches,
+}
+
+impl std::fmt::Display for ImageTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Pooled => "pooled",
+            Self::Patches => "patches",
+        })
+    }
+}
+
+/// The tokenizer's file and special tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TokenizerConfig {
+    /// The file, in the format of the `tokenizers` library.
+    pub file: String,
+    /// Begin of sequence.
+    pub bos: u32,
+    /// End of sequence.
+    pub eos: u32,
+}
+
+/// How prompt and image stand together, and where an answer ends.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversation {
+    /// The prompt's surroundings, with `<ImageHere>` and `{prompt}`.
+    pub template: String,
+    /// Texts that end an answer.
+    pub stop_texts: Vec<String>,
+    /// Token sequences that end an answer.
+    pub stop_tokens: Vec<Vec<u32>>,
+}
+
+/// What the encoder's scoring heads mean: the mean of its last hidden states, a linear layer, a
+/// logistic function.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    /// A name a head: `abnormal`, or an observation.
+    pub labels: Vec<String>,
+    /// From which score on an observation counts as positive, by label.
+    #[serde(default)]
+    pub thresholds: BTreeMap<String, f32>,
+}
+
+/// The place of the image in a template.
+pub const IMAGE_HERE: &str = "<ImageHere>";
+/// The place of the prompt in a template.
+pub const PROMPT_HERE: &str = "{prompt}";
+
+impl Manifest {
+    /// Reads and checks the text of a manifest.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let manifest = toml::from_str::<Self>(text).map_err(|e| e.to_string())?;
+        manifest.check()?;
+        Ok(manifest)
+    }
+
+    /// The text of this manifest.
+    pub fn to_text(&self) -> Result<String, String> {
+        toml::to_string(self).map_err(|e| e.to_string())
+    }
+
+    /// Says in words what cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        if self.format != 1 {
+            return Err(format!("format = {}; this program reads format 1", self.format));
+        }
+        self.image_encoder.check().map_err(|e| format!("[image_encoder] {e}"))?;
+        self.language_model.check().map_err(|e| format!("[language_model] {e}"))?;
+        if self.prompts.is_empty() {
+            return Err("prompts is empty; a model needs at least one".to_owned());
+        }
+        let channels = self.image_encoder.num_channels;
+        for (name, values) in [("mean", &self.image.mean), ("std", &self.image.std)] {
+            let finite = values.iter().all(|v| v.is_finite());
+            if !finite || (values.len() != 1 && values.len() != channels) {
+                return Err(format!("[image] {name} needs one finite number, or one a channel"));
+            }
+        }
+        if self.image.std.contains(&0.0) {
+            return Err("[image] std must not be 0".to_owned());
+        }
+        let (template, vocabulary) = (&self.conversation.template, self.language_model.vocab_size);
+        if template.matches(IMAGE_HERE).count() != 1 || template.matches(PROMPT_HERE).count() != 1 {
+            return Err(format!(
+                "[conversation] template needs {IMAGE_HERE} and {PROMPT_HERE} once each"
+            ));
+        }
+        let special = [self.tokenizer.bos, self.tokenizer.eos];
+        let stops = self.conversation.stop_tokens.iter().flatten();
+        if special.iter().chain(stops).any(|id| *id as usize >= vocabulary) {
+            return Err(format!(
+                "a special or stop token lies outside the vocabulary of {vocabulary}"
+            ));
+        }
+        if self.conversation.stop_tokens.iter().any(Vec::is_empty)
+            || self.conversation.stop_texts.iter().any(String::is_empty)
+        {
+            return Err("[conversation] an empty stop sequence would end every answer".to_owned());
+        }
+        if self.projection.embedding.is_some_and(|n| n == 0 || n > 1 << 16) {
+            return Err("[projection] embedding is outside 1 to 65536".to_owned());
+        }
+        if self.scores.as_ref().is_some_and(|s| s.labels.is_empty() || s.labels.len() > 256) {
+            return Err("[scores] labels needs 1 to 256 names".to_owned());
+        }
+        for name in self.files.keys() {
+            if name.contains(['/', '\\']) || name.starts_with('.') {
+                return Err(format!(
+                    "[files] {name:?} is not the name of a file beside the manifest"
+                ));
+            }
+        }
+        if !self.files.contains_key(&self.tokenizer.file) {
+            return Err(format!("[files] does not name the tokenizer {:?}", self.tokenizer.file));
+        }
+        Ok(())
+    }
+
+    /// Width of what the projection takes in.
+    pub fn projection_input(&self) -> usize {
+        match (self.projection.image_tokens, self.projection.embedding) {
+            (ImageTokens::Pooled, Some(embedding)) => embedding,
+            _ => self.image_encoder.output_width(),
+        }
+    }
+
+    /// How many positions an image takes.
+    pub fn image_positions(&self) -> usize {
+        match self.projection.image_tokens {
+            ImageTokens::Pooled => 1,
+            ImageTokens::Patches => self.image_encoder.output_tokens(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! Model directories and the checkpoints they are made from.
+//!
+//! Comes in: folders that users hold. Goes out: a manifest, tensors by name. Promises: every file
+//! is checked against the manifest before use; a file that lies gives an error, never a crash.
+
+use std::collections::HashMap;
+
+use candle_core::Tensor;
+
+pub mod expect;
+mod files;
+pub mod import;
+mod layout;
+pub mod manifest;
+pub mod torch;
+
+pub use files::ModelFiles;
+pub use manifest::Manifest;
+
+/// Tensors by name.
+pub type Tensors = HashMap<String, Tensor>;
