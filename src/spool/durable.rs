@@ -66,3 +66,16 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
         Ok(()) | Err(_) => Ok(()),
     }
 }
+
+/// Deletes a file and the folders above it that are empty then, up to `root`.
+pub(super) fn remove_below(root: &Path, path: &Path) -> io::Result<()> {
+    remove(path)?;
+    let folders = path.ancestors().skip(1).take_while(|folder| *folder != root);
+    for folder in folders {
+        // Fails for the first that still holds something.
+        if fs::remove_dir(folder).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}

@@ -49,6 +49,20 @@ pub enum SpoolError {
         /// The newest version known here.
         known: i64,
     },
+    /// The node that runs on this spool is of an older program, or none has run since.
+    #[error(
+        "the spool {} has schema version {found}, this program has {known}: start the node of \
+         this program once",
+        path.display()
+    )]
+    Older {
+        /// The spool's folder.
+        path: PathBuf,
+        /// The version in the database.
+        found: i64,
+        /// The version of this program.
+        known: i64,
+    },
     /// The file system refused.
     #[error("cannot {what} {}", path.display())]
     Io {

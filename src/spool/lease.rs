@@ -72,6 +72,8 @@ pub struct PreviousDraft {
     pub draft: serde_json::Value,
     /// Its files.
     pub artefacts: Vec<Artefact>,
+    /// Those of its reports that a destination has.
+    pub sent: Vec<InstanceUid>,
 }
 
 /// A file to keep with a draft.
@@ -310,9 +312,20 @@ fn previous(
                 image_digest: row.get(3)?,
                 draft: job::json(row, 4)?,
                 artefacts: artefacts(spool, change, row.get(0)?)?,
+                sent: sent(change, row.get(0)?)?,
             })
         })
         .optional()
+}
+
+fn sent(change: &Change<'_>, job: i64) -> rusqlite::Result<Vec<InstanceUid>> {
+    change
+        .prepare_cached(
+            "SELECT DISTINCT sent_instance FROM delivery
+             WHERE job = ?1 AND object IS NULL AND sent_instance IS NOT NULL",
+        )?
+        .query_map([job], |row| parsed(row, 0))?
+        .collect()
 }
 
 impl DraftLease {

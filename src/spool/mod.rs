@@ -100,7 +100,8 @@ impl Spool {
             durable::folder(&folder).map_err(SpoolError::io("make the folder", &folder))?;
         }
         let lock = lock(&root)?;
-        let spool = Self::over(settings, clock, Some(lock))?;
+        let connection = schema::open(&settings.path)?;
+        let spool = Self::over(settings, clock, connection, Some(lock));
         spool.recover()?;
         Ok(spool)
     }
@@ -118,13 +119,18 @@ impl Spool {
             after_delivery: Duration::ZERO,
             max_attempts: u32::MAX,
         };
-        Self::over(settings, Clock::System, None)
+        let connection = schema::join(&settings.path)?;
+        Ok(Self::over(settings, Clock::System, connection, None))
     }
 
-    fn over(settings: SpoolSettings, clock: Clock, lock: Option<File>) -> Result<Self, SpoolError> {
-        let connection = Mutex::new(schema::open(&settings.path)?);
-        let waiters = Waiters::default();
-        Ok(Self { inner: Arc::new(Inner { settings, clock, connection, waiters, _lock: lock }) })
+    fn over(
+        settings: SpoolSettings,
+        clock: Clock,
+        connection: Connection,
+        lock: Option<File>,
+    ) -> Self {
+        let (connection, waiters) = (Mutex::new(connection), Waiters::default());
+        Self { inner: Arc::new(Inner { settings, clock, connection, waiters, _lock: lock }) }
     }
 
     /// What it was opened with.

@@ -8,7 +8,7 @@ use rusqlite::params;
 
 use super::clock::milliseconds;
 use super::transition::Change;
-use super::{Spool, SpoolError, durable};
+use super::{Spool, SpoolError, durable, layout};
 
 impl Spool {
     /// Deletes the objects of studies that were finished for longer than the spool's
@@ -76,7 +76,8 @@ impl Spool {
                     .query_row([&file], |row| row.get(0))?;
                 if !needed {
                     let path = self.path(&file);
-                    durable::remove(&path).map_err(SpoolError::io("remove", &path))?;
+                    durable::remove_below(&self.path(layout::STUDIES), &path)
+                        .map_err(SpoolError::io("remove", &path))?;
                 }
             }
             Ok(())

@@ -1,11 +1,12 @@
 //! The job store: SQLite with a write-ahead log, every commit synced.
 
+use std::cmp::Ordering;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::error::SpoolError;
 use super::layout;
@@ -120,15 +121,12 @@ pub(super) fn open(root: &Path) -> Result<Connection, SpoolError> {
         .mode(0o600)
         .open(&path)
         .map_err(SpoolError::io("open", &path))?;
-    let mut connection = Connection::open(&path).map_err(database("be opened"))?;
-    prepare(&connection).map_err(database("be set up"))?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let mut connection = connect(&path)?;
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(database("be migrated"))?;
-    let found: i64 = transaction
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .map_err(database("tell its version"))?;
+    let found = version(&transaction)?;
+    let known = known();
     if found > known {
         return Err(SpoolError::Newer { path: root.to_owned(), found, known });
     }
@@ -138,6 +136,34 @@ pub(super) fn open(root: &Path) -> Result<Connection, SpoolError> {
     transaction.pragma_update(None, "user_version", known).map_err(database("be migrated"))?;
     transaction.commit().map_err(database("be migrated"))?;
     Ok(connection)
+}
+
+/// Opens the database beside a node, which may be another program: as it is or not at all.
+pub(super) fn join(root: &Path) -> Result<Connection, SpoolError> {
+    let connection = connect(&root.join(layout::DATABASE))?;
+    let (found, known, path) = (version(&connection)?, known(), root.to_owned());
+    match found.cmp(&known) {
+        Ordering::Equal => Ok(connection),
+        Ordering::Greater => Err(SpoolError::Newer { path, found, known }),
+        Ordering::Less => Err(SpoolError::Older { path, found, known }),
+    }
+}
+
+fn connect(path: &Path) -> Result<Connection, SpoolError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(database("be opened"))?;
+    prepare(&connection).map_err(database("be set up"))?;
+    Ok(connection)
+}
+
+fn version(connection: &Connection) -> Result<i64, SpoolError> {
+    connection
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .map_err(database("tell its version"))
+}
+
+fn known() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
 }
 
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {

@@ -90,7 +90,10 @@ impl Change<'_> {
 
     fn commit(self, waiters: &Waiters) -> Result<(), rusqlite::Error> {
         self.transaction.commit()?;
-        for told in self.told.into_inner() {
+        let told = self.told.into_inner();
+        // Looking for work in vain is no change: it would wake the one who looked, again and again.
+        let changed = !told.is_empty();
+        for told in told {
             // A test that kills the node reads the last of these lines to know where it did.
             tracing::info!(
                 job = told.job,
@@ -102,7 +105,9 @@ impl Change<'_> {
                 "job transition"
             );
         }
-        waiters.wake();
+        if changed {
+            waiters.wake();
+        }
         Ok(())
     }
 }

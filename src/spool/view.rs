@@ -65,6 +65,9 @@ pub struct DeliveryView {
     pub attempts: u32,
     /// Why it failed, or is put off.
     pub reason: Option<String>,
+    /// When it was acknowledged.
+    #[serde(serialize_with = "display_option")]
+    pub sent_at: Option<Timestamp>,
 }
 
 /// A step in the history of a study.
@@ -149,7 +152,7 @@ fn row(transaction: &Transaction<'_>, row: &Row<'_>) -> rusqlite::Result<(i64, J
 fn deliveries(transaction: &Transaction<'_>, job: i64) -> rusqlite::Result<Vec<DeliveryView>> {
     transaction
         .prepare_cached(
-            "SELECT destination, coalesce(object.instance, 'report'), state, attempts, reason
+            "SELECT destination, coalesce(object.instance, 'report'), state, attempts, reason, sent_at
              FROM delivery LEFT JOIN object ON object.id = delivery.object
              WHERE job = ?1 ORDER BY delivery.id",
         )?
@@ -160,6 +163,7 @@ fn deliveries(transaction: &Transaction<'_>, job: i64) -> rusqlite::Result<Vec<D
                 state: parsed(row, 2)?,
                 attempts: row.get(3)?,
                 reason: row.get(4)?,
+                sent_at: row.get::<_, Option<i64>>(5)?.map(timestamp),
             })
         })?
         .collect()
