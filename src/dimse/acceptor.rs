@@ -1,0 +1,268 @@
+//! One association as acceptor: negotiation, then message after message until it ends.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{sleep_until, timeout};
+use tracing::{Span, debug, error, info, warn};
+
+use super::c_echo;
+use super::c_store::{self, StoreReply, StoreRequest, StoreService};
+use super::command::{Command, Request, field};
+use super::connection::{Connection, Incoming, Stop};
+use super::data::{self, Feed};
+use super::excerpt::Excerpt;
+use super::listen::Slots;
+use super::machine::{Ended, Machine};
+use super::negotiate::{self, Agreement, Answer, Context, Offer};
+use super::pdu::{Abort, Pdu, Rejection};
+use super::status::Status;
+use super::timers::Timers;
+
+/// What one peer may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one data set.
+    pub max_object: u64,
+    /// Associations at a time.
+    pub associations: usize,
+    /// Of those, from one address.
+    pub per_address: usize,
+    /// Connections that have not yet asked for an association; the oldest gives way.
+    pub pending: usize,
+}
+
+impl Default for Limits {
+    /// 1 GiB, 64 associations, 32 of one address, 128 connections before their request.
+    fn default() -> Self {
+        Self { max_object: 1 << 30, associations: 64, per_address: 32, pending: 128 }
+    }
+}
+
+/// An application entity that accepts associations.
+pub struct Acceptor {
+    /// What it takes and from whom.
+    pub offer: Offer,
+    /// Its deadlines.
+    pub timers: Timers,
+    /// Its limits.
+    pub limits: Limits,
+    /// Who keeps the objects.
+    pub service: Arc<dyn StoreService>,
+}
+
+/// What happened on one association.
+#[derive(Debug, Default)]
+struct Tally {
+    echoes: u32,
+    stored: u32,
+    refused: u32,
+    bytes: u64,
+}
+
+impl Acceptor {
+    /// Serves one connection to its end.
+    pub(super) async fn serve<S, P>(
+        &self,
+        stream: S,
+        peer: SocketAddr,
+        slots: &Slots,
+        pending: P,
+        stop: Stop,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let since = Instant::now();
+        let machine = Machine::acceptor(self.timers, since);
+        let mut connection =
+            Connection::new(stream, machine, self.timers, self.offer.max_pdu, stop.clone());
+        let mut tally = Tally::default();
+        let run = self.run(&mut connection, peer.ip(), slots, pending, &stop, &mut tally);
+        let Err(ended) = run.await;
+        let Tally { echoes, stored, refused, bytes } = tally;
+        let seconds = since.elapsed().as_secs_f32();
+        let reason = ended.to_string();
+        let reason = Excerpt(&reason);
+        match &ended {
+            Ended::Released | Ended::Stopped => {
+                info!(
+                    outcome = ended.outcome(),
+                    echoes, stored, refused, bytes, seconds, "{reason}"
+                );
+            }
+            _ => warn!(
+                outcome = ended.outcome(),
+                echoes, stored, refused, bytes, seconds, "{reason}"
+            ),
+        }
+        self.service.ended(&ended);
+        connection.close().await;
+    }
+
+    /// Runs until the association ends; its slot is free again when this returns.
+    async fn run<S, P>(
+        &self,
+        connection: &mut Connection<S>,
+        address: IpAddr,
+        slots: &Slots,
+        pending: P,
+        stop: &Stop,
+        tally: &mut Tally,
+    ) -> Result<Infallible, Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Incoming::Request(request) = connection.next().await? else {
+            return Err(connection.violate(Abort::UNEXPECTED_PDU, "no request").await);
+        };
+        drop(pending);
+        let span = Span::current();
+        span.record("calling", Excerpt(&request.calling_ae_title).to_string());
+        span.record("called", Excerpt(&request.called_ae_title).to_string());
+        let (accept, agreement) = match negotiate::answer(&request, address, &self.offer) {
+            Answer::Accept(accept, agreement) => (accept, agreement),
+            Answer::Reject(rejection) => return Err(reject(connection, rejection).await),
+            Answer::Abort(abort, what) => return Err(connection.violate(abort, what).await),
+        };
+        let free = if stop.closing.is_cancelled() {
+            Err(Rejection::CONGESTION)
+        } else {
+            slots.take(address)
+        };
+        let _slot = match free {
+            Ok(slot) => slot,
+            Err(rejection) => return Err(reject(connection, rejection).await),
+        };
+        debug!(
+            contexts = agreement.contexts.len(),
+            implementation = %Excerpt(&agreement.implementation),
+            "accepted"
+        );
+        connection.send(&Pdu::Accept(accept)).await?;
+        connection.machine.established(agreement.clone(), Instant::now());
+        loop {
+            self.message(connection, address, &agreement, tally).await?;
+        }
+    }
+
+    /// One request and its response.
+    async fn message<S>(
+        &self,
+        connection: &mut Connection<S>,
+        address: IpAddr,
+        agreement: &Agreement,
+        tally: &mut Tally,
+    ) -> Result<(), Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (id, command) = connection.read_command().await?;
+        let context = agreement.contexts.get(&id);
+        let (Command::Request(request), Some(context)) = (command, context) else {
+            return Err(connection.violate(Abort::INVALID_PARAMETER, "unasked response").await);
+        };
+        let reply = if request.field == field::C_STORE {
+            self.c_store(connection, address, (agreement, context), &request, tally).await?
+        } else {
+            if request.has_data {
+                connection.read_data(Feed::discarding(self.limits.max_object)).await?;
+            }
+            match request.field {
+                field::C_CANCEL => {
+                    connection.machine.message_done(Instant::now());
+                    return Ok(());
+                }
+                field::C_ECHO => {
+                    tally.echoes += 1;
+                    c_echo::status(context).into()
+                }
+                _ => Status::UNRECOGNIZED_OPERATION.into(),
+            }
+        };
+        if reply.status != Status::SUCCESS {
+            let comment = reply.comment.as_deref().unwrap_or_default();
+            warn!(status = %reply.status, "request refused: {}", Excerpt(comment));
+        }
+        let response = request.response(reply.status, reply.comment);
+        connection.send_command(id, &response.encode()).await?;
+        connection.machine.message_done(Instant::now());
+        Ok(())
+    }
+
+    async fn c_store<S>(
+        &self,
+        connection: &mut Connection<S>,
+        address: IpAddr,
+        (agreement, context): (&Agreement, &Context),
+        request: &Request,
+        tally: &mut Tally,
+    ) -> Result<StoreReply, Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let reply = match c_store::check(request, context, agreement, address) {
+            Ok(request) => self.keep(connection, request, tally).await?,
+            Err(reply) => {
+                if request.has_data {
+                    connection.read_data(Feed::discarding(self.limits.max_object)).await?;
+                }
+                reply
+            }
+        };
+        if reply.status.is_stored() {
+            tally.stored += 1;
+        } else {
+            tally.refused += 1;
+        }
+        Ok(reply)
+    }
+
+    /// Streams a data set to the service on a blocking thread, and waits for its answer.
+    async fn keep<S>(
+        &self,
+        connection: &mut Connection<S>,
+        request: StoreRequest,
+        tally: &mut Tally,
+    ) -> Result<StoreReply, Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (feed, fragments) = data::channel(self.limits.max_object);
+        let service = Arc::clone(&self.service);
+        let span = Span::current();
+        let mut task = tokio::task::spawn_blocking(move || {
+            span.in_scope(|| service.store(&request, fragments))
+        });
+        match connection.read_data(feed).await {
+            Ok(bytes) => tally.bytes += bytes,
+            Err(ended) => {
+                // What came is thrown away before the association counts as ended.
+                if timeout(self.timers.service, task).await.is_err() {
+                    error!("a C-STORE that was cut off is still being undone");
+                }
+                return Err(ended);
+            }
+        }
+        let deadline = connection.machine.deadline();
+        tokio::select! {
+            reply = &mut task => Ok(reply.unwrap_or_else(|failure| {
+                error!("C-STORE failed by a fault of this program: {failure}");
+                Status::PROCESSING_FAILURE.into()
+            })),
+            () = sleep_until(deadline.into()) => {
+                let ended = Ended::TimedOut(connection.machine.phase());
+                Err(connection.end(Some(Pdu::Abort(Abort::PROVIDER)), ended).await)
+            }
+        }
+    }
+}
+
+async fn reject<S>(connection: &mut Connection<S>, rejection: Rejection) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    connection.end(Some(Pdu::Reject(rejection)), Ended::Rejected(rejection)).await
+}

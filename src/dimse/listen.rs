@@ -1,0 +1,205 @@
+//! The listening socket: an accept loop that never waits for a peer, and the slots.
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, field, info_span, warn};
+
+use super::acceptor::{Acceptor, Limits};
+use super::connection::Stop;
+use super::pdu::Rejection;
+
+/// A bound port.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+impl Listener {
+    /// Binds the address; port 0 takes a free one.
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
+        TcpListener::bind(address).await.map(Self)
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+/// Which associations run, in all and by address.
+#[derive(Debug)]
+pub(super) struct Slots {
+    limits: Limits,
+    used: Arc<Mutex<Used>>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    all: usize,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// One association's place; free again when dropped.
+#[derive(Debug)]
+pub(super) struct Slot {
+    address: IpAddr,
+    used: Arc<Mutex<Used>>,
+}
+
+impl Slots {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, used: Arc::default() }
+    }
+
+    /// A place, or the rejection that says which limit is reached.
+    pub(super) fn take(&self, address: IpAddr) -> Result<Slot, Rejection> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_address = used.by_address.get(&address).copied().unwrap_or(0);
+        if used.all >= self.limits.associations {
+            return Err(Rejection::CONGESTION);
+        }
+        if of_address >= self.limits.per_address {
+            return Err(Rejection::LIMIT);
+        }
+        used.all += 1;
+        used.by_address.insert(address, of_address + 1);
+        Ok(Slot { address, used: Arc::clone(&self.used) })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        used.all = used.all.saturating_sub(1);
+        match used.by_address.get_mut(&self.address) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => drop(used.by_address.remove(&self.address)),
+        }
+    }
+}
+
+/// Connections that have not asked for an association. They hold no slot; when there are too
+/// many, the oldest gives way, so that a flood of silent ones keeps no real peer out.
+#[derive(Debug, Clone, Default)]
+struct Pending(Arc<Mutex<VecDeque<(u64, CancellationToken)>>>);
+
+struct PendingPlace {
+    id: u64,
+    pending: Pending,
+}
+
+impl Pending {
+    fn enter(&self, id: u64, most: usize, evict: CancellationToken) -> PendingPlace {
+        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while queue.len() >= most.max(1) {
+            if let Some((_, oldest)) = queue.pop_front() {
+                oldest.cancel();
+            }
+        }
+        queue.push_back((id, evict));
+        PendingPlace { id, pending: self.clone() }
+    }
+}
+
+impl Drop for PendingPlace {
+    fn drop(&mut self) {
+        let mut queue = self.pending.0.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.retain(|(id, _)| *id != self.id);
+    }
+}
+
+/// Accepts connections until `closing`, then waits for the last association. `abandon` ends all
+/// of them at once.
+pub async fn serve(
+    listener: Listener,
+    acceptor: Arc<Acceptor>,
+    closing: CancellationToken,
+    abandon: CancellationToken,
+) {
+    let slots = Arc::new(Slots::new(acceptor.limits));
+    let pending = Pending::default();
+    let mut associations = JoinSet::new();
+    let mut id: u64 = 0;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = closing.cancelled() => break,
+            () = abandon.cancelled() => break,
+            Some(ended) = associations.join_next(), if !associations.is_empty() => {
+                report(ended);
+                continue;
+            }
+            accepted = listener.0.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, or the peer went away again: neither ends the loop.
+                warn!("connection not accepted: {error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        // Responses are small and awaited.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!("TCP_NODELAY not set: {error}");
+        }
+        id += 1;
+        let evict = CancellationToken::new();
+        let place = pending.enter(id, acceptor.limits.pending, evict.clone());
+        let stop = Stop { closing: closing.clone(), abandon: abandon.clone(), evict };
+        let (acceptor, slots) = (Arc::clone(&acceptor), Arc::clone(&slots));
+        let span =
+            info_span!("association", id, %peer, calling = field::Empty, called = field::Empty);
+        let serve = async move { acceptor.serve(stream, peer, &slots, place, stop).await };
+        associations.spawn(serve.instrument(span));
+    }
+    drop(listener);
+    while let Some(ended) = associations.join_next().await {
+        report(ended);
+    }
+}
+
+fn report(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(fault) = ended {
+        tracing::error!("an association ended by a fault of this program: {fault}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_count_in_all_and_by_address_and_come_back() {
+        let slots = Slots::new(Limits { associations: 3, per_address: 2, ..Limits::default() });
+        let [a, b]: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
+        let first = slots.take(a).unwrap();
+        let _second = slots.take(a).unwrap();
+        assert_eq!(slots.take(a).unwrap_err(), Rejection::LIMIT);
+        let _third = slots.take(b).unwrap();
+        assert_eq!(slots.take(b).unwrap_err(), Rejection::CONGESTION);
+        drop(first);
+        assert!(slots.take(a).is_ok());
+    }
+
+    #[test]
+    fn the_oldest_silent_connection_gives_way() {
+        let pending = Pending::default();
+        let tokens: Vec<_> = (0..3).map(|_| CancellationToken::new()).collect();
+        let enter = |id: u64| pending.enter(id, 2, tokens[id as usize].clone());
+        let first = enter(0);
+        let second = enter(1);
+        drop(second);
+        let _third = enter(2);
+        assert!(!tokens[0].is_cancelled());
+        let _again = pending.enter(3, 2, CancellationToken::new());
+        assert!(tokens[0].is_cancelled() && !tokens[2].is_cancelled());
+        drop(first);
+    }
+}

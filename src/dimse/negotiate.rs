@@ -1,0 +1,473 @@
+//! Negotiation (PS3.8 §7.1, PS3.7 Annex D): request and offer in, answer out; pure.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use dicom_ul::pdu::{
+    AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
+    PresentationContextResultReason, RequestorRoles, UserVariableItem,
+};
+
+use super::pdu::{Abort, MAX_DATA, Rejection};
+use super::{APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
+use crate::vocabulary::{AeTitle, Network, SopClass, SopKind, TransferSyntax, Uid};
+
+/// Most contexts that fit an association: the odd numbers of a byte.
+pub const MAX_CONTEXTS: usize = 128;
+/// The least P-DATA length of a peer that can be worked with.
+const LEAST_DATA: u32 = 128;
+
+/// What an acceptor takes, and from whom.
+#[derive(Debug, Clone)]
+pub struct Offer {
+    /// The AE title that callers must name.
+    pub ae_title: AeTitle,
+    /// Who may call; empty: anyone.
+    pub peers: Vec<AcceptedPeer>,
+    /// Classes taken.
+    pub classes: Vec<SopClass>,
+    /// Transfer syntaxes taken, the preferred ones first.
+    pub syntaxes: Vec<TransferSyntax>,
+    /// The largest P-DATA taken, in bytes.
+    pub max_pdu: u32,
+}
+
+/// A caller that is let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcceptedPeer {
+    /// Its AE title.
+    pub ae_title: AeTitle,
+    /// Where it may call from.
+    pub network: Network,
+}
+
+/// One accepted presentation context.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Its abstract syntax.
+    pub class: Uid,
+    /// The one syntax of its data sets.
+    pub syntax: TransferSyntax,
+}
+
+/// What both sides agreed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Agreement {
+    /// Who asked.
+    pub calling: AeTitle,
+    /// Who was asked.
+    pub called: AeTitle,
+    /// By context ID.
+    pub contexts: BTreeMap<u8, Context>,
+    /// The largest P-DATA to send, already clamped.
+    pub send_max: u32,
+    /// The peer's implementation version name or class UID; its own text.
+    pub implementation: String,
+}
+
+/// What an acceptor answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// A-ASSOCIATE-AC.
+    Accept(Box<AssociationAC>, Agreement),
+    /// A-ASSOCIATE-RJ.
+    Reject(Rejection),
+    /// A-ABORT: the request breaks the protocol.
+    Abort(Abort, &'static str),
+}
+
+impl Offer {
+    /// Everything that the node knows, from anyone.
+    pub fn everything(ae_title: AeTitle) -> Self {
+        Self {
+            ae_title,
+            peers: Vec::new(),
+            classes: SopClass::ALL.to_vec(),
+            syntaxes: TransferSyntax::ALL.to_vec(),
+            max_pdu: MAX_DATA,
+        }
+    }
+
+    fn admits(&self, calling: &AeTitle, address: IpAddr) -> bool {
+        let admitted = |p: &AcceptedPeer| p.ae_title == *calling && p.network.contains(address);
+        self.peers.is_empty() || self.peers.iter().any(admitted)
+    }
+
+    /// The answer to one proposed context, with our order of syntaxes.
+    fn choose(
+        &self,
+        proposed: &PresentationContextProposed,
+    ) -> Result<(SopClass, TransferSyntax), PresentationContextResultReason> {
+        let class = SopClass::from_uid(&proposed.abstract_syntax)
+            .filter(|class| self.classes.contains(class))
+            .ok_or(PresentationContextResultReason::AbstractSyntaxNotSupported)?;
+        let offered: Vec<_> = proposed
+            .transfer_syntaxes
+            .iter()
+            .filter_map(|uid| TransferSyntax::from_uid(uid))
+            .filter(|syntax| may_encapsulate(class) || !syntax.is_encapsulated())
+            .collect();
+        self.syntaxes
+            .iter()
+            .find(|syntax| offered.contains(syntax))
+            .map(|syntax| (class, *syntax))
+            .ok_or(PresentationContextResultReason::TransferSyntaxesNotSupported)
+    }
+}
+
+/// Whether objects of the class hold pixel data.
+const fn may_encapsulate(class: SopClass) -> bool {
+    match class.kind() {
+        SopKind::Verification | SopKind::Report => false,
+        SopKind::Radiograph | SopKind::SecondaryCapture => true,
+        SopKind::StoreOnly => {
+            !matches!(class, SopClass::GrayscalePresentation | SopClass::KeyObjectSelection)
+        }
+    }
+}
+
+/// The answer to a request that came from `address`.
+pub fn answer(request: &AssociationRQ, address: IpAddr, offer: &Offer) -> Answer {
+    if request.protocol_version & 1 == 0 {
+        return Answer::Reject(Rejection::PROTOCOL_VERSION);
+    }
+    if request.application_context_name != APPLICATION_CONTEXT {
+        return Answer::Reject(Rejection::APPLICATION_CONTEXT);
+    }
+    let Some(called) = title(&request.called_ae_title).filter(|called| *called == offer.ae_title)
+    else {
+        return Answer::Reject(Rejection::CALLED_AE);
+    };
+    let Some(calling) =
+        title(&request.calling_ae_title).filter(|calling| offer.admits(calling, address))
+    else {
+        return Answer::Reject(Rejection::CALLING_AE);
+    };
+    if request.presentation_contexts.is_empty() {
+        return Answer::Reject(Rejection::NO_REASON);
+    }
+    let Some(send_max) = send_max(&request.user_variables) else {
+        return Answer::Abort(Abort::INVALID_PARAMETER, "maximum length too small");
+    };
+    let mut contexts = BTreeMap::new();
+    let mut results: Vec<PresentationContextResult> = Vec::new();
+    for proposed in &request.presentation_contexts {
+        if proposed.id % 2 == 0 || results.iter().any(|r| r.id == proposed.id) {
+            return Answer::Abort(Abort::INVALID_PARAMETER, "even or repeated context ID");
+        }
+        results.push(result(offer, proposed, &mut contexts));
+    }
+    let accept = AssociationAC {
+        protocol_version: 1,
+        calling_ae_title: request.calling_ae_title.clone(),
+        called_ae_title: request.called_ae_title.clone(),
+        application_context_name: APPLICATION_CONTEXT.to_owned(),
+        presentation_contexts: results,
+        user_variables: answered_variables(request, &contexts, offer.max_pdu),
+    };
+    let implementation = implementation(&request.user_variables);
+    let agreement = Agreement { calling, called, contexts, send_max, implementation };
+    Answer::Accept(Box::new(accept), agreement)
+}
+
+fn title(text: &str) -> Option<AeTitle> {
+    text.parse().ok()
+}
+
+fn result(
+    offer: &Offer,
+    proposed: &PresentationContextProposed,
+    contexts: &mut BTreeMap<u8, Context>,
+) -> PresentationContextResult {
+    let (reason, syntax) = match (offer.choose(proposed), proposed.abstract_syntax.parse()) {
+        (Ok((_, syntax)), Ok(class)) => {
+            contexts.insert(proposed.id, Context { class, syntax });
+            (PresentationContextResultReason::Acceptance, syntax)
+        }
+        // Not significant in a refusal, but some peers parse it.
+        (Err(reason), _) => (reason, TransferSyntax::ImplicitLittle),
+        (Ok(_), Err(_)) => (
+            PresentationContextResultReason::AbstractSyntaxNotSupported,
+            TransferSyntax::ImplicitLittle,
+        ),
+    };
+    PresentationContextResult { id: proposed.id, reason, transfer_syntax: syntax.uid().to_owned() }
+}
+
+fn own_variables(max_pdu: u32) -> Vec<UserVariableItem> {
+    vec![
+        UserVariableItem::MaxLength(max_pdu),
+        UserVariableItem::ImplementationClassUID(IMPLEMENTATION_CLASS_UID.to_owned()),
+        UserVariableItem::ImplementationVersionName(IMPLEMENTATION_VERSION_NAME.to_owned()),
+    ]
+}
+
+/// Our items, the roles of accepted classes (a requestor is SCU here, never SCP), and the nod to
+/// a user identity that wants one (type 0x59, PS3.7 §D.3.3.7.2). No item answers asynchronous
+/// operations or extended negotiation: their defaults hold.
+fn answered_variables(
+    request: &AssociationRQ,
+    contexts: &BTreeMap<u8, Context>,
+    max_pdu: u32,
+) -> Vec<UserVariableItem> {
+    let mut items = own_variables(max_pdu);
+    for item in &request.user_variables {
+        match item {
+            UserVariableItem::ScuScpRoleSelectionSubItem(class, roles)
+                if contexts.values().any(|c| c.class.as_str() == class.trim_end_matches('\0')) =>
+            {
+                let roles = RequestorRoles { scu: roles.scu, scp: false };
+                items.push(UserVariableItem::ScuScpRoleSelectionSubItem(class.clone(), roles));
+            }
+            UserVariableItem::UserIdentityItem(identity)
+                if identity.positive_response_requested() =>
+            {
+                items.push(UserVariableItem::Unknown(0x59, vec![0, 0]));
+            }
+            _ => {}
+        }
+    }
+    items
+}
+
+/// What to send at most: the peer's limit (0 or none: no limit) within ours; `None` when too small.
+fn send_max(variables: &[UserVariableItem]) -> Option<u32> {
+    let stated = variables.iter().find_map(|item| match item {
+        UserVariableItem::MaxLength(length) => Some(*length),
+        _ => None,
+    });
+    match stated {
+        None | Some(0) => Some(MAX_DATA),
+        Some(length) if length < LEAST_DATA => None,
+        Some(length) => Some(length.min(MAX_DATA)),
+    }
+}
+
+fn implementation(variables: &[UserVariableItem]) -> String {
+    let name = variables.iter().find_map(|item| match item {
+        UserVariableItem::ImplementationVersionName(name) => Some(name.clone()),
+        _ => None,
+    });
+    let class = || {
+        variables.iter().find_map(|item| match item {
+            UserVariableItem::ImplementationClassUID(uid) => Some(uid.clone()),
+            _ => None,
+        })
+    };
+    name.or_else(class).unwrap_or_default()
+}
+
+/// A context that a requestor proposes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProposedContext {
+    /// The SOP class.
+    pub abstract_syntax: Uid,
+    /// The syntaxes; the acceptor picks one of them.
+    pub transfer_syntaxes: Vec<TransferSyntax>,
+}
+
+/// The request for these contexts; the first [`MAX_CONTEXTS`] of them.
+pub fn request(calling: &AeTitle, called: &AeTitle, proposed: &[ProposedContext]) -> AssociationRQ {
+    let contexts =
+        (1..=u8::MAX).step_by(2).zip(proposed).map(|(id, context)| PresentationContextProposed {
+            id,
+            abstract_syntax: context.abstract_syntax.as_str().to_owned(),
+            transfer_syntaxes: context
+                .transfer_syntaxes
+                .iter()
+                .map(|syntax| syntax.uid().to_owned())
+                .collect(),
+        });
+    AssociationRQ {
+        protocol_version: 1,
+        calling_ae_title: calling.as_str().to_owned(),
+        called_ae_title: called.as_str().to_owned(),
+        application_context_name: APPLICATION_CONTEXT.to_owned(),
+        presentation_contexts: contexts.collect(),
+        user_variables: own_variables(MAX_DATA),
+    }
+}
+
+/// What an acceptance of [`request`] agrees on; an error when it accepts what was not proposed.
+pub fn agreement(
+    calling: &AeTitle,
+    called: &AeTitle,
+    proposed: &[ProposedContext],
+    accept: &AssociationAC,
+) -> Result<Agreement, &'static str> {
+    let send_max = send_max(&accept.user_variables).ok_or("maximum length too small")?;
+    let mut contexts = BTreeMap::new();
+    for result in &accept.presentation_contexts {
+        if result.reason != PresentationContextResultReason::Acceptance {
+            continue;
+        }
+        let index = usize::from(result.id.saturating_sub(1) / 2);
+        let asked = proposed.get(index).filter(|_| result.id % 2 == 1 && index < MAX_CONTEXTS);
+        let asked = asked.ok_or("accepted a context that was not proposed")?;
+        let syntax = TransferSyntax::from_uid(&result.transfer_syntax)
+            .filter(|syntax| asked.transfer_syntaxes.contains(syntax))
+            .ok_or("accepted a transfer syntax that was not proposed")?;
+        let context = Context { class: asked.abstract_syntax.clone(), syntax };
+        if contexts.insert(result.id, context).is_some() {
+            return Err("accepted a context twice");
+        }
+    }
+    let implementation = implementation(&accept.user_variables);
+    Ok(Agreement {
+        calling: calling.clone(),
+        called: called.clone(),
+        contexts,
+        send_max,
+        implementation,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
+
+    fn offer() -> Offer {
+        Offer::everything("NODE".parse().unwrap())
+    }
+
+    fn asking(contexts: &[(u8, &str, &[&str])]) -> AssociationRQ {
+        let calling = "MODALITY".parse().unwrap();
+        let mut asked = request(&calling, &"NODE".parse().unwrap(), &[]);
+        asked.presentation_contexts = contexts
+            .iter()
+            .map(|(id, class, syntaxes)| PresentationContextProposed {
+                id: *id,
+                abstract_syntax: (*class).to_owned(),
+                transfer_syntaxes: syntaxes.iter().map(|s| (*s).to_owned()).collect(),
+            })
+            .collect();
+        asked
+    }
+
+    fn answered(asked: &AssociationRQ, offer: &Offer) -> Answer {
+        answer(asked, "10.1.2.3".parse().unwrap(), offer)
+    }
+
+    #[test]
+    fn our_order_of_syntaxes_counts_and_the_unknown_is_refused() {
+        let asked = asking(&[
+            (1, CR, &["1.2.840.10008.1.2", "1.2.840.10008.1.2.1"]),
+            (3, CR, &["1.2.840.10008.1.2.4.100"]),
+            (5, "1.2.840.10008.5.1.4.1.1.2", &["1.2.840.10008.1.2"]),
+            (7, "1.2.840.10008.1.1", &["1.2.840.10008.1.2.4.50"]),
+        ]);
+        let Answer::Accept(accept, agreed) = answered(&asked, &offer()) else { panic!() };
+        let reasons: Vec<u8> =
+            accept.presentation_contexts.iter().map(|c| c.reason.clone() as u8).collect();
+        assert_eq!(reasons, [0, 4, 3, 4]);
+        assert_eq!(agreed.contexts.len(), 1);
+        assert_eq!(agreed.contexts[&1].syntax, TransferSyntax::ExplicitLittle);
+    }
+
+    #[test]
+    fn what_must_not_pass_is_refused_with_its_reason() {
+        let good = || asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
+        let with = |change: &dyn Fn(&mut AssociationRQ)| {
+            let mut asked = good();
+            change(&mut asked);
+            answered(&asked, &offer())
+        };
+        assert!(matches!(with(&|r| r.protocol_version = 3), Answer::Accept(..)));
+        assert_eq!(with(&|r| r.protocol_version = 2), Answer::Reject(Rejection::PROTOCOL_VERSION));
+        assert_eq!(
+            with(&|r| r.application_context_name.push('9')),
+            Answer::Reject(Rejection::APPLICATION_CONTEXT)
+        );
+        assert_eq!(
+            with(&|r| r.called_ae_title = "node".into()),
+            Answer::Reject(Rejection::CALLED_AE)
+        );
+        assert_eq!(
+            with(&|r| r.calling_ae_title = "../\u{0}x".into()),
+            Answer::Reject(Rejection::CALLING_AE)
+        );
+        assert_eq!(
+            with(&|r| r.presentation_contexts.clear()),
+            Answer::Reject(Rejection::NO_REASON)
+        );
+        for id in [0, 2, 254] {
+            let even = asking(&[(id, CR, &["1.2.840.10008.1.2"])]);
+            assert!(matches!(answered(&even, &offer()), Answer::Abort(..)), "{id}");
+        }
+        let twice = asking(&[(1, CR, &["1.2.840.10008.1.2"]), (1, CR, &["1.2.840.10008.1.2"])]);
+        assert!(matches!(answered(&twice, &offer()), Answer::Abort(..)));
+    }
+
+    #[test]
+    fn a_peer_is_its_title_and_its_network() {
+        let asked = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
+        let peer = |title: &str, network: &str| AcceptedPeer {
+            ae_title: title.parse().unwrap(),
+            network: network.parse().unwrap(),
+        };
+        let mut offer = offer();
+        offer.peers = vec![peer("OTHER", "0.0.0.0/0"), peer("MODALITY", "192.168.0.0/16")];
+        assert_eq!(answered(&asked, &offer), Answer::Reject(Rejection::CALLING_AE));
+        offer.peers.push(peer("MODALITY", "10.0.0.0/8"));
+        assert!(matches!(answered(&asked, &offer), Answer::Accept(..)));
+    }
+
+    #[test]
+    fn the_peers_maximum_is_clamped() {
+        for (stated, wanted) in [
+            (0, Some(MAX_DATA)),
+            (5, None),
+            (127, None),
+            (4096, Some(4096)),
+            (u32::MAX, Some(MAX_DATA)),
+        ] {
+            assert_eq!(send_max(&[UserVariableItem::MaxLength(stated)]), wanted, "{stated}");
+        }
+    }
+
+    #[test]
+    fn roles_are_scu_and_nothing_answers_the_unknown() {
+        let mut asked = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
+        let both = RequestorRoles { scu: true, scp: true };
+        asked.user_variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(CR.into(), both));
+        asked
+            .user_variables
+            .push(UserVariableItem::SopClassExtendedNegotiationSubItem(CR.into(), vec![1]));
+        asked.user_variables.push(UserVariableItem::Unknown(0x53, vec![0, 5, 0, 5]));
+        let Answer::Accept(accept, _) = answered(&asked, &offer()) else { panic!() };
+        let scu = RequestorRoles { scu: true, scp: false };
+        assert_eq!(
+            accept.user_variables[3..],
+            [UserVariableItem::ScuScpRoleSelectionSubItem(CR.into(), scu)]
+        );
+    }
+
+    #[test]
+    fn an_acceptance_of_what_was_not_proposed_is_an_error() {
+        let proposed = [ProposedContext {
+            abstract_syntax: CR.parse().unwrap(),
+            transfer_syntaxes: vec![TransferSyntax::JpegLossless],
+        }];
+        let (calling, called) = ("A".parse().unwrap(), "B".parse().unwrap());
+        let accept = |id, syntax: TransferSyntax| AssociationAC {
+            protocol_version: 1,
+            calling_ae_title: "A".into(),
+            called_ae_title: "B".into(),
+            application_context_name: APPLICATION_CONTEXT.into(),
+            presentation_contexts: vec![PresentationContextResult {
+                id,
+                reason: PresentationContextResultReason::Acceptance,
+                transfer_syntax: syntax.uid().into(),
+            }],
+            user_variables: vec![],
+        };
+        let agreed = |accept| agreement(&calling, &called, &proposed, &accept);
+        assert!(agreed(accept(1, TransferSyntax::JpegLossless)).is_ok());
+        assert!(agreed(accept(1, TransferSyntax::ExplicitLittle)).is_err());
+        for id in [0, 2, 3, 255] {
+            assert!(agreed(accept(id, TransferSyntax::JpegLossless)).is_err(), "{id}");
+        }
+    }
+}

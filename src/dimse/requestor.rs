@@ -1,0 +1,350 @@
+//! An association as requestor: C-ECHO and C-STORE to a peer.
+
+use std::io::SeekFrom;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use tokio::fs::File;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncSeekExt, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::command::{Command, Request, Response, field};
+use super::connection::{Connection, Incoming, Stop};
+use super::data::Feed;
+use super::machine::{Ended, Machine, Phase};
+use super::negotiate::{self, MAX_CONTEXTS};
+use super::pdu::{self, Abort, MAX_DATA, Pdu};
+use super::status::Status;
+use super::timers::Timers;
+use crate::vocabulary::{AeTitle, InstanceUid, SopClass, TransferSyntax, Uid};
+
+pub use super::negotiate::ProposedContext;
+
+/// Bytes of a response's data set that are read and dropped.
+const MAX_RESPONSE_DATA: u64 = 1 << 20;
+
+/// Whom to call, and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remote {
+    /// Our AE title.
+    pub calling: AeTitle,
+    /// The peer's AE title.
+    pub called: AeTitle,
+    /// Its host name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Remote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}:{}", self.called, self.host, self.port)
+    }
+}
+
+/// One object to send: the bytes of a file from its data set on, as they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoreItem {
+    /// Its class.
+    pub sop_class_uid: Uid,
+    /// Its instance.
+    pub instance_uid: InstanceUid,
+    /// How its data set is encoded; it is never encoded anew.
+    pub transfer_syntax: TransferSyntax,
+    /// The file.
+    pub path: PathBuf,
+    /// Where its data set begins.
+    pub data_set_offset: u64,
+}
+
+/// Why a request came to no response.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestError {
+    /// The host is unknown, or does not take connections.
+    #[error("cannot connect to {remote}: {cause}; check host and port, and that the peer runs")]
+    Connect {
+        /// Whom.
+        remote: String,
+        /// The system's words.
+        cause: String,
+    },
+    /// More than [`MAX_CONTEXTS`], or none.
+    #[error("{0} presentation contexts proposed; an association has 1 to 128")]
+    Contexts(usize),
+    /// The association was rejected, aborted, lost or out of time.
+    #[error("association with {remote}: {ended}")]
+    Ended {
+        /// With whom.
+        remote: String,
+        /// How.
+        ended: Ended,
+    },
+    /// No accepted context carries the object as it is stored.
+    #[error("{remote} does not take {class} in {syntax}")]
+    NotAccepted {
+        /// Who.
+        remote: String,
+        /// The class's name or UID.
+        class: String,
+        /// The syntax's name.
+        syntax: &'static str,
+    },
+    /// The object cannot be read from the disk.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl RequestError {
+    /// Whether a later try may go better without anyone changing a configuration.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } => true,
+            Self::Ended { ended, .. } => match ended {
+                Ended::Rejected(rejection) => rejection.is_transient(),
+                _ => true,
+            },
+            Self::Contexts(_) | Self::NotAccepted { .. } | Self::File { .. } => false,
+        }
+    }
+}
+
+/// An open association. Dropping it closes the connection without a release.
+pub struct Requestor<S = TcpStream> {
+    connection: Connection<S>,
+    remote: String,
+    message_id: u16,
+    buffer: Vec<u8>,
+}
+
+impl Requestor<TcpStream> {
+    /// Connects and negotiates.
+    pub async fn connect(
+        remote: &Remote,
+        proposed: &[ProposedContext],
+        timers: &Timers,
+    ) -> Result<Self, RequestError> {
+        let failed = |cause: String| RequestError::Connect { remote: remote.to_string(), cause };
+        let connect = TcpStream::connect((remote.host.as_str(), remote.port));
+        let stream = match timeout(timers.connect, connect).await {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return Err(failed(error.to_string())),
+            Err(_) => return Err(failed("no answer in time".to_owned())),
+        };
+        stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+        Self::negotiate(stream, remote, proposed, timers).await
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
+    /// Negotiates on an open connection.
+    pub async fn negotiate(
+        stream: S,
+        remote: &Remote,
+        proposed: &[ProposedContext],
+        timers: &Timers,
+    ) -> Result<Self, RequestError> {
+        if !(1..=MAX_CONTEXTS).contains(&proposed.len()) {
+            return Err(RequestError::Contexts(proposed.len()));
+        }
+        let name = remote.to_string();
+        let machine = Machine::requestor(*timers, Instant::now());
+        let mut connection = Connection::new(stream, machine, *timers, MAX_DATA, Stop::default());
+        let request = negotiate::request(&remote.calling, &remote.called, proposed);
+        match agree(&mut connection, request, remote, proposed).await {
+            Ok(()) => Ok(Self { connection, remote: name, message_id: 0, buffer: Vec::new() }),
+            Err(ended) => {
+                connection.close().await;
+                Err(RequestError::Ended { remote: name, ended })
+            }
+        }
+    }
+
+    /// The syntaxes in which objects of a class are taken.
+    pub fn accepted(&self, sop_class_uid: &str) -> Vec<TransferSyntax> {
+        let contexts = self.connection.machine.agreement().map(|a| &a.contexts);
+        let all = contexts.into_iter().flat_map(|contexts| contexts.values());
+        all.filter(|c| c.class.as_str() == sop_class_uid).map(|c| c.syntax).collect()
+    }
+
+    fn context(&self, class: &str, syntax: Option<TransferSyntax>) -> Option<u8> {
+        let contexts = &self.connection.machine.agreement()?.contexts;
+        let fits = |c: &negotiate::Context| {
+            c.class.as_str() == class && syntax.is_none_or(|syntax| c.syntax == syntax)
+        };
+        contexts.iter().find(|(_, context)| fits(context)).map(|(id, _)| *id)
+    }
+
+    fn not_accepted(&self, class: &str, syntax: &'static str) -> RequestError {
+        let class =
+            SopClass::from_uid(class).map_or_else(|| class.to_owned(), |c| c.name().to_owned());
+        RequestError::NotAccepted { remote: self.remote.clone(), class, syntax }
+    }
+
+    fn ended(&self, ended: Ended) -> RequestError {
+        RequestError::Ended { remote: self.remote.clone(), ended }
+    }
+
+    /// C-ECHO.
+    pub async fn echo(&mut self) -> Result<Status, RequestError> {
+        let class = SopClass::Verification.uid();
+        let id = self.context(class, None).ok_or_else(|| self.not_accepted(class, "any syntax"))?;
+        let request = self.request(field::C_ECHO, class, None);
+        let sent = self.connection.send_command(id, &request.encode()).await;
+        sent.map_err(|ended| self.ended(ended))?;
+        self.response(&request).await.map(|response| response.status)
+    }
+
+    /// C-STORE of one object, in its stored syntax. After any error but
+    /// [`RequestError::NotAccepted`] and a missing file the association is of no more use.
+    pub async fn store(&mut self, item: &StoreItem) -> Result<Status, RequestError> {
+        self.store_with_comment(item).await.map(|(status, _)| status)
+    }
+
+    /// As [`Requestor::store`], with the peer's words on the status.
+    pub async fn store_with_comment(
+        &mut self,
+        item: &StoreItem,
+    ) -> Result<(Status, Option<String>), RequestError> {
+        let class = item.sop_class_uid.as_str();
+        let syntax = item.transfer_syntax;
+        let id = self
+            .context(class, Some(syntax))
+            .ok_or_else(|| self.not_accepted(class, syntax.name()))?;
+        let (file, length) = open(&item.path, item.data_set_offset).await?;
+        let request = self.request(field::C_STORE, class, Some(item.instance_uid.as_str()));
+        let sent = self.connection.send_command(id, &request.encode()).await;
+        sent.map_err(|ended| self.ended(ended))?;
+        self.send_data(id, file, length, &item.path).await?;
+        let response = self.response(&request).await?;
+        Ok((response.status, response.comment))
+    }
+
+    fn request(&mut self, field: u16, class: &str, instance: Option<&str>) -> Request {
+        self.message_id = self.message_id.checked_add(1).unwrap_or(1);
+        Request {
+            field,
+            message_id: self.message_id,
+            class: Some(class.to_owned()),
+            instance: instance.map(str::to_owned),
+            has_data: field == field::C_STORE,
+        }
+    }
+
+    /// Sends `length` bytes of a file as a data set, a P-DATA at a time through one buffer.
+    async fn send_data(
+        &mut self,
+        context: u8,
+        mut file: File,
+        length: u64,
+        path: &Path,
+    ) -> Result<(), RequestError> {
+        let send_max = self.connection.machine.agreement().map_or(MAX_DATA, |a| a.send_max);
+        let most = u64::from(send_max) - 6;
+        let mut left = length;
+        loop {
+            let count = left.min(most);
+            left -= count;
+            self.buffer.clear();
+            let count = u32::try_from(count).unwrap_or(0);
+            self.buffer.extend_from_slice(&pdu::data_header(context, false, left == 0, count));
+            let head = self.buffer.len();
+            self.buffer.resize(head + count as usize, 0);
+            let room = self.buffer.get_mut(head..).unwrap_or_default();
+            if let Err(source) = file.read_exact(room).await {
+                // A data set cut short must not look whole to the peer.
+                let abort = Some(Pdu::Abort(Abort::USER));
+                self.connection.end(abort, Ended::Stopped).await;
+                return Err(RequestError::File { path: path.to_owned(), source });
+            }
+            let sent = self.connection.write(&self.buffer).await;
+            sent.map_err(|ended| self.ended(ended))?;
+            if left == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn response(&mut self, request: &Request) -> Result<Response, RequestError> {
+        self.connection.machine.requested(Instant::now());
+        let response = self.read_response(request).await.map_err(|ended| self.ended(ended))?;
+        self.connection.machine.message_done(Instant::now());
+        Ok(response)
+    }
+
+    async fn read_response(&mut self, request: &Request) -> Result<Response, Ended> {
+        let (_, command) = self.connection.read_command().await?;
+        if command.has_data() {
+            self.connection.read_data(Feed::discarding(MAX_RESPONSE_DATA)).await?;
+        }
+        match command {
+            Command::Response(response)
+                if response.responded_to == request.message_id
+                    && response.field == request.field | field::RESPONSE =>
+            {
+                Ok(response)
+            }
+            _ => {
+                let what = "not the response that was awaited";
+                Err(self.connection.violate(Abort::INVALID_PARAMETER, what).await)
+            }
+        }
+    }
+
+    /// Releases the association. Whatever comes of it, all responses were there before.
+    pub async fn release(mut self) -> Ended {
+        if let Err(ended) = self.connection.send(&Pdu::ReleaseRequest).await {
+            return ended;
+        }
+        self.connection.machine.releasing(Instant::now());
+        let ended = match self.connection.next().await {
+            Err(ended) => ended,
+            Ok(_) => Ended::Protocol(Phase::AwaitRelease, "a message instead".to_owned()),
+        };
+        self.connection.close().await;
+        ended
+    }
+
+    /// Aborts the association.
+    pub async fn abort(mut self) {
+        self.connection.end(Some(Pdu::Abort(Abort::USER)), Ended::Stopped).await;
+        self.connection.close().await;
+    }
+}
+
+async fn agree<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: &mut Connection<S>,
+    request: dicom_ul::pdu::AssociationRQ,
+    remote: &Remote,
+    proposed: &[ProposedContext],
+) -> Result<(), Ended> {
+    connection.send(&Pdu::Request(Box::new(request))).await?;
+    let Incoming::Accept(accept) = connection.next().await? else {
+        return Err(connection.violate(Abort::UNEXPECTED_PDU, "no acceptance").await);
+    };
+    match negotiate::agreement(&remote.calling, &remote.called, proposed, &accept) {
+        Ok(agreement) => {
+            connection.machine.established(agreement, Instant::now());
+            Ok(())
+        }
+        Err(what) => Err(connection.violate(Abort::INVALID_PARAMETER, what).await),
+    }
+}
+
+/// The file at its data set, and how many bytes that has.
+async fn open(path: &Path, offset: u64) -> Result<(File, u64), RequestError> {
+    let failed = |source| RequestError::File { path: path.to_owned(), source };
+    let mut file = File::open(path).await.map_err(failed)?;
+    let length = file.metadata().await.map_err(failed)?.len();
+    let Some(length) = length.checked_sub(offset) else {
+        let source = std::io::Error::other("the file ends before its data set");
+        return Err(failed(source));
+    };
+    file.seek(SeekFrom::Start(offset)).await.map_err(failed)?;
+    Ok((file, length))
+}
