@@ -6,7 +6,7 @@ use crate::vocabulary::SopClass;
 
 /// The status of a C-ECHO on a context.
 pub(super) fn status(context: &Context) -> Status {
-    if context.class.as_str() == SopClass::Verification.uid() {
+    if context.class == SopClass::Verification.uid() {
         Status::SUCCESS
     } else {
         Status::UNRECOGNIZED_OPERATION

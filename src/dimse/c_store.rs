@@ -68,12 +68,12 @@ pub(super) fn check(
     agreement: &Agreement,
     address: IpAddr,
 ) -> Result<StoreRequest, StoreReply> {
-    let class = SopClass::from_uid(context.class.as_str())
+    let class = SopClass::from_uid(&context.class)
         .filter(|class| class.kind() != SopKind::Verification)
         .ok_or(Status::UNRECOGNIZED_OPERATION)?;
     match &request.class {
         None => return Err(refused(Status::MISSING_ATTRIBUTE, "Affected SOP Class UID missing")),
-        Some(stated) if stated != context.class.as_str() => {
+        Some(stated) if *stated != context.class => {
             return Err(refused(Status::CLASS_NOT_SUPPORTED, "class is not the context's"));
         }
         Some(_) => {}

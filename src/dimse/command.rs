@@ -295,7 +295,8 @@ mod tests {
     #[test]
     fn every_prefix_and_every_lie_is_an_error() {
         let whole = store().encode();
-        for end in 1..whole.len() {
+        // Without its last element, an instance UID of six bytes, it is a set too.
+        for end in (1..whole.len()).filter(|end| end + 14 != whole.len()) {
             assert!(Command::parse(&whole[..end]).is_err(), "{end}");
         }
         let lie = [0, 0, 2, 0, 0xFE, 0xFF, 0xFF, 0xFF];

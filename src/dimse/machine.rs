@@ -371,3 +371,152 @@ fn name(pdu: &Pdu) -> &'static str {
         Pdu::Abort(_) => "A-ABORT",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::dimse::negotiate::Context;
+    use crate::vocabulary::{SopClass, TransferSyntax};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn established(now: Instant) -> Machine {
+        let mut machine = Machine::acceptor(Timers::default(), now);
+        let class = SopClass::CrImage.uid().to_owned();
+        let context = Context { class, syntax: TransferSyntax::ExplicitLittle };
+        machine.established(
+            Agreement {
+                calling: "A".parse().unwrap(),
+                called: "B".parse().unwrap(),
+                contexts: BTreeMap::from([(1, context.clone()), (3, context)]),
+                send_max: 4096,
+                implementation: String::new(),
+            },
+            now,
+        );
+        machine
+    }
+
+    fn pdv(context: u8, command: bool, length: u32) -> PdvHeader {
+        PdvHeader { length, context, command, last: false }
+    }
+
+    fn aborts(action: &Action, abort: Abort) -> bool {
+        matches!(action, Action::End(Some(Pdu::Abort(a)), Ended::Protocol(..)) if *a == abort)
+    }
+
+    #[test]
+    fn each_phase_takes_what_belongs_there_and_aborts_on_the_rest() {
+        let now = Instant::now();
+        let waiting = || Machine::acceptor(Timers::default(), now);
+        let asking = || Machine::requestor(Timers::default(), now);
+        for pdu in [Pdu::ReleaseRequest, Pdu::ReleaseReply, Pdu::Reject(Rejection::LIMIT)] {
+            assert!(aborts(&waiting().on_pdu(pdu, now), Abort::UNEXPECTED_PDU));
+        }
+        assert!(aborts(&waiting().on_pdv(&pdv(1, true, 8), now), Abort::UNEXPECTED_PDU));
+        assert!(aborts(&asking().on_pdu(Pdu::ReleaseReply, now), Abort::UNEXPECTED_PDU));
+        assert_eq!(
+            asking().on_pdu(Pdu::Reject(Rejection::LIMIT), now),
+            Action::End(None, Ended::Rejected(Rejection::LIMIT))
+        );
+        assert_eq!(
+            waiting().on_pdu(Pdu::Abort(Abort::USER), now),
+            Action::End(None, Ended::Aborted(Abort::USER, Phase::AwaitRequest))
+        );
+        let mut machine = established(now);
+        assert_eq!(
+            machine.on_pdu(Pdu::ReleaseRequest, now),
+            Action::End(Some(Pdu::ReleaseReply), Ended::Released)
+        );
+        machine.on_pdv(&pdv(1, true, 8), now);
+        assert!(aborts(&machine.on_pdu(Pdu::ReleaseRequest, now), Abort::UNEXPECTED_PDU));
+    }
+
+    #[test]
+    fn fragments_come_in_the_order_of_a_message() {
+        let now = Instant::now();
+        let wrong = Abort::INVALID_PARAMETER;
+        assert!(aborts(&established(now).on_pdv(&pdv(1, false, 8), now), wrong));
+        assert!(aborts(&established(now).on_pdv(&pdv(5, true, 8), now), wrong));
+        let mut machine = established(now);
+        assert_eq!(machine.on_pdv(&pdv(1, true, 8), now), Action::Collect);
+        assert!(aborts(&machine.on_pdv(&pdv(3, true, 8), now), wrong));
+        assert!(aborts(&machine.on_pdv(&pdv(1, false, 8), now), wrong));
+        machine.command_done(true, now);
+        assert!(aborts(&machine.on_pdv(&pdv(1, true, 8), now), wrong));
+        assert_eq!(machine.on_pdv(&pdv(1, false, 8), now), Action::Deliver);
+        assert!(aborts(&machine.on_pdv(&pdv(3, false, 8), now), wrong));
+        assert!(aborts(&machine.on_pdv(&pdv(1, true, 8), now), wrong));
+        machine.data_done(now);
+        assert!(aborts(&machine.on_pdv(&pdv(1, true, 8), now), Abort::UNEXPECTED_PDU));
+    }
+
+    #[test]
+    fn empty_fragments_are_counted() {
+        let now = Instant::now();
+        let mut machine = established(now);
+        for _ in 0..MAX_EMPTY {
+            assert_eq!(machine.on_pdv(&pdv(1, true, 0), now), Action::Collect);
+        }
+        assert!(aborts(&machine.on_pdv(&pdv(1, true, 0), now), Abort::INVALID_PARAMETER));
+    }
+
+    #[test]
+    fn every_phase_has_a_deadline_that_bytes_do_not_extend_save_in_a_data_set() {
+        let start = Instant::now();
+        let mut machine = Machine::acceptor(Timers::default(), start);
+        assert_eq!(machine.on_bytes(1, start + 29 * SECOND), None);
+        assert_eq!(
+            machine.on_timer(start + 30 * SECOND),
+            Some(Ended::TimedOut(Phase::AwaitRequest))
+        );
+        let mut machine = established(start);
+        assert_eq!(machine.on_timer(start + 29 * SECOND), None);
+        assert_eq!(machine.on_timer(start + 30 * SECOND), Some(Ended::TimedOut(Phase::Idle)));
+        machine.on_pdv(&pdv(1, true, 8), start);
+        assert_eq!(machine.on_timer(start + 30 * SECOND), Some(Ended::TimedOut(Phase::Command)));
+        machine.command_done(true, start);
+        assert_eq!(machine.on_timer(start + 30 * SECOND), Some(Ended::TimedOut(Phase::AwaitData)));
+        machine.on_pdv(&pdv(1, false, 8), start);
+        for second in 1..100 {
+            assert_eq!(machine.on_bytes(2048, start + second * SECOND), None, "{second}");
+        }
+        assert_eq!(machine.on_timer(start + 129 * SECOND), Some(Ended::TimedOut(Phase::Data)));
+    }
+
+    #[test]
+    fn a_byte_a_second_is_too_slow() {
+        let start = Instant::now();
+        let mut machine = established(start);
+        machine.on_pdv(&pdv(1, true, 8), start);
+        machine.command_done(true, start);
+        machine.on_pdv(&pdv(1, false, 8000), start);
+        let ended = (1..=31).find_map(|second| {
+            let now = start + second * SECOND;
+            machine.on_timer(now).or_else(|| machine.on_bytes(1, now)).map(|ended| (second, ended))
+        });
+        assert_eq!(ended, Some((30, Ended::TooSlow)));
+    }
+
+    #[test]
+    fn our_own_delay_is_not_held_against_the_peer() {
+        let start = Instant::now();
+        let mut machine = established(start);
+        machine.on_pdv(&pdv(1, true, 8), start);
+        machine.command_done(true, start);
+        machine.on_pdv(&pdv(1, false, 8000), start);
+        machine.on_stall(25 * SECOND);
+        assert_eq!(machine.on_timer(start + 50 * SECOND), None);
+    }
+
+    #[test]
+    fn releases_that_cross_are_answered_and_waited_for() {
+        let now = Instant::now();
+        let mut machine = established(now);
+        machine.releasing(now);
+        assert_eq!(machine.on_pdu(Pdu::ReleaseRequest, now), Action::Send(Pdu::ReleaseReply));
+        assert_eq!(machine.on_pdu(Pdu::ReleaseReply, now), Action::End(None, Ended::Released));
+    }
+}

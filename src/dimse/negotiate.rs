@@ -10,7 +10,7 @@ use dicom_ul::pdu::{
 
 use super::pdu::{Abort, MAX_DATA, Rejection};
 use super::{APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
-use crate::vocabulary::{AeTitle, Network, SopClass, SopKind, TransferSyntax, Uid};
+use crate::vocabulary::{AeTitle, Network, SopClass, SopKind, TransferSyntax};
 
 /// Most contexts that fit an association: the odd numbers of a byte.
 pub const MAX_CONTEXTS: usize = 128;
@@ -44,8 +44,8 @@ pub struct AcceptedPeer {
 /// One accepted presentation context.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
-    /// Its abstract syntax.
-    pub class: Uid,
+    /// Its abstract syntax: a SOP class UID.
+    pub class: String,
     /// The one syntax of its data sets.
     pub syntax: TransferSyntax,
 }
@@ -179,17 +179,13 @@ fn result(
     proposed: &PresentationContextProposed,
     contexts: &mut BTreeMap<u8, Context>,
 ) -> PresentationContextResult {
-    let (reason, syntax) = match (offer.choose(proposed), proposed.abstract_syntax.parse()) {
-        (Ok((_, syntax)), Ok(class)) => {
-            contexts.insert(proposed.id, Context { class, syntax });
+    let (reason, syntax) = match offer.choose(proposed) {
+        Ok((class, syntax)) => {
+            contexts.insert(proposed.id, Context { class: class.uid().to_owned(), syntax });
             (PresentationContextResultReason::Acceptance, syntax)
         }
         // Not significant in a refusal, but some peers parse it.
-        (Err(reason), _) => (reason, TransferSyntax::ImplicitLittle),
-        (Ok(_), Err(_)) => (
-            PresentationContextResultReason::AbstractSyntaxNotSupported,
-            TransferSyntax::ImplicitLittle,
-        ),
+        Err(reason) => (reason, TransferSyntax::ImplicitLittle),
     };
     PresentationContextResult { id: proposed.id, reason, transfer_syntax: syntax.uid().to_owned() }
 }
@@ -214,7 +210,7 @@ fn answered_variables(
     for item in &request.user_variables {
         match item {
             UserVariableItem::ScuScpRoleSelectionSubItem(class, roles)
-                if contexts.values().any(|c| c.class.as_str() == class.trim_end_matches('\0')) =>
+                if contexts.values().any(|c| c.class == class.trim_end_matches('\0')) =>
             {
                 let roles = RequestorRoles { scu: roles.scu, scp: false };
                 items.push(UserVariableItem::ScuScpRoleSelectionSubItem(class.clone(), roles));
@@ -260,8 +256,8 @@ fn implementation(variables: &[UserVariableItem]) -> String {
 /// A context that a requestor proposes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProposedContext {
-    /// The SOP class.
-    pub abstract_syntax: Uid,
+    /// The SOP class UID.
+    pub abstract_syntax: String,
     /// The syntaxes; the acceptor picks one of them.
     pub transfer_syntaxes: Vec<TransferSyntax>,
 }
@@ -271,7 +267,7 @@ pub fn request(calling: &AeTitle, called: &AeTitle, proposed: &[ProposedContext]
     let contexts =
         (1..=u8::MAX).step_by(2).zip(proposed).map(|(id, context)| PresentationContextProposed {
             id,
-            abstract_syntax: context.abstract_syntax.as_str().to_owned(),
+            abstract_syntax: context.abstract_syntax.clone(),
             transfer_syntaxes: context
                 .transfer_syntaxes
                 .iter()
@@ -447,7 +443,7 @@ mod tests {
     #[test]
     fn an_acceptance_of_what_was_not_proposed_is_an_error() {
         let proposed = [ProposedContext {
-            abstract_syntax: CR.parse().unwrap(),
+            abstract_syntax: CR.into(),
             transfer_syntaxes: vec![TransferSyntax::JpegLossless],
         }];
         let (calling, called) = ("A".parse().unwrap(), "B".parse().unwrap());

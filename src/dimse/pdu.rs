@@ -381,3 +381,99 @@ fn each_item<'a>(
     }
     Some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_a_bound() {
+        let head = |code, length: u32| {
+            let [a, b, c, d] = length.to_be_bytes();
+            header([code, 0, a, b, c, d], MAX_DATA)
+        };
+        assert_eq!(head(1, 1 << 20), Ok((Kind::Request, 1 << 20)));
+        for (code, length) in [(1, (1 << 20) + 1), (3, 5), (4, MAX_DATA + 1), (7, u32::MAX)] {
+            let error = head(code, length).unwrap_err();
+            assert_eq!(error.abort(), Abort::INVALID_PARAMETER, "{code}");
+        }
+        // The first letters of HTTP, and a TLS handshake.
+        for code in [0, 8, b'G', 0x16] {
+            assert_eq!(head(code, 4).unwrap_err().abort(), Abort::UNRECOGNIZED_PDU);
+        }
+    }
+
+    #[test]
+    fn a_fragment_fits_its_pdu() {
+        let head = |length: u32, room| {
+            let [a, b, c, d] = length.to_be_bytes();
+            pdv_header([a, b, c, d, 1, 3], room)
+        };
+        assert_eq!(head(2, 6), Ok(PdvHeader { length: 0, context: 1, command: true, last: true }));
+        for (length, room) in [(0, 100), (1, 100), (97, 100), (u32::MAX, 100), (2, 3)] {
+            assert!(head(length, room).is_err(), "{length} in {room}");
+        }
+        assert!(head(96, 100).is_ok());
+    }
+
+    fn item(code: u8, content: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        push_item(&mut out, code, content);
+        out
+    }
+
+    fn request() -> Vec<u8> {
+        let mut body = vec![0, 1, 0, 0];
+        body.extend_from_slice(b"NODE            MODALITY        ");
+        body.extend_from_slice(&[0; 32]);
+        body.extend(item(0x10, b"1.2.840.10008.3.1.1.1\0"));
+        body.extend(item(0x77, b"an item of tomorrow"));
+        let mut context = vec![1, 0, 0, 0];
+        context.extend(item(0x30, b"1.2.840.10008.1.1\0"));
+        context.extend(item(0x40, b"1.2.840.10008.1.2\0"));
+        context.extend(item(0x41, b"?"));
+        body.extend(item(0x20, &context));
+        let mut user = item(0x51, &[0, 0, 64, 0]);
+        user.extend(item(0x53, &[0, 1, 0, 1]));
+        user.extend(item(0x58, &[9, 0, 0, 0]));
+        user.extend(item(0x5A, &[0; 40]));
+        body.extend(item(0x50, &user));
+        body
+    }
+
+    #[test]
+    fn a_request_with_padding_and_unknown_items_is_read() {
+        let Ok(Pdu::Request(request)) = decode(Kind::Request, &request()) else { panic!() };
+        assert_eq!(request.application_context_name, "1.2.840.10008.3.1.1.1");
+        assert_eq!(request.presentation_contexts[0].abstract_syntax, "1.2.840.10008.1.1");
+        assert_eq!(request.presentation_contexts[0].transfer_syntaxes, ["1.2.840.10008.1.2"]);
+        assert_eq!(request.user_variables.len(), 1);
+    }
+
+    #[test]
+    fn no_cut_and_no_changed_byte_panics() {
+        let whole = request();
+        for end in 0..whole.len() {
+            drop(decode(Kind::Request, &whole[..end]));
+            drop(decode(Kind::Accept, &whole[..end]));
+        }
+        for at in 0..whole.len() {
+            for value in [0, 1, 0x7F, 0xFF] {
+                let mut changed = whole.clone();
+                changed[at] = value;
+                drop(decode(Kind::Request, &changed));
+                drop(decode(Kind::Accept, &changed));
+            }
+        }
+    }
+
+    #[test]
+    fn a_refused_context_needs_no_syntax_and_may_give_any_reason() {
+        let mut body = vec![0, 1, 0, 0];
+        body.extend_from_slice(&[b' '; 64]);
+        body.extend(item(0x10, b"1.2.840.10008.3.1.1.1"));
+        body.extend(item(0x21, &[1, 0, 9, 0]));
+        let Ok(Pdu::Accept(accept)) = decode(Kind::Accept, &body) else { panic!() };
+        assert_eq!(accept.presentation_contexts.len(), 1);
+    }
+}

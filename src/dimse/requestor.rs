@@ -17,7 +17,7 @@ use super::negotiate::{self, MAX_CONTEXTS};
 use super::pdu::{self, Abort, MAX_DATA, Pdu};
 use super::status::Status;
 use super::timers::Timers;
-use crate::vocabulary::{AeTitle, InstanceUid, SopClass, TransferSyntax, Uid};
+use crate::vocabulary::{AeTitle, InstanceUid, SopClass, TransferSyntax};
 
 pub use super::negotiate::ProposedContext;
 
@@ -47,7 +47,7 @@ impl std::fmt::Display for Remote {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoreItem {
     /// Its class.
-    pub sop_class_uid: Uid,
+    pub sop_class_uid: String,
     /// Its instance.
     pub instance_uid: InstanceUid,
     /// How its data set is encoded; it is never encoded anew.
@@ -169,13 +169,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
     pub fn accepted(&self, sop_class_uid: &str) -> Vec<TransferSyntax> {
         let contexts = self.connection.machine.agreement().map(|a| &a.contexts);
         let all = contexts.into_iter().flat_map(|contexts| contexts.values());
-        all.filter(|c| c.class.as_str() == sop_class_uid).map(|c| c.syntax).collect()
+        all.filter(|c| c.class == sop_class_uid).map(|c| c.syntax).collect()
     }
 
     fn context(&self, class: &str, syntax: Option<TransferSyntax>) -> Option<u8> {
         let contexts = &self.connection.machine.agreement()?.contexts;
         let fits = |c: &negotiate::Context| {
-            c.class.as_str() == class && syntax.is_none_or(|syntax| c.syntax == syntax)
+            c.class == class && syntax.is_none_or(|syntax| c.syntax == syntax)
         };
         contexts.iter().find(|(_, context)| fits(context)).map(|(id, _)| *id)
     }

@@ -15,10 +15,8 @@ pub enum StatusKind {
     Warning,
     /// Not done.
     Failure,
-    /// More responses follow.
-    Pending,
-    /// Stopped on request.
-    Cancel,
+    /// Pending or cancelled: no outcome of a C-STORE.
+    Other,
 }
 
 impl Status {
@@ -46,10 +44,14 @@ impl Status {
         match self.0 {
             0x0000 => StatusKind::Success,
             0x0001 | 0x0107 | 0x0116 | 0xB000..=0xBFFF => StatusKind::Warning,
-            0xFF00 | 0xFF01 => StatusKind::Pending,
-            0xFE00 => StatusKind::Cancel,
+            0xFE00 | 0xFF00 | 0xFF01 => StatusKind::Other,
             _ => StatusKind::Failure,
         }
+    }
+
+    /// Done, without a remark.
+    pub const fn is_success(self) -> bool {
+        self.0 == 0
     }
 
     /// Whether a C-STORE with this status left the object with the peer.
@@ -103,8 +105,8 @@ mod tests {
         for (code, kind) in [
             (0x0000, StatusKind::Success),
             (0xB007, StatusKind::Warning),
-            (0xFF00, StatusKind::Pending),
-            (0xFE00, StatusKind::Cancel),
+            (0xFF00, StatusKind::Other),
+            (0xFE00, StatusKind::Other),
             (0xA700, StatusKind::Failure),
             (0xD123, StatusKind::Failure),
         ] {
