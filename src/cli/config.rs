@@ -1,13 +1,74 @@
-//! `thorascribe config`.
+//! `thorascribe config`: is the configuration right, and what does it say?
 
+use std::io::Write;
 use std::path::Path;
+use std::process::ExitCode;
 
 use super::Outcome;
+use crate::config::{self, Config, Environment, Shown, Source};
 
 /// What may be asked of `config`.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct Arguments {}
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
 
-pub(super) fn run(_arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    anyhow::bail!("not there yet")
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// Check the file and the environment; every error at once, exit code 1.
+    Check,
+    /// Show every value and where it came from: default, file or variable.
+    Show {
+        /// One JSON object a value.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+pub(super) fn run(arguments: &Arguments, file: Option<&Path>) -> Outcome {
+    match arguments.action {
+        Action::Check => check(file),
+        Action::Show { json } => show(file, json),
+    }
+}
+
+fn check(file: Option<&Path>) -> Outcome {
+    let config = Config::load(file)?;
+    let (destinations, peers) = (config.destinations.len(), config.peers.len());
+    let mut out = std::io::stdout();
+    writeln!(
+        out,
+        "ok: {destinations} destinations, {peers} peers, spool {}",
+        config.spool.path.display()
+    )?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(file: Option<&Path>, json: bool) -> Outcome {
+    let (_, values) = config::show(file, &Environment::of_process())?;
+    let mut out = std::io::stdout().lock();
+    for value in &values {
+        if json {
+            writeln!(out, "{}", serde_json::to_string(value)?)?;
+        } else {
+            writeln!(out, "{}", line(value))?;
+        }
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(shown: &Shown) -> String {
+    let setting = format!("{} = {}", shown.key, shown.value);
+    let source = match &shown.source {
+        Source::Default { override_by: None } => "default".to_owned(),
+        Source::Default { override_by: Some(variable) } => format!("default; {variable}"),
+        Source::File { file, line } => format!("{file}:{line}"),
+        Source::Variable { variable } => format!("variable {variable}"),
+    };
+    match &shown.means {
+        Some(means) => format!("{setting:<44} # {source} ({means})"),
+        None => format!("{setting:<44} # {source}"),
+    }
 }

@@ -1,1 +1,271 @@
-//! (to come)
+//! What the node is told: defaults, a TOML file, and variables of the environment.
+//!
+//! Comes in: a file, `THORASCRIBE_A__B` variables. Goes out: a [`Config`] whose every value is of
+//! its type and range, or every error at once, each with its place, key and remedy. Promises: one
+//! table of keys ([`keys`]) holds every name and default; nothing that is written is ignored.
+//! May use: `vocabulary`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use crate::vocabulary::{AeTitle, ByteSize, Span};
+
+mod address_range;
+mod check;
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod locate;
+mod show;
+
+pub use address_range::{AddressRange, AddressRangeError};
+pub use environment::Environment;
+pub use error::{ConfigErrors, Place, Problem};
+pub use show::{Shown, Source, show};
+
+/// Everything that the node is told.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The DICOM side.
+    pub node: Node,
+    /// The web side.
+    pub http: Http,
+    /// Limits of what is received.
+    pub receive: Receive,
+    /// The durable store.
+    pub spool: Spool,
+    /// When a study is complete, and what counts as a chest.
+    pub study: Study,
+    /// The model and how it is asked.
+    pub model: Model,
+    /// How deliveries are tried again.
+    pub deliver: Deliver,
+    /// What is kept, and how long.
+    pub retention: Retention,
+    /// What is logged.
+    pub log: Log,
+    /// Who receives what, in the order of the file.
+    pub destinations: Vec<Destination>,
+    /// Who may send; empty: any caller.
+    pub peers: Vec<Peer>,
+}
+
+/// `[node]`
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// The node's own AE title.
+    pub ae_title: AeTitle,
+    /// Where it listens for associations; port 0 takes a free one.
+    pub bind: SocketAddr,
+}
+
+/// `[http]`
+#[derive(Debug, Clone)]
+pub struct Http {
+    /// Where the worklist, health and metrics are served; port 0 takes a free one.
+    pub bind: SocketAddr,
+}
+
+/// `[receive]`
+#[derive(Debug, Clone)]
+pub struct Receive {
+    /// The largest data set that is taken.
+    pub max_object: ByteSize,
+    /// The deadline of every state of an association.
+    pub timeout: Span,
+    /// Associations at the same time.
+    pub max_associations: usize,
+    /// Associations at the same time from one address.
+    pub max_associations_per_address: usize,
+}
+
+/// `[spool]`
+#[derive(Debug, Clone)]
+pub struct Spool {
+    /// The folder, already resolved: never empty.
+    pub path: PathBuf,
+    /// Free space below which no object is taken.
+    pub min_free: ByteSize,
+}
+
+/// `[study]`
+#[derive(Debug, Clone)]
+pub struct Study {
+    /// A study is complete when nothing came for this long.
+    pub quiet: Span,
+    /// A study is complete at the latest this long after its first object.
+    pub deadline: Span,
+    /// Whether a radiograph without a body part is taken for a chest.
+    pub assume_chest: bool,
+}
+
+/// `[model]`
+#[derive(Debug, Clone)]
+pub struct Model {
+    /// The model directory; `None`: the model inside the program.
+    pub path: Option<PathBuf>,
+    /// Where it computes.
+    pub device: Device,
+    /// What it is asked.
+    pub prompt: PromptSetting,
+    /// The longest draft, in tokens.
+    pub max_tokens: usize,
+    /// The views that are drafted from, as View Position (0018,5101) writes them.
+    pub views: Vec<String>,
+}
+
+/// Where the model computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// The best that the build and the machine have.
+    Auto,
+    /// The processor.
+    Cpu,
+}
+
+/// What the model is asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PromptSetting {
+    /// The manifest's prompt of this number, from 1.
+    Number(usize),
+    /// This text, inside the model's template.
+    Text(String),
+}
+
+/// `[deliver]`
+#[derive(Debug, Clone)]
+pub struct Deliver {
+    /// Attempts after which a delivery is dead.
+    pub max_attempts: u32,
+}
+
+/// `[retention]`
+#[derive(Debug, Clone)]
+pub struct Retention {
+    /// How long objects are kept after their last delivery.
+    pub after_delivery: Span,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Log {
+    /// A level, or directives such as `info,thorascribe::dimse=debug`.
+    pub level: String,
+    /// How lines look.
+    pub format: LogFormat,
+}
+
+/// How lines of the log look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// `[[destination]]`
+#[derive(Debug, Clone)]
+pub struct Destination {
+    /// Its name in the queue and in metrics; unique.
+    pub name: String,
+    /// The AE title it is called by.
+    pub ae_title: AeTitle,
+    /// Name or address of its machine.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// What it is sent.
+    pub receives: Vec<Receives>,
+    /// The classes its reports may be of, the preferred one first.
+    pub sr_classes: Vec<SrClassSetting>,
+}
+
+impl Destination {
+    /// Whether it is sent the drafted report.
+    pub fn receives_reports(&self) -> bool {
+        self.receives.contains(&Receives::Report)
+    }
+
+    /// Whether it is sent the study's images.
+    pub fn receives_images(&self) -> bool {
+        self.receives.contains(&Receives::Images)
+    }
+}
+
+/// What a destination may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Receives {
+    /// The drafted report.
+    Report,
+    /// The study's images as they came.
+    Images,
+}
+
+/// The SOP class of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SrClassSetting {
+    /// Enhanced SR.
+    Enhanced,
+    /// Basic Text SR.
+    Basic,
+    /// Comprehensive SR.
+    Comprehensive,
+}
+
+/// `[[peer]]`
+#[derive(Debug, Clone)]
+pub struct Peer {
+    /// The AE title it calls with.
+    pub ae_title: AeTitle,
+    /// Where it calls from.
+    pub address: AddressRange,
+}
+
+impl Config {
+    /// The configuration of this process: `file`, else what [`Environment`] and the usual places
+    /// name, else defaults.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load(file: Option<&Path>) -> Result<Self, ConfigErrors> {
+        Self::load_from(file, &Environment::of_process())
+    }
+
+    /// As [`Config::load`], with an environment given.
+    ///
+    /// # Errors
+    /// Everything that is wrong, at once.
+    pub fn load_from(file: Option<&Path>, environment: &Environment) -> Result<Self, ConfigErrors> {
+        let mut problems = Vec::new();
+        let settings = file::gather(file, environment, &mut problems)?;
+        check::check(&settings, environment, problems)
+    }
+
+    /// What the demonstration runs with: free ports of the loopback, a spool of its own, and one
+    /// destination that receives reports.
+    ///
+    /// # Errors
+    /// A spool path that is not Unicode.
+    pub fn for_demo(spool: &Path, archive: SocketAddr) -> Result<Self, ConfigErrors> {
+        let mut config = Self::load_from(None, &Environment::empty().with_spool(spool))?;
+        config.node.bind.set_port(0);
+        config.http.bind.set_port(0);
+        config.spool.min_free = ByteSize(64 << 20);
+        config.study.quiet = Span(std::time::Duration::from_millis(300));
+        config.destinations.push(Destination {
+            name: "archive".to_owned(),
+            ae_title: demo_archive()?,
+            host: archive.ip().to_string(),
+            port: archive.port(),
+            receives: vec![Receives::Report],
+            sr_classes: vec![SrClassSetting::Enhanced, SrClassSetting::Basic],
+        });
+        Ok(config)
+    }
+}
+
+fn demo_archive() -> Result<AeTitle, ConfigErrors> {
+    "ARCHIVE".parse().map_err(|error| ConfigErrors::one(Problem::of_default("ae_title", &error)))
+}

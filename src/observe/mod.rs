@@ -1,1 +1,42 @@
-//! (to come)
+//! Logs and metrics: every counter that the node has.
+//!
+//! Comes in: what the stages report. Goes out: lines on stderr, Prometheus text. Promises: no text
+//! about a patient, closed sets of labels. May use: `vocabulary`, `config`.
+
+pub mod log;
+pub mod metrics;
+
+/// An error with its causes in one line, for a log and for the queue.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+/// Text of a peer for a log: control characters escaped, cut at 64 characters.
+pub fn foreign(text: &str) -> String {
+    let mut shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
+    if text.chars().nth(64).is_some() {
+        shown.push('…');
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::foreign;
+
+    #[test]
+    fn text_of_a_peer_cannot_forge_a_line() {
+        assert_eq!(foreign("A\nINFO forged\u{1b}[2J"), "A\\nINFO forged\\u{1b}[2J");
+        assert_eq!(foreign(&"x".repeat(1000)).chars().count(), 65);
+    }
+}

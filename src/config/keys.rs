@@ -1,0 +1,159 @@
+//! Every key, with its default: the only place where either is written.
+
+/// What TOML has to say for a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A string.
+    Text,
+    /// A whole number.
+    Integer,
+    /// `true` or `false`.
+    Flag,
+    /// An array of strings.
+    Texts,
+    /// A whole number or a string.
+    IntegerOrText,
+}
+
+impl Kind {
+    /// In words, for errors.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a string in quotes",
+            Self::Integer => "a whole number",
+            Self::Flag => "true or false",
+            Self::Texts => "an array of strings",
+            Self::IntegerOrText => "a whole number or a string in quotes",
+        }
+    }
+}
+
+/// A key of a table.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key {
+    /// Its name inside the table.
+    pub(super) name: &'static str,
+    /// What it holds.
+    pub(super) kind: Kind,
+    /// Its default as TOML; `None`: it must be given.
+    pub(super) default: Option<&'static str>,
+}
+
+/// A table of the file.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Table {
+    /// Its name between the brackets.
+    pub(super) name: &'static str,
+    /// What it may hold.
+    pub(super) keys: &'static [Key],
+}
+
+impl Table {
+    /// The key of a name.
+    pub(super) fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+}
+
+const fn key(name: &'static str, kind: Kind, default: &'static str) -> Key {
+    Key { name, kind, default: Some(default) }
+}
+
+const fn required(name: &'static str, kind: Kind) -> Key {
+    Key { name, kind, default: None }
+}
+
+/// `[name]`
+pub(super) const TABLES: &[Table] = &[
+    Table {
+        name: "node",
+        keys: &[
+            key("ae_title", Kind::Text, "\"THORASCRIBE\""),
+            key("bind", Kind::Text, "\"127.0.0.1:11112\""),
+        ],
+    },
+    Table { name: "http", keys: &[key("bind", Kind::Text, "\"127.0.0.1:8080\"")] },
+    Table {
+        name: "receive",
+        keys: &[
+            key("max_object", Kind::Text, "\"512 MiB\""),
+            key("timeout", Kind::Text, "\"30s\""),
+            key("max_associations", Kind::Integer, "64"),
+            key("max_associations_per_address", Kind::Integer, "32"),
+        ],
+    },
+    Table {
+        name: "spool",
+        keys: &[key("path", Kind::Text, "\"\""), key("min_free", Kind::Text, "\"2 GiB\"")],
+    },
+    Table {
+        name: "study",
+        keys: &[
+            key("quiet", Kind::Text, "\"10s\""),
+            key("deadline", Kind::Text, "\"10m\""),
+            key("assume_chest", Kind::Flag, "false"),
+        ],
+    },
+    Table {
+        name: "model",
+        keys: &[
+            key("path", Kind::Text, "\"\""),
+            key("device", Kind::Text, "\"auto\""),
+            key("prompt", Kind::IntegerOrText, "1"),
+            key("max_tokens", Kind::Integer, "300"),
+            key("views", Kind::Texts, "[\"PA\", \"AP\", \"\"]"),
+        ],
+    },
+    Table { name: "deliver", keys: &[key("max_attempts", Kind::Integer, "12")] },
+    Table { name: "retention", keys: &[key("after_delivery", Kind::Text, "\"7d\"")] },
+    Table {
+        name: "log",
+        keys: &[key("level", Kind::Text, "\"info\""), key("format", Kind::Text, "\"text\"")],
+    },
+];
+
+/// `[[destination]]`
+pub(super) const DESTINATION: Table = Table {
+    name: "destination",
+    keys: &[
+        required("name", Kind::Text),
+        required("ae_title", Kind::Text),
+        required("host", Kind::Text),
+        required("port", Kind::Integer),
+        key("receives", Kind::Texts, "[\"report\"]"),
+        key("sr_classes", Kind::Texts, "[\"enhanced\", \"basic\"]"),
+        key("tls", Kind::Flag, "false"),
+        key("commitment", Kind::Flag, "false"),
+    ],
+};
+
+/// `[[peer]]`
+pub(super) const PEER: Table = Table {
+    name: "peer",
+    keys: &[required("ae_title", Kind::Text), required("address", Kind::Text)],
+};
+
+/// `[[name]]`
+pub(super) const ARRAYS: &[Table] = &[DESTINATION, PEER];
+
+/// Tables whose names are kept for later versions.
+pub(super) const PLANNED: &[&str] = &["rule", "route", "user"];
+
+/// Every `table.key` that a variable can override.
+pub(super) fn paths() -> impl Iterator<Item = (&'static Table, &'static Key)> {
+    TABLES.iter().flat_map(|table| table.keys.iter().map(move |key| (table, key)))
+}
+
+/// The known name that `wrong` most likely means.
+pub(super) fn nearest<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let wrong = wrong.to_ascii_lowercase();
+    known
+        .into_iter()
+        .map(|name| (strsim::jaro_winkler(&wrong, &name.to_ascii_lowercase()), name))
+        .filter(|(likeness, _)| *likeness >= 0.75)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
