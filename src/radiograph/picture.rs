@@ -1,0 +1,70 @@
+//! PNG and JPEG files.
+
+use std::path::{Path, PathBuf};
+
+use image::{DynamicImage, ImageReader, Limits};
+use thiserror::Error;
+
+use super::GreyImage;
+
+/// The widest and highest picture read, pixels.
+const LARGEST_SIDE: u32 = 16_384;
+/// The most memory that decoding may take, bytes.
+const MOST_MEMORY: u64 = 1 << 30;
+
+/// Why a file is not a picture.
+#[derive(Debug, Error)]
+pub enum PictureError {
+    /// It cannot be read.
+    #[error("cannot read {}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It cannot be decoded.
+    #[error("{} is neither a PNG nor a JPEG picture that can be read", path.display())]
+    Decode {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: image::ImageError,
+    },
+}
+
+/// Reads a PNG or JPEG file as 8-bit grey. Colour becomes grey by ITU-R 601 with the rounding of
+/// Pillow; 16 bits are cut to the upper 8; transparency is left out.
+pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
+    let read = |source| PictureError::Read { path: path.to_owned(), source };
+    let decode = |source| PictureError::Decode { path: path.to_owned(), source };
+    let mut reader =
+        ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(read)?;
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(LARGEST_SIDE);
+    limits.max_image_height = Some(LARGEST_SIDE);
+    limits.max_alloc = Some(MOST_MEMORY);
+    reader.limits(limits);
+    let picture = reader.decode().map_err(decode)?;
+    let (width, height) = (picture.width(), picture.height());
+    let upper = |value: u16| (value >> 8) as u8;
+    let pixels = match picture {
+        DynamicImage::ImageLuma8(image) => image.into_raw(),
+        DynamicImage::ImageLumaA8(image) => image.pixels().map(|p| p.0[0]).collect(),
+        DynamicImage::ImageLuma16(image) => image.pixels().map(|p| upper(p.0[0])).collect(),
+        DynamicImage::ImageLumaA16(image) => image.pixels().map(|p| upper(p.0[0])).collect(),
+        colour => colour.into_rgb8().pixels().map(|p| luma(p.0)).collect(),
+    };
+    GreyImage::new(width, height, pixels).ok_or_else(|| {
+        let kind = image::error::ParameterErrorKind::DimensionMismatch;
+        decode(image::ImageError::Parameter(image::error::ParameterError::from_kind(kind)))
+    })
+}
+
+/// ITU-R 601 in 16 bits of fraction (Pillow's `L24`).
+fn luma([red, green, blue]: [u8; 3]) -> u8 {
+    let sum = u32::from(red) * 19_595 + u32::from(green) * 38_470 + u32::from(blue) * 7_471;
+    ((sum + 0x8000) >> 16) as u8
+}

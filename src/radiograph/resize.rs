@@ -1,0 +1,91 @@
+//! Bicubic resizing with antialiasing, bit for bit as Pillow does it with 8-bit images
+//! (`src/libImaging/Resample.c`): columns first, then rows, weights of 22 bits of fraction.
+#![expect(clippy::indexing_slicing, reason = "kernel over rows whose lengths are checked at entry")]
+
+use rayon::prelude::*;
+
+use super::GreyImage;
+
+/// Bits of the weights' fraction: 32 - 8 for the pixel - 2 for what overshoots.
+const FRACTION: u32 = 22;
+
+/// The image at another size. A side of 0 becomes 1.
+pub fn bicubic(image: &GreyImage, width: u32, height: u32) -> GreyImage {
+    let (width, height) = (width.max(1), height.max(1));
+    let plane = plane(image.pixels(), image.width(), image.height(), width, height);
+    GreyImage::new(width, height, plane).unwrap_or_else(|| image.clone())
+}
+
+/// The same for one plane of a colour image, `from_width · from_height` pixels row after row.
+pub fn plane(pixels: &[u8], from_width: u32, from_height: u32, width: u32, height: u32) -> Vec<u8> {
+    let (from_width, from_height) = (from_width as usize, from_height as usize);
+    let (width, height) = (width as usize, height as usize);
+    if pixels.len() != from_width * from_height || pixels.is_empty() {
+        return vec![0; width * height];
+    }
+    let columns = weights(from_width, width);
+    let mut narrowed = vec![0u8; width * from_height];
+    narrowed.par_chunks_mut(width).zip(pixels.par_chunks(from_width)).for_each(|(to, from)| {
+        for (to, weight) in to.iter_mut().zip(&columns) {
+            let from = &from[weight.first..weight.first + weight.factors.len()];
+            let sum = from.iter().zip(&weight.factors).map(|(p, f)| i32::from(*p) * f).sum::<i32>();
+            *to = round(sum);
+        }
+    });
+    let rows = weights(from_height, height);
+    let mut out = vec![0u8; width * height];
+    out.par_chunks_mut(width).zip(&rows).for_each(|(to, weight)| {
+        let mut sums = vec![0i32; width];
+        for (row, factor) in weight.factors.iter().enumerate() {
+            let at = (weight.first + row) * width;
+            for (sum, pixel) in sums.iter_mut().zip(&narrowed[at..at + width]) {
+                *sum += i32::from(*pixel) * factor;
+            }
+        }
+        for (to, sum) in to.iter_mut().zip(sums) {
+            *to = round(sum);
+        }
+    });
+    out
+}
+
+/// What one pixel of the result takes from the source.
+struct Weight {
+    first: usize,
+    factors: Vec<i32>,
+}
+
+fn weights(from: usize, to: usize) -> Vec<Weight> {
+    let scale = from as f64 / to as f64;
+    let spread = scale.max(1.0);
+    let (support, narrow) = (2.0 * spread, 1.0 / spread);
+    let weight = |at: usize| {
+        let centre = (at as f64 + 0.5) * scale;
+        // As C casts: towards 0.
+        let first = (centre - support + 0.5).max(0.0) as usize;
+        let end = ((centre + support + 0.5) as usize).min(from);
+        let curve = |i: usize| cubic((i as f64 - centre + 0.5) * narrow);
+        let factors = (first..end).map(curve).collect::<Vec<_>>();
+        let total = factors.iter().sum::<f64>();
+        let fixed = |f: &f64| (f / total * f64::from(1 << FRACTION)).round() as i32;
+        Weight { first, factors: factors.iter().map(fixed).collect() }
+    };
+    (0..to).map(weight).collect()
+}
+
+/// Keys' cubic convolution with a = -1/2.
+fn cubic(x: f64) -> f64 {
+    const A: f64 = -0.5;
+    let x = x.abs();
+    if x < 1.0 {
+        ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0
+    } else if x < 2.0 {
+        (((x - 5.0) * x + 8.0) * x - 4.0) * A
+    } else {
+        0.0
+    }
+}
+
+fn round(sum: i32) -> u8 {
+    ((sum + (1 << (FRACTION - 1))) >> FRACTION).clamp(0, 255) as u8
+}
