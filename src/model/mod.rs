@@ -7,6 +7,9 @@
 
 pub mod chain;
 pub mod checkpoint;
+mod draft;
+mod embedded;
+pub mod engine;
 mod error;
 pub mod language;
 pub mod layer;
@@ -17,6 +20,7 @@ pub mod tokenizer;
 pub mod vision;
 
 pub use checkpoint::Manifest;
+pub use draft::{ABNORMAL, DraftRequest, ImageFeatures, Model, ModelDraft, Seconds};
 pub use error::ModelError;
 pub use prompt::PromptChoice;
 pub use sample::Sampling;

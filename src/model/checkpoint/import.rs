@@ -24,7 +24,7 @@ use crate::model::vision::swin::SwinConfig;
 
 /// MedCLIP's own mean and deviation of grey values (`medclip/constants.py`).
 const MEDCLIP_MEAN: f64 = 0.586_278_580_304_383_8;
-const MEDCLIP_STD: f64 = 0.279_509_500_889_686_44;
+const MEDCLIP_STD: f64 = 0.279_500_889_686_443_04;
 
 /// The conversation that XrayGPT was aligned in.
 const TEMPLATE: &str = "###Patient: <Img><ImageHere></Img> {prompt} ###Doctor: ";
@@ -278,5 +278,8 @@ fn write(
 /// A temporary folder is its owner's alone; a model is for whoever may read its parent.
 fn readable(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
+    for entry in fs::read_dir(folder)? {
+        fs::set_permissions(entry?.path(), fs::Permissions::from_mode(0o644))?;
+    }
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use candle_core::Tensor;
 
+pub mod compare;
 pub mod expect;
 mod files;
 pub mod import;

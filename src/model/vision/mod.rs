@@ -1,3 +1,4 @@
 //! Image encoders and what goes before them.
 
+pub mod preprocess;
 pub mod swin;

@@ -1,0 +1,268 @@
+//! A model ready to draft: an image and a question in, a text out.
+
+use std::path::Path;
+use std::time::Instant;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::chain::{Chain, Encoded};
+use super::checkpoint::{Manifest, ModelFiles};
+use super::error::{ModelError, Step};
+use super::prompt::{PromptChoice, PromptTokens};
+use super::sample::{Sampler, Sampling};
+use super::stop::Stop;
+use super::tokenizer::Tokenizer;
+use super::vision::preprocess;
+use crate::radiograph::GreyImage;
+
+/// The label of the score that says whether a study is abnormal.
+pub const ABNORMAL: &str = "abnormal";
+
+/// What is asked of a model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DraftRequest {
+    /// The question.
+    pub prompt: PromptChoice,
+    /// How the answer is drawn.
+    pub sampling: Sampling,
+}
+
+impl Default for DraftRequest {
+    fn default() -> Self {
+        Self { prompt: PromptChoice::Number(1), sampling: Sampling::default() }
+    }
+}
+
+/// What a model says of an image.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelDraft {
+    /// The text, without white space around it.
+    pub text: String,
+    /// The generated tokens, without prompt, stop sequence and end of sequence.
+    pub token_ids: Vec<u32>,
+    /// The question as it was put.
+    pub prompt: String,
+    /// Probability that the study is abnormal, where the model gives one.
+    pub abnormal: Option<f32>,
+    /// Probability of each observation that the model scores.
+    pub scores: Vec<(String, f32)>,
+    /// How long each step took.
+    pub seconds: Seconds,
+}
+
+/// How long each step took, seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Seconds {
+    /// From the grey image to image tokens.
+    pub encode: f64,
+    /// From image tokens to the first token.
+    pub prefill: f64,
+    /// The tokens after the first.
+    pub decode: f64,
+}
+
+/// What the text of a draft comes from: all of the image that the language model sees.
+#[derive(Clone, Debug)]
+pub struct ImageFeatures {
+    image_tokens: Tensor,
+    abnormal: Option<f32>,
+    scores: Vec<(String, f32)>,
+    seconds: f64,
+}
+
+impl ImageFeatures {
+    /// `[1, positions, hidden size]`.
+    pub fn image_tokens(&self) -> &Tensor {
+        &self.image_tokens
+    }
+
+    /// Probability that the study is abnormal.
+    pub fn abnormal(&self) -> Option<f32> {
+        self.abnormal
+    }
+
+    /// Probability of each observation that the model scores.
+    pub fn scores(&self) -> &[(String, f32)] {
+        &self.scores
+    }
+}
+
+/// A model in memory.
+#[derive(Clone, Debug)]
+pub struct Model {
+    manifest: Manifest,
+    digest: String,
+    tokenizer: Tokenizer,
+    chain: Chain,
+    stop: Stop,
+    device: Device,
+}
+
+impl Model {
+    /// Loads a model directory to the CPU.
+    pub fn open(folder: &Path) -> Result<Self, ModelError> {
+        Self::load(&ModelFiles::open(folder)?, &Device::Cpu)
+    }
+
+    /// Loads the model that lies in the program.
+    pub fn embedded() -> Result<Self, ModelError> {
+        Self::load(&super::embedded::files()?, &Device::Cpu)
+    }
+
+    /// Loads a model to a device; on the CPU everything is widened to f32.
+    pub fn load(files: &ModelFiles, device: &Device) -> Result<Self, ModelError> {
+        let manifest = files.manifest().clone();
+        let special = vec![manifest.tokenizer.bos, manifest.tokenizer.eos];
+        let tokenizer = Tokenizer::from_json(&files.read(&manifest.tokenizer.file)?, special)?;
+        let (ids, vocabulary) = (tokenizer.size(), manifest.language_model.vocab_size);
+        if ids > vocabulary {
+            let reason = format!("{ids} ids for a language model of {vocabulary}");
+            return Err(ModelError::invalid(&manifest.tokenizer.file, reason));
+        }
+        let tensors = files.tensors()?;
+        super::checkpoint::expect::check(&manifest, &tensors)?;
+        let source = VarBuilder::from_tensors(tensors, DType::F32, device);
+        let chain = Chain::load(&manifest, &source).step("loading the model")?;
+        let stop = Stop::new(&manifest);
+        let digest = files.digest().to_owned();
+        Ok(Self { manifest, digest, tokenizer, chain, stop, device: device.clone() })
+    }
+
+    /// What the model is called.
+    pub fn name(&self) -> &str {
+        &self.manifest.name
+    }
+
+    /// SHA-256 of the manifest, hexadecimal: the model's version.
+    pub fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// The questions it was aligned on.
+    pub fn prompts(&self) -> &[String] {
+        &self.manifest.prompts
+    }
+
+    /// Everything about it but its numbers.
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// Its tokenizer.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// Its tensors.
+    pub fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Encodes an image and keeps every step, for comparisons.
+    pub fn encode_steps(&self, image: &GreyImage) -> Result<(Tensor, Encoded), ModelError> {
+        let resized = preprocess::resized(image, &self.manifest);
+        let pixels = preprocess::pixels(&resized, &self.manifest, &self.device)
+            .step("preparing the image")?;
+        let encoded = self.chain.encode(&pixels).step("encoding the image")?;
+        Ok((pixels, encoded))
+    }
+
+    /// Encodes an image.
+    pub fn encode(&self, image: &GreyImage) -> Result<ImageFeatures, ModelError> {
+        let start = Instant::now();
+        let (_, encoded) = self.encode_steps(image)?;
+        let labels = self.manifest.scores.as_ref().map_or(&[][..], |scores| &scores.labels);
+        let values = match &encoded.scores {
+            Some(scores) => {
+                scores.flatten_all().and_then(|s| s.to_vec1::<f32>()).step("reading the scores")?
+            }
+            None => vec![],
+        };
+        let mut scores = labels.iter().cloned().zip(values).collect::<Vec<_>>();
+        let abnormal = scores.iter().position(|(label, _)| label == ABNORMAL);
+        let abnormal = abnormal.map(|at| scores.remove(at).1);
+        let seconds = start.elapsed().as_secs_f64();
+        Ok(ImageFeatures { image_tokens: encoded.image_tokens, abnormal, scores, seconds })
+    }
+
+    /// Drafts the text for an image.
+    pub fn draft(
+        &self,
+        image: &GreyImage,
+        request: &DraftRequest,
+    ) -> Result<ModelDraft, ModelError> {
+        self.draft_from(&self.encode(image)?, request)
+    }
+
+    /// Drafts the text for an image already encoded.
+    pub fn draft_from(
+        &self,
+        features: &ImageFeatures,
+        request: &DraftRequest,
+    ) -> Result<ModelDraft, ModelError> {
+        let question = request.prompt.resolve(&self.manifest.prompts)?;
+        let tokens = PromptTokens::new(&self.manifest, &self.tokenizer, question)?;
+        let mut sampler = Sampler::new(&request.sampling)?;
+        let start = Instant::now();
+        let mut first = None;
+        let (mut ids, mut ended) = (Vec::new(), false);
+        self.generate(&tokens, features.image_tokens(), request.sampling.max_tokens, |logits| {
+            let token = sampler.next(logits, &ids)?;
+            first.get_or_insert_with(|| start.elapsed().as_secs_f64());
+            ids.push(token);
+            ended = self.stop.reached(&mut ids, &self.tokenizer)?;
+            Ok((!ended).then_some(token))
+        })?;
+        let prefill = first.unwrap_or_default();
+        let seconds = Seconds {
+            encode: features.seconds,
+            prefill,
+            decode: start.elapsed().as_secs_f64() - prefill,
+        };
+        Ok(ModelDraft {
+            text: self.tokenizer.decode(&ids)?.trim().to_owned(),
+            token_ids: ids,
+            prompt: question.to_owned(),
+            abnormal: features.abnormal,
+            scores: features.scores.clone(),
+            seconds,
+        })
+    }
+
+    /// Prefill and decode: hands the logits `[vocabulary]` of each step to `choose`, which gives
+    /// the next token or ends the answer. At most `most` steps, and no more than fit the context.
+    pub fn generate(
+        &self,
+        prompt: &PromptTokens,
+        image_tokens: &Tensor,
+        most: usize,
+        mut choose: impl FnMut(&Tensor) -> Result<Option<u32>, ModelError>,
+    ) -> Result<(), ModelError> {
+        let language = &self.chain.language;
+        let context = language.config().max_position_embeddings;
+        let embeds = self
+            .chain
+            .prompt(&prompt.before, image_tokens, &prompt.after)
+            .step("embedding the prompt")?;
+        let length = embeds.dim(1).step("embedding the prompt")?;
+        if length >= context {
+            return Err(ModelError::Context { needed: length + 1, context });
+        }
+        let most = most.min(context - length);
+        let mut cache = language.cache(length + most).step("making room for the answer")?;
+        let mut logits = language.forward_last(&embeds, Some(&mut cache)).step("prefill")?;
+        for step in 1..=most {
+            let row = logits.get(0).step("reading logits")?;
+            let Some(token) = choose(&row)? else { break };
+            if step == most {
+                break;
+            }
+            logits = Tensor::from_slice(&[token], (1, 1), &self.device)
+                .and_then(|id| language.embed(&id))
+                .and_then(|embeds| language.forward_last(&embeds, Some(&mut cache)))
+                .step("decoding")?;
+        }
+        Ok(())
+    }
+}

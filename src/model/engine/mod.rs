@@ -1,0 +1,141 @@
+//! The one thread that owns the device.
+//!
+//! Comes in: images and requests, through a bounded channel. Goes out: drafts. Promises: nothing
+//! else touches the model; a panic within one draft fails that draft alone; a full channel makes
+//! the caller wait.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::draft::{DraftRequest, Model, ModelDraft};
+use super::error::ModelError;
+use crate::radiograph::GreyImage;
+
+/// Drafts that may wait for the device.
+const WAITING: usize = 4;
+
+/// Starts the engine's thread.
+#[derive(Debug)]
+pub struct Engine;
+
+/// The door to the engine; clones lead to the same thread, which ends when all are gone.
+#[derive(Clone, Debug)]
+pub struct EngineHandle {
+    jobs: mpsc::Sender<Job>,
+    identity: Arc<EngineModel>,
+}
+
+/// What model the engine has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineModel {
+    /// What the model is called.
+    pub name: String,
+    /// SHA-256 of its manifest, hexadecimal.
+    pub digest: String,
+    /// The questions it was aligned on.
+    pub prompts: Vec<String>,
+}
+
+#[derive(Debug)]
+struct Job {
+    image: GreyImage,
+    request: DraftRequest,
+    answer: oneshot::Sender<Result<ModelDraft, ModelError>>,
+}
+
+impl Engine {
+    /// Starts the thread and waits until `load` has given it a model.
+    pub async fn start(
+        load: impl FnOnce() -> Result<Model, ModelError> + Send + 'static,
+    ) -> Result<EngineHandle, ModelError> {
+        let (jobs, queue) = mpsc::channel(WAITING);
+        let (loaded, identity) = oneshot::channel();
+        std::thread::Builder::new()
+            .name("model-engine".to_owned())
+            .spawn(move || work(load, loaded, queue))
+            .map_err(|e| ModelError::Engine(format!("cannot start the engine's thread: {e}")))?;
+        let identity = identity.await.unwrap_or_else(|_| Err(ended()))?;
+        Ok(EngineHandle { jobs, identity: Arc::new(identity) })
+    }
+}
+
+impl EngineHandle {
+    /// Drafts the text for an image, when its turn comes.
+    pub async fn draft(
+        &self,
+        image: GreyImage,
+        request: DraftRequest,
+    ) -> Result<ModelDraft, ModelError> {
+        let (answer, result) = oneshot::channel();
+        let job = Job { image, request, answer };
+        if self.jobs.send(job).await.is_err() {
+            return Err(ended());
+        }
+        result.await.unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Whether the engine still takes work.
+    pub fn is_ready(&self) -> bool {
+        !self.jobs.is_closed()
+    }
+
+    /// Its model.
+    pub fn identity(&self) -> EngineModel {
+        self.identity.as_ref().clone()
+    }
+}
+
+fn ended() -> ModelError {
+    ModelError::Engine("the model's thread has ended; restart the node".to_owned())
+}
+
+fn work(
+    load: impl FnOnce() -> Result<Model, ModelError>,
+    loaded: oneshot::Sender<Result<EngineModel, ModelError>>,
+    mut queue: mpsc::Receiver<Job>,
+) {
+    let model = guarded("loading the model", load);
+    let model = match model {
+        Ok(model) => model,
+        Err(error) => {
+            if loaded.send(Err(error)).is_err() {
+                tracing::debug!("the model was no longer waited for");
+            }
+            return;
+        }
+    };
+    let identity = EngineModel {
+        name: model.name().to_owned(),
+        digest: model.digest().to_owned(),
+        prompts: model.prompts().to_vec(),
+    };
+    if loaded.send(Ok(identity)).is_err() {
+        return;
+    }
+    while let Some(Job { image, request, answer }) = queue.blocking_recv() {
+        // Whoever asked may be gone by now.
+        if answer.is_closed() {
+            continue;
+        }
+        let result = guarded("drafting", || model.draft(&image, &request));
+        if answer.send(result).is_err() {
+            tracing::debug!("a draft was no longer waited for");
+        }
+    }
+}
+
+/// Runs one step; its panic is an error.
+fn guarded<T>(step: &str, run: impl FnOnce() -> Result<T, ModelError>) -> Result<T, ModelError> {
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+        let reason = reason(panic.as_ref());
+        Err(ModelError::Engine(format!("{step} panicked: {reason}")))
+    })
+}
+
+fn reason(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given")
+}
