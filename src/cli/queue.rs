@@ -1,13 +1,229 @@
-//! `thorascribe queue`.
+//! `thorascribe queue`: the jobs, and what a person does about them. Works beside a running node.
 
+use std::io::{BufRead, Write, stderr, stdin, stdout};
 use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use serde_json::json;
 
 use super::Outcome;
+use crate::config::Config;
+use crate::spool::{JobDetail, JobFilter, JobState, JobView, Spool};
+use crate::vocabulary::{Priority, StudyUid};
 
 /// What may be asked of `queue`.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct Arguments {}
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
 
-pub(super) fn run(_arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    anyhow::bail!("not there yet")
+#[derive(Debug, clap::Subcommand)]
+enum Action {
+    /// List the jobs, the oldest first.
+    List(List),
+    /// Show the newest version of a study: its row, its text, every event.
+    Show(Study),
+    /// Try again, at once, what failed or waits, or was skipped.
+    Retry(Study),
+    /// Forget a study: its jobs, its objects and its drafts.
+    Drop(Drop),
+    /// Delete the objects that were delivered long enough ago, now.
+    Purge,
+}
+
+#[derive(Debug, clap::Args)]
+struct List {
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+    /// Only jobs in this state.
+    #[arg(long)]
+    state: Option<JobState>,
+    /// Only jobs of this priority.
+    #[arg(long)]
+    priority: Option<Priority>,
+    /// Only the newest of them.
+    #[arg(long, value_name = "N")]
+    limit: Option<usize>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Study {
+    /// Study Instance UID.
+    study: StudyUid,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Drop {
+    #[command(flatten)]
+    study: Study,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+}
+
+pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
+    let config = Config::load(config)?;
+    let spool = Spool::attach(&config.spool.path)?;
+    match &arguments.action {
+        Action::List(list) => show_jobs(&spool, list),
+        Action::Show(study) => show(&spool, study),
+        Action::Retry(study) => retry(&spool, study),
+        Action::Drop(drop) => forget(&spool, drop),
+        Action::Purge => {
+            let deleted = spool.purge(config.retention.after_delivery.0)?;
+            writeln!(stderr(), "{deleted} objects deleted")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn show_jobs(spool: &Spool, list: &List) -> Outcome {
+    let List { state, priority, limit, .. } = *list;
+    let mut rows = spool.jobs(&JobFilter { state, priority, limit, q: None })?;
+    rows.reverse();
+    let mut out = stdout().lock();
+    for row in &rows {
+        if list.json {
+            writeln!(out, "{}", serde_json::to_string(row)?)?;
+        } else {
+            writeln!(out, "{}", line(row))?;
+        }
+    }
+    if rows.is_empty() && !list.json {
+        writeln!(stderr(), "no jobs")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn line(row: &JobView) -> String {
+    let sent = row.deliveries.iter().filter(|d| d.sent_at.is_some()).count();
+    let mut text = format!(
+        "{:10} {:7} {} v{} {sent}/{} sent",
+        row.state,
+        row.priority.to_string(),
+        row.study,
+        row.version,
+        row.deliveries.len(),
+    );
+    if let Some(reason) = &row.reason {
+        text.push_str("  ");
+        text.push_str(&plain(reason));
+    }
+    text
+}
+
+/// Reasons quote peers: nothing of them may steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+fn find(spool: &Spool, study: &StudyUid) -> anyhow::Result<JobDetail> {
+    spool.job(study)?.with_context(|| {
+        format!("the spool knows no study {study}: `thorascribe queue list` shows those it knows")
+    })
+}
+
+fn show(spool: &Spool, study: &Study) -> Outcome {
+    let detail = find(spool, &study.study)?;
+    let mut out = stdout().lock();
+    if study.json {
+        writeln!(out, "{}", serde_json::to_string(&detail)?)?;
+    } else {
+        describe(&mut out, &detail)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(out: &mut impl Write, detail: &JobDetail) -> std::io::Result<()> {
+    let row = &detail.row;
+    writeln!(out, "study      {}", row.study)?;
+    writeln!(out, "state      {}", row.state)?;
+    writeln!(out, "version    {}", row.version)?;
+    writeln!(out, "priority   {}", row.priority)?;
+    writeln!(out, "attempts   {}", row.attempts)?;
+    writeln!(out, "received   {}", row.received_at)?;
+    if let Some(reason) = &row.reason {
+        writeln!(out, "reason     {}", plain(reason))?;
+    }
+    if let Some(image) = &detail.image {
+        writeln!(out, "image      {image}")?;
+    }
+    for delivery in &row.deliveries {
+        let reason = delivery.reason.as_deref().map(|r| format!(": {}", plain(r)));
+        writeln!(
+            out,
+            "delivery   {} to {}: {}, attempts {}{}",
+            delivery.object,
+            plain(&delivery.destination),
+            delivery.state,
+            delivery.attempts,
+            reason.unwrap_or_default()
+        )?;
+    }
+    if let Some(text) = &detail.text {
+        let model = detail.draft.pointer("/model/name").and_then(|name| name.as_str());
+        writeln!(out, "\nDraft, not verified, by the model {}:", model.unwrap_or("(unnamed)"))?;
+        for line in text.reveal().lines() {
+            writeln!(out, "    {}", plain(line))?;
+        }
+    }
+    writeln!(out)?;
+    for event in &detail.events {
+        let version = event.version.map(|v| format!("v{v} ")).unwrap_or_default();
+        let note = event.note.as_deref().map(|n| format!(" ({})", plain(n))).unwrap_or_default();
+        let arrow = if event.from.is_empty() { "" } else { " → " };
+        writeln!(out, "{}  {version}{}{arrow}{}{note}", event.at, event.from, event.to)?;
+    }
+    Ok(())
+}
+
+fn retry(spool: &Spool, study: &Study) -> Outcome {
+    let retried = spool.retry_study(&study.study)?;
+    let (jobs, deliveries) = (retried.jobs, retried.deliveries);
+    if study.json {
+        let answer = json!({
+            "study": study.study.as_str(), "jobs": jobs, "deliveries": deliveries
+        });
+        writeln!(stdout(), "{answer}")?;
+    } else if jobs + deliveries == 0 {
+        writeln!(stderr(), "nothing to try again: nothing failed or waits")?;
+    } else {
+        writeln!(stderr(), "trying again: drafts {jobs}, deliveries {deliveries}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn forget(spool: &Spool, drop: &Drop) -> Outcome {
+    let study = &drop.study.study;
+    let detail = find(spool, study)?;
+    if !drop.yes && !agreed(&detail)? {
+        anyhow::bail!("study {study} was not dropped");
+    }
+    spool.drop_study(study)?;
+    if drop.study.json {
+        writeln!(stdout(), "{}", json!({"study": study.as_str(), "dropped": true}))?;
+    } else {
+        writeln!(stderr(), "dropped study {study}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn agreed(detail: &JobDetail) -> anyhow::Result<bool> {
+    write!(
+        stderr(),
+        "Drop study {} ({}, {} objects), with its drafts? [y/N] ",
+        detail.row.study,
+        detail.row.state,
+        detail.objects.len()
+    )?;
+    stderr().flush()?;
+    let mut answer = String::new();
+    stdin().lock().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
 }

@@ -10,7 +10,7 @@ use thorascribe::spool::{
 };
 use thorascribe::vocabulary::{ByteSize, Priority};
 
-mod bench;
+pub(crate) mod bench;
 mod model;
 
 use bench::{

@@ -598,7 +598,7 @@ impl Pair {
 
 #[test]
 fn the_spool_does_what_its_model_does() {
-    let config = Config { cases: 48, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 40, failure_persistence: None, ..Config::default() };
     let actions = prop::collection::vec(action(), 1..60);
     TestRunner::new(config)
         .run(&actions, |actions| {
