@@ -236,6 +236,33 @@ fn a_destination_that_takes_no_report_class_makes_a_dead_letter_that_says_so() {
 }
 
 #[test]
+fn a_dead_letter_goes_out_after_a_retry() {
+    let folder = TempDir::new().unwrap();
+    let mut orthanc = Orthanc::stopped();
+    let settings = Settings { max_attempts: 1, ..Settings::to(&[orthanc.destination("pacs")]) };
+    let node = Node::start(&settings);
+    let chest = fixture("dx-pa-wide").copy(folder.path(), "a");
+    send(&node, &[&chest]);
+    node.wait_for_state(&chest.study, "failed");
+    orthanc.restart();
+    let retry = node.command(&["queue", "retry", &chest.study]);
+    assert!(retry.status.success(), "{}", process::text(&retry));
+    node.wait_for_state(&chest.study, "delivered");
+    assert_eq!(orthanc.reports_of(&chest.study).len(), 1);
+}
+
+#[test]
+fn a_full_disk_is_told_to_the_modality() {
+    let folder = TempDir::new().unwrap();
+    let environment = vec![("THORASCRIBE_SPOOL__MIN_FREE", "1000000 GiB".to_owned())];
+    let node = Node::start(&Settings { environment, ..Settings::default() });
+    let chest = fixture("dx-pa-wide").copy(folder.path(), "a");
+    let answers = modality::send(node.port(), 1, &[&chest.path]);
+    assert_eq!(answers[&chest.instance], Some(0xA700), "{}", node.log());
+    assert!(node.jobs(&chest.study).is_empty());
+}
+
+#[test]
 fn serve_runs_without_a_configuration_file() {
     let home = TempDir::new().unwrap();
     // Free ports, since the defaults may be taken where the tests run.
