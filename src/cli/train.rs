@@ -1,13 +1,174 @@
 //! `thorascribe train`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Map, Value};
 
 use super::Outcome;
+use crate::train::run::Plan;
+use crate::train::{encoder, language};
 
 /// What may be asked of `train`.
-#[derive(Debug, Default, clap::Args)]
-pub(super) struct Arguments {}
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    part: Part,
+}
 
-pub(super) fn run(_arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    anyhow::bail!("not there yet")
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Train an image encoder on labelled radiographs, from random weights.
+    ///
+    /// Reads DATA/labels.csv (columns image, patient, split and the 14 findings of NIH ChestX-ray14
+    /// as 0 or 1; split is train, test or findings_test) and DATA/images. A tenth of the patients
+    /// of `train` is kept back for calibration and thresholds. Writes encoder.safetensors,
+    /// encoder.toml and log.jsonl (a line an epoch). A run that was stopped goes on from its last
+    /// epoch when started again with the same settings.
+    Encoder(EncoderArguments),
+    /// Train a small LLaMA and its tokenizer on summaries that the project's grammar writes.
+    ///
+    /// Needs no data; with --data half of the label sets are those of the folder's `train` rows.
+    /// Writes tokenizer.json, language.safetensors, language.toml and log.jsonl. A run that was
+    /// stopped goes on from its last epoch when started again with the same settings.
+    Lm(LmArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct Common {
+    /// The folder to write into; one that holds an unfinished run is gone on with.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Stop after so many minutes, those before an interruption included.
+    #[arg(long, value_name = "N")]
+    minutes: Option<f64>,
+    /// What every random choice depends on.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Threads that share each batch.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    threads: usize,
+}
+
+impl Common {
+    fn plan(&self, epochs: Option<u64>, default: u64, batch: usize, rate: f32) -> Plan {
+        // Minutes alone mean: as many epochs as fit.
+        let epochs = epochs.or_else(|| self.minutes.is_none().then_some(default));
+        Plan {
+            epochs,
+            minutes: self.minutes,
+            batch,
+            rate,
+            decay: 0.05,
+            seed: self.seed,
+            threads: self.threads,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct EncoderArguments {
+    #[command(flatten)]
+    common: Common,
+    /// The folder with labels.csv and images/.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Passes over the data [default: 24, or as many as fit into --minutes].
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Columns and rows of the input, a multiple of 28.
+    #[arg(long, value_name = "N", default_value_t = 112)]
+    size: usize,
+    /// Width of the first of the encoder's stages; each further one is twice as wide.
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    width: usize,
+    /// Blocks a stage.
+    #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "2,2,2")]
+    depths: Vec<usize>,
+    /// Width of the image embedding.
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    embedding: usize,
+    /// Radiographs a step.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// The highest learning rate.
+    #[arg(long, value_name = "F", default_value_t = 1e-3)]
+    rate: f32,
+}
+
+#[derive(Debug, clap::Args)]
+struct LmArguments {
+    #[command(flatten)]
+    common: Common,
+    /// A folder with labels.csv, for how often findings go together.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// Rounds of 2000 summaries [default: 8, or as many as fit into --minutes].
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Summaries a round.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    summaries: usize,
+    /// Pieces of the vocabulary.
+    #[arg(long, value_name = "N", default_value_t = 1024)]
+    pieces: usize,
+    /// Width of the language model.
+    #[arg(long, value_name = "N", default_value_t = 160)]
+    width: usize,
+    /// Its blocks.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    layers: usize,
+    /// Attention heads of each block.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    heads: usize,
+    /// Summaries a step.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// The highest learning rate.
+    #[arg(long, value_name = "F", default_value_t = 3e-3)]
+    rate: f32,
+}
+
+pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
+    let bar = bar();
+    let figures = match &arguments.part {
+        Part::Encoder(a) => {
+            let plan = a.common.plan(a.epochs, 24, a.batch, a.rate);
+            let sizes = encoder::Sizes {
+                image: a.size,
+                width: a.width,
+                depths: a.depths.clone(),
+                embedding: a.embedding,
+            };
+            encoder::train(&a.data, &a.common.out, &sizes, &plan, &bar)?
+        }
+        Part::Lm(a) => {
+            let plan = a.common.plan(a.epochs, 8, a.batch, a.rate);
+            let sizes = language::Sizes {
+                pieces: a.pieces,
+                width: a.width,
+                layers: a.layers,
+                heads: a.heads,
+                summaries: a.summaries,
+            };
+            language::train(a.data.as_deref(), &a.common.out, &sizes, &plan, &bar)?
+        }
+    };
+    show(&figures);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new(1000);
+    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent}% {msg} ({elapsed}, {eta} left)") {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// The figures as one JSON object on stdout.
+#[expect(clippy::print_stdout, reason = "a subcommand's result")]
+fn show(figures: &Map<String, Value>) {
+    println!("{}", Value::Object(figures.clone()));
 }

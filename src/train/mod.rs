@@ -1,1 +1,26 @@
-//! (to come)
+//! The paper's other half: training an image encoder, a language model and the linear alignment
+//! between them.
+//!
+//! Comes in: labelled radiographs (`labels.csv` and `images/`), settings and a seed. Goes out:
+//! weights, a log, checkpoints, and in the end a model directory that the node can draft with.
+//! Promises: the same settings, data and seed give the same run; a run that was stopped goes on
+//! from its last epoch; the encoder and the language model stay as they are while they are
+//! aligned. May use: `vocabulary`, `radiograph`, `model`.
+
+pub mod augment;
+pub mod auroc;
+pub mod chance;
+pub mod data;
+pub mod encoder;
+mod error;
+pub mod grammar;
+pub mod label;
+pub mod language;
+pub mod optimise;
+mod picture;
+pub mod run;
+pub mod tokenizer;
+pub mod variables;
+pub mod workers;
+
+pub use error::TrainError;

@@ -1,0 +1,69 @@
+//! How well scores tell positives from negatives.
+
+/// The area under the receiver operating characteristic, ties counted half (Mann and Whitney).
+/// `None` without a positive or without a negative.
+pub fn auroc(scores: &[f32], truth: &[bool]) -> Option<f64> {
+    let mut pairs: Vec<(f32, bool)> = scores.iter().copied().zip(truth.iter().copied()).collect();
+    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let positives = pairs.iter().filter(|p| p.1).count();
+    let negatives = pairs.len() - positives;
+    if positives == 0 || negatives == 0 {
+        return None;
+    }
+    let mut below = 0_usize;
+    let mut area = 0.0;
+    for tied in pairs.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
+        let hits = tied.iter().filter(|p| p.1).count();
+        let misses = tied.len() - hits;
+        area += hits as f64 * (below as f64 + misses as f64 / 2.0);
+        below += misses;
+    }
+    Some(area / (positives as f64 * negatives as f64))
+}
+
+/// The threshold with the best F1 among those that call between half and three times as many
+/// positive as there are; scores at or above it are positive. Without a positive: one that calls
+/// none.
+pub fn threshold(scores: &[f32], truth: &[bool]) -> f32 {
+    let mut pairs: Vec<(f32, bool)> = scores.iter().copied().zip(truth.iter().copied()).collect();
+    pairs.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let positives = pairs.iter().filter(|p| p.1).count();
+    let Some(highest) = pairs.first().map(|p| p.0) else { return 0.0 };
+    let (mut best, mut at) = (-1.0, highest + 1.0);
+    let mut hits = 0;
+    let next = pairs.iter().skip(1).map(|p| p.0).chain([f32::NEG_INFINITY]);
+    for (rank, ((score, positive), following)) in pairs.iter().zip(next).enumerate() {
+        hits += usize::from(*positive);
+        let called = rank + 1;
+        if 2 * called < positives || called > 3 * positives {
+            continue;
+        }
+        let f1 = 2.0 * hits as f64 / (called + positives) as f64;
+        if f1 > best {
+            // Midway to the next score, so that rounding of the weights moves no study across.
+            let gap = if following.is_finite() { (score + following) / 2.0 } else { score - 1.0 };
+            (best, at) = (f1, gap);
+        }
+    }
+    at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auroc_counts_pairs_in_order_and_ties_half() {
+        let truth = [false, false, true, true];
+        assert_eq!(auroc(&[0.1, 0.2, 0.3, 0.4], &truth), Some(1.0));
+        assert_eq!(auroc(&[0.4, 0.3, 0.2, 0.1], &truth), Some(0.0));
+        assert_eq!(auroc(&[0.1, 0.3, 0.3, 0.4], &truth), Some(0.875));
+        assert_eq!(auroc(&[0.1, 0.2], &[true, true]), None);
+    }
+
+    #[test]
+    fn threshold_lies_between_the_groups_that_it_parts() {
+        let at = threshold(&[0.1, 0.2, 0.8, 0.9], &[false, false, true, true]);
+        assert!(at > 0.2 && at < 0.8, "{at}");
+    }
+}

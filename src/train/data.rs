@@ -1,0 +1,105 @@
+//! Labelled radiographs: a folder with `labels.csv` and `images/`, as NIH ChestX-ray14's tables
+//! have it (columns `image`, `patient`, `split` and the 14 findings as 0 or 1).
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::chance::Chance;
+use super::error::TrainError;
+use super::label::{FINDINGS, LabelSet};
+use super::picture::{GreyImage, open_picture};
+
+/// Which part of the data a radiograph belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Split {
+    /// Trained on.
+    Train,
+    /// Kept back from `train`, by patient: thresholds and choices are made here.
+    Development,
+    /// Of the table's `test`: to quote for abnormal against normal.
+    Test,
+    /// Of the table's `findings_test`: to quote for each finding.
+    FindingsTest,
+}
+
+/// One row of the table.
+#[derive(Debug, Clone)]
+pub struct Row {
+    /// The picture.
+    pub image: PathBuf,
+    /// What is said of it.
+    pub labels: LabelSet,
+    /// Where it belongs.
+    pub split: Split,
+}
+
+/// A radiograph in memory.
+#[derive(Debug)]
+pub struct Radiograph {
+    /// The whole picture, 8-bit grey.
+    pub image: GreyImage,
+    /// What is said of it.
+    pub labels: LabelSet,
+}
+
+/// The share of `train`'s patients that is kept back.
+const DEVELOPMENT_SHARE: f32 = 0.1;
+
+/// Reads the table of a data folder. The development split depends on the patients' names alone,
+/// so it is the same for every step of a model's training.
+pub fn table(dir: &Path) -> Result<Vec<Row>, TrainError> {
+    let path = dir.join("labels.csv");
+    let wrong = |reason: String| TrainError::Table { path: path.clone(), reason };
+    let mut reader = csv::Reader::from_path(&path).map_err(|e| wrong(e.to_string()))?;
+    let header = reader.headers().map_err(|e| wrong(e.to_string()))?.clone();
+    let column = |name: &str| {
+        header.iter().position(|h| h == name).ok_or_else(|| wrong(format!("no column {name:?}")))
+    };
+    let (image, patient, split) = (column("image")?, column("patient")?, column("split")?);
+    let findings = FINDINGS.iter().map(|f| column(f.column)).collect::<Result<Vec<_>, _>>()?;
+    let mut rows = Vec::new();
+    for (number, record) in reader.records().enumerate() {
+        let record = record.map_err(|e| wrong(e.to_string()))?;
+        let field = |index: usize| record.get(index).unwrap_or_default();
+        let name = field(image);
+        if name.is_empty() || name.contains(['/', '\\']) {
+            return Err(wrong(format!("row {}: {name:?} is no file name", number + 1)));
+        }
+        let split = match field(split) {
+            "train" if kept_back(field(patient)) => Split::Development,
+            "train" => Split::Train,
+            "test" => Split::Test,
+            "findings_test" => Split::FindingsTest,
+            other => return Err(wrong(format!("row {}: unknown split {other:?}", number + 1))),
+        };
+        let labels = LabelSet::from_flags(findings.iter().map(|f| field(*f).trim() == "1"));
+        rows.push(Row { image: dir.join("images").join(name), labels, split });
+    }
+    if rows.is_empty() {
+        return Err(wrong("no rows".to_owned()));
+    }
+    Ok(rows)
+}
+
+/// Reads the pictures of one split, in parallel, in the table's order.
+pub fn radiographs(rows: &[Row], split: Split) -> Result<Vec<Radiograph>, TrainError> {
+    rows.par_iter()
+        .filter(|row| row.split == split)
+        .map(|row| {
+            let image = open_picture(&row.image).map_err(|error| TrainError::Picture {
+                path: row.image.clone(),
+                reason: error.to_string(),
+            })?;
+            Ok(Radiograph { image, labels: row.labels })
+        })
+        .collect()
+}
+
+/// Whether this patient's radiographs are kept back (FNV-1a of the name, then a draw).
+fn kept_back(patient: &str) -> bool {
+    let hash = patient.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+    });
+    Chance::new(hash).unit() < DEVELOPMENT_SHARE
+}

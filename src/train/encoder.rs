@@ -1,0 +1,416 @@
+//! Trains an image encoder: a Swin transformer, MedCLIP's projection head after its mean over
+//! patches, and a linear score for each finding and for "abnormal".
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::augment::Look;
+use super::auroc::{auroc, threshold};
+use super::chance::Chance;
+use super::data::{Radiograph, Split, radiographs, table};
+use super::error::TrainError;
+use super::label::{FINDINGS, LabelSet, SCORES, score_names};
+use super::optimise::Named;
+use super::run::{Plan, Task, fit};
+use super::variables;
+use super::workers::{Loss, Workers};
+use crate::model::layer::Linear;
+use super::picture::square;
+use crate::model::vision::swin::{Swin, SwinConfig};
+
+/// What is known of a trained encoder, beside its weights.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EncoderCard {
+    /// Width of the image embedding.
+    pub embedding: usize,
+    /// Mean of the pixels, grey values in [0, 1].
+    pub mean: f64,
+    /// Their standard deviation.
+    pub std: f64,
+    /// The seed and length of the run, for the model card.
+    pub run: String,
+    /// The scores, in the order of the head.
+    pub scores: Vec<ScoreCard>,
+    /// The sizes of the Swin transformer.
+    pub swin: SwinConfig,
+}
+
+/// One score of a trained encoder.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ScoreCard {
+    /// The observation, or `abnormal`.
+    pub name: String,
+    /// Logits at or above it are positive.
+    pub threshold: f32,
+    /// Standard deviation of the logit over the development split.
+    pub spread: f32,
+    /// Area under the ROC curve on the development split.
+    pub auroc: Option<f64>,
+}
+
+/// The encoder with its head.
+#[derive(Debug)]
+pub struct Encoder {
+    swin: Swin,
+    head: Linear,
+    score: Linear,
+}
+
+impl Encoder {
+    /// Takes the tensors from `source`.
+    pub fn load(
+        swin: &SwinConfig,
+        embedding: usize,
+        source: &VarBuilder<'_>,
+    ) -> Result<Self, TrainError> {
+        let vision = source.pp("vision_model");
+        Ok(Self {
+            swin: Swin::load(swin, &vision.pp("model"))?,
+            head: Linear::load(
+                swin.output_width(),
+                embedding,
+                false,
+                &vision.pp("projection_head"),
+            )?,
+            score: Linear::load(embedding, SCORES, true, &source.pp("score"))?,
+        })
+    }
+
+    /// The embedding `[batch, embedding]` and the logits `[batch, scores]` of normalised pixels.
+    pub fn forward(&self, pixels: &Tensor) -> Result<(Tensor, Tensor), TrainError> {
+        let embedding = self.head.forward(&self.swin.forward(pixels)?.pooled)?;
+        let logits = self.score.forward(&embedding)?;
+        Ok((embedding, logits))
+    }
+}
+
+/// Pixels as the encoder takes them.
+#[derive(Debug, Clone)]
+pub struct Pixels {
+    size: usize,
+    channels: usize,
+    mean: f32,
+    std: f32,
+}
+
+impl Pixels {
+    /// For an encoder of these sizes.
+    pub fn of(card: &EncoderCard) -> Self {
+        Self {
+            size: card.swin.image_size,
+            channels: card.swin.num_channels,
+            mean: card.mean as f32,
+            std: card.std as f32,
+        }
+    }
+
+    /// How large pictures are kept for augmentation: a little larger than the input.
+    fn kept(&self) -> usize {
+        self.size * 8 / 7
+    }
+
+    /// Grey values in [0, 1] of several pictures, one after the other, as a batch.
+    fn batch(&self, greys: Vec<f32>) -> Result<Tensor, TrainError> {
+        let plane = self.size * self.size;
+        let count = greys.len() / plane;
+        let values: Vec<f32> = greys.into_iter().map(|g| (g - self.mean) / self.std).collect();
+        let one = Tensor::from_vec(values, (count, 1, self.size, self.size), &Device::Cpu)?;
+        if self.channels == 1 {
+            return Ok(one);
+        }
+        Ok(one.broadcast_as((count, self.channels, self.size, self.size))?.contiguous()?)
+    }
+
+    /// The pictures as a model sees them, without augmentation.
+    pub fn plain(&self, pictures: &[&Radiograph]) -> Result<Tensor, TrainError> {
+        let greys = pictures
+            .iter()
+            .flat_map(|p| square(&p.image, self.size as u32))
+            .map(|p| f32::from(p) / 255.0)
+            .collect();
+        self.batch(greys)
+    }
+}
+
+/// The sizes of a run.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    /// Columns and rows of the input, a multiple of 28.
+    pub image: usize,
+    /// Width of the first stage.
+    pub width: usize,
+    /// Blocks a stage.
+    pub depths: Vec<usize>,
+    /// Width of the image embedding.
+    pub embedding: usize,
+}
+
+impl Sizes {
+    fn swin(&self) -> SwinConfig {
+        SwinConfig {
+            image_size: self.image,
+            patch_size: 4,
+            num_channels: 1,
+            embed_dim: self.width,
+            depths: self.depths.clone(),
+            num_heads: (0..self.depths.len()).map(|s| (self.width << s).div_ceil(32)).collect(),
+            window_size: 7,
+            mlp_ratio: 4.0,
+            qkv_bias: true,
+            layer_norm_eps: 1e-5,
+            hidden_act: "gelu".to_owned(),
+            use_absolute_embeddings: false,
+        }
+    }
+}
+
+/// Half of the weight of the losses is on "abnormal", which has no rare side.
+const ABNORMAL_WEIGHT: f32 = 4.0;
+
+struct EncoderTask {
+    encoder: Encoder,
+    variables: Vec<Named>,
+    pixels: Pixels,
+    settings: Value,
+    seed: u64,
+    train: Vec<(Vec<u8>, LabelSet)>,
+    development: Vec<(Tensor, LabelSet)>,
+}
+
+impl EncoderTask {
+    /// The logits of the development split, a row a study.
+    fn logits(&self, workers: &Workers) -> Result<Vec<Vec<f32>>, TrainError> {
+        let all: Vec<usize> = (0..self.development.len()).collect();
+        let parts = workers.map(&all, |part| {
+            let mut rows = Vec::new();
+            for few in part.chunks(16) {
+                let pixels: Vec<Tensor> = few
+                    .iter()
+                    .filter_map(|i| self.development.get(*i))
+                    .map(|d| d.0.clone())
+                    .collect();
+                rows.extend(self.encoder.forward(&Tensor::cat(&pixels, 0)?)?.1.to_vec2::<f32>()?);
+            }
+            Ok(rows)
+        })?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    fn truth(&self, score: usize) -> Vec<bool> {
+        self.development.iter().map(|(_, labels)| labels.contains(score)).collect()
+    }
+}
+
+impl Task for EncoderTask {
+    fn variables(&self) -> &[Named] {
+        &self.variables
+    }
+
+    fn items(&self) -> usize {
+        self.train.len()
+    }
+
+    fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError> {
+        let (kept, size) = (self.pixels.kept(), self.pixels.size);
+        let mut greys = Vec::with_capacity(items.len() * size * size);
+        let mut targets = Vec::with_capacity(items.len() * SCORES);
+        for item in items {
+            let Some((picture, labels)) = self.train.get(*item) else { continue };
+            let stream = epoch.wrapping_mul(1 << 32).wrapping_add(*item as u64);
+            let look = Look::draw(&mut Chance::of(self.seed, stream));
+            greys.extend(look.sample(picture, kept, size));
+            targets.extend(labels.targets());
+        }
+        let (_, logits) = self.encoder.forward(&self.pixels.batch(greys)?)?;
+        let targets = Tensor::from_vec(targets, logits.shape(), &Device::Cpu)?;
+        let mut weights = vec![1.0; FINDINGS.len()];
+        weights.push(ABNORMAL_WEIGHT);
+        let total: f32 = weights.iter().sum();
+        let weights = Tensor::from_vec(weights, SCORES, &Device::Cpu)?;
+        let losses = cross_entropy(&logits, &targets)?.broadcast_mul(&weights)?;
+        Ok(((losses.sum_all()? / f64::from(total))?, items.len() as f32))
+    }
+
+    fn evaluate(&self, workers: &Workers) -> Result<Map<String, Value>, TrainError> {
+        let logits = self.logits(workers)?;
+        let figure = |score: usize| auroc(&column(&logits, score), &self.truth(score));
+        let findings: Vec<f64> = (0..FINDINGS.len()).filter_map(figure).collect();
+        let mean = findings.iter().sum::<f64>() / findings.len().max(1) as f64;
+        let mut figures = Map::new();
+        figures.insert("abnormal".to_owned(), json!(figure(FINDINGS.len())));
+        figures.insert("mean_of_findings".to_owned(), json!(mean));
+        for (score, name) in score_names().iter().take(FINDINGS.len()).enumerate() {
+            figures.insert((*name).to_owned(), json!(figure(score)));
+        }
+        Ok(figures)
+    }
+
+    fn settings(&self) -> Value {
+        self.settings.clone()
+    }
+}
+
+/// One score of every study.
+pub fn column(rows: &[Vec<f32>], score: usize) -> Vec<f32> {
+    rows.iter().filter_map(|row| row.get(score).copied()).collect()
+}
+
+/// Binary cross-entropy of logits, in the form that neither over- nor underflows.
+fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError> {
+    let soft = ((logits.abs()?.neg()?.exp()? + 1.0)?).log()?;
+    Ok(((logits.relu()? - (logits * targets)?)? + soft)?)
+}
+
+/// Trains on the `train` split of a data folder and writes `encoder.safetensors` and
+/// `encoder.toml` into `out`. Gives the figures on the development split.
+pub fn train(
+    data: &Path,
+    out: &Path,
+    sizes: &Sizes,
+    plan: &Plan,
+    bar: &ProgressBar,
+) -> Result<Map<String, Value>, TrainError> {
+    std::fs::create_dir_all(out).map_err(|source| TrainError::File {
+        action: "make the folder",
+        path: out.to_owned(),
+        source,
+    })?;
+    let swin = sizes.swin();
+    if let Err(reason) = swin.check() {
+        return Err(TrainError::Run { path: out.to_owned(), reason });
+    }
+    bar.set_message("reading the radiographs");
+    let rows = table(data)?;
+    let kept_back = radiographs(&rows, Split::Development)?;
+    let studies = radiographs(&rows, Split::Train)?;
+    let ((encoder, mut card), variables) = variables::fresh(plan.seed, |source| {
+        let encoder = Encoder::load(&swin, sizes.embedding, source)?;
+        let card = EncoderCard {
+            embedding: sizes.embedding,
+            mean: 0.5,
+            std: 0.25,
+            run: String::new(),
+            scores: vec![],
+            swin: swin.clone(),
+        };
+        Ok((encoder, card))
+    })?;
+    let pixels = Pixels::of(&card);
+    let development = kept_back
+        .iter()
+        .map(|study| Ok((pixels.plain(&[study])?, study.labels)))
+        .collect::<Result<_, TrainError>>()?;
+    let kept = pixels.kept() as u32;
+    let train = studies
+        .iter()
+        .map(|study| (square(&study.image, kept), study.labels))
+        .collect::<Vec<_>>();
+    begin_at_prevalence(&variables, &train)?;
+    let settings = json!({
+        "train": "encoder", "swin": swin, "embedding": sizes.embedding,
+        "batch": plan.batch, "seed": plan.seed, "studies": train.len(),
+    });
+    let task =
+        EncoderTask { encoder, variables, pixels, settings, seed: plan.seed, train, development };
+    let figures = fit(&task, plan, out, bar)?;
+    calibrate(&task, plan, &mut card)?;
+    variables::write(&task.variables, &out.join("encoder.safetensors"))?;
+    write_card(&card, &out.join("encoder.toml"))?;
+    Ok(figures)
+}
+
+/// The scores begin at the logit of how common each label is.
+fn begin_at_prevalence(
+    variables: &[Named],
+    studies: &[(Vec<u8>, LabelSet)],
+) -> Result<(), TrainError> {
+    let bias = |score: usize| {
+        let positive = studies.iter().filter(|s| s.1.contains(score)).count() as f32;
+        let share = ((positive + 1.0) / (studies.len() as f32 + 2.0)).clamp(0.001, 0.999);
+        (share / (1.0 - share)).ln()
+    };
+    let values: Vec<f32> = (0..SCORES).map(bias).collect();
+    let var = variables::named(variables, "score.bias")?;
+    Ok(var.set(&Tensor::from_vec(values, SCORES, &Device::Cpu)?)?)
+}
+
+/// Takes one temperature into the score head and chooses thresholds, on the development split.
+fn calibrate(task: &EncoderTask, plan: &Plan, card: &mut EncoderCard) -> Result<(), TrainError> {
+    let mut logits = task.logits(&Workers::new(plan.threads)?)?;
+    let temperature = temperature(&logits, &task.development);
+    for name in ["score.weight", "score.bias"] {
+        let var = variables::named(&task.variables, name)?;
+        var.set(&(var.as_tensor() / f64::from(temperature))?)?;
+    }
+    logits.iter_mut().flatten().for_each(|logit| *logit /= temperature);
+    card.run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
+    card.scores = score_names()
+        .iter()
+        .enumerate()
+        .map(|(score, name)| {
+            let values = column(&logits, score);
+            let truth = task.truth(score);
+            let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>()
+                / values.len().max(1) as f32;
+            ScoreCard {
+                name: (*name).to_owned(),
+                threshold: threshold(&values, &truth),
+                spread: variance.sqrt().max(1e-3),
+                auroc: auroc(&values, &truth),
+            }
+        })
+        .collect();
+    Ok(())
+}
+
+/// The temperature in 0.5 to 4 with the smallest cross-entropy.
+fn temperature(logits: &[Vec<f32>], studies: &[(Tensor, LabelSet)]) -> f32 {
+    let loss = |t: f32| -> f32 {
+        let one = |logit: &f32, target: f32| {
+            let x = logit / t;
+            x.max(0.0) - x * target + (-x.abs()).exp().ln_1p()
+        };
+        let pairs = logits.iter().zip(studies);
+        pairs.flat_map(|(row, s)| row.iter().zip(s.1.targets())).map(|(l, y)| one(l, y)).sum()
+    };
+    let candidates = (0..=30).map(|i| 0.5 * 8f32.powf(i as f32 / 30.0));
+    candidates.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).unwrap_or(1.0)
+}
+
+fn write_card(card: &EncoderCard, path: &Path) -> Result<(), TrainError> {
+    let text = toml::to_string(card).map_err(|error| TrainError::Run {
+        path: path.to_owned(),
+        reason: error.to_string(),
+    })?;
+    std::fs::write(path, text).map_err(|source| TrainError::File {
+        action: "write it",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Reads what [`train`] wrote: the encoder, frozen, and what is known of it.
+pub fn read(dir: &Path) -> Result<(Encoder, EncoderCard), TrainError> {
+    let path = dir.join("encoder.toml");
+    let text = std::fs::read_to_string(&path).map_err(|source| TrainError::File {
+        action: "read it (is this what `train encoder` wrote?)",
+        path: path.clone(),
+        source,
+    })?;
+    let card: EncoderCard = toml::from_str(&text)
+        .map_err(|error| TrainError::Run { path: path.clone(), reason: error.to_string() })?;
+    if card.scores.len() != SCORES {
+        let reason = format!("{} scores instead of {SCORES}", card.scores.len());
+        return Err(TrainError::Run { path, reason });
+    }
+    let tensors = variables::read(&dir.join("encoder.safetensors"))?;
+    let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let encoder = Encoder::load(&card.swin, card.embedding, &source)?;
+    Ok((encoder, card))
+}

@@ -1,0 +1,63 @@
+//! What can go wrong in training.
+
+use std::path::PathBuf;
+
+/// A training run that could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrainError {
+    /// The grammar's phrase file is wrong.
+    #[error("the summary grammar is wrong: {reason}")]
+    Grammar {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file could not be read or written.
+    #[error("{}: cannot {action}", path.display())]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A label table is not what it should be.
+    #[error("{}: {reason}; expected columns: image, patient, split and the 14 labels of NIH ChestX-ray14", path.display())]
+    Table {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// An image could not be read.
+    #[error("{}: not a readable picture: {reason}", path.display())]
+    Picture {
+        /// The image.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A run's folder holds something that does not fit.
+    #[error("{}: {reason}", path.display())]
+    Run {
+        /// The folder or file.
+        path: PathBuf,
+        /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// The tokenizer could not be made or used.
+    #[error("tokenizer: {reason}")]
+    Tokenizer {
+        /// Why.
+        reason: String,
+    },
+    /// A tensor operation failed.
+    #[error("training step failed")]
+    Tensor(#[from] candle_core::Error),
+    /// A worker of the data-parallel step ended early.
+    #[error("a training thread ended early: {reason}")]
+    Worker {
+        /// What is known of it.
+        reason: String,
+    },
+}

@@ -1,0 +1,424 @@
+//! Trains a small LLaMA on summaries of the grammar, conditioned on label sets in the image slot.
+//!
+//! In the place of the image token stands a linear function of fifteen numbers, one a score: above
+//! zero where the label is positive, below where it is not. The magnitudes are random, so that the
+//! language model learns to go by the sign. An alignment can then lead an image's scores, each less
+//! its threshold, into the same slot, since they are linear in the image embedding.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+use indicatif::ProgressBar;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use tokenizers::Tokenizer;
+
+use super::chance::Chance;
+use super::data::{Split, table};
+use super::error::TrainError;
+use super::grammar::Grammar;
+use super::label::{FINDINGS, LabelSet, SCORES};
+use super::optimise::Named;
+use super::run::{Plan, Task, fit};
+use super::tokenizer::{self, BOS, EOS};
+use super::variables;
+use super::workers::{Loss, Workers};
+use crate::model::language::llama::{Llama, LlamaConfig};
+use crate::model::layer::Linear;
+
+/// What stands before the image token.
+pub const BEFORE: &str = "###Patient: <Img>";
+/// What stands between the image token and the instruction, and after the instruction.
+pub const AROUND: (&str, &str) = ("</Img> ", " ###Doctor: ");
+/// The instructions that the language model is trained with.
+pub const INSTRUCTIONS: [&str; 4] = [
+    "Describe the given chest x-ray image in detail.",
+    "Take a look at this chest x-ray and describe the findings and impression.",
+    "Could you provide a detailed description of the given x-ray image?",
+    "Describe the given chest x-ray image as detailed as possible.",
+];
+
+/// The names of the variables that place a label set in the image slot.
+const CONDITION: &str = "condition";
+
+/// Sizes and text material of a run.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LanguageCard {
+    /// The seed and length of the run, for the model card.
+    pub run: String,
+    /// The sizes of the language model.
+    pub llama: LlamaConfig,
+}
+
+/// The language model with what places a label set in its image slot.
+#[derive(Debug)]
+pub struct Language {
+    /// The language model.
+    pub llama: Llama,
+    /// From one number a score to an image token.
+    pub condition: Linear,
+    prompts: Prompts,
+}
+
+/// The token ids around the image token.
+#[derive(Debug)]
+struct Prompts {
+    tokenizer: Tokenizer,
+    before: Vec<u32>,
+    after: Vec<Vec<u32>>,
+}
+
+impl Prompts {
+    fn new(tokenizer: Tokenizer) -> Result<Self, TrainError> {
+        let mut before = vec![BOS];
+        before.extend(encode(&tokenizer, BEFORE)?);
+        let after = INSTRUCTIONS
+            .iter()
+            .map(|text| encode(&tokenizer, &format!("{}{text}{}", AROUND.0, AROUND.1)))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { tokenizer, before, after })
+    }
+}
+
+fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TrainError> {
+    let encoding = tokenizer.encode(text, false).map_err(refused)?;
+    Ok(encoding.get_ids().to_vec())
+}
+
+fn refused(error: tokenizers::Error) -> TrainError {
+    TrainError::Tokenizer { reason: error.to_string() }
+}
+
+/// A prompt number and the summary that should follow it.
+#[derive(Debug, Clone)]
+pub struct Sample {
+    prompt: usize,
+    text: Vec<u32>,
+}
+
+impl Language {
+    fn load(
+        config: &LlamaConfig,
+        tokenizer: Tokenizer,
+        source: &VarBuilder<'_>,
+    ) -> Result<Self, TrainError> {
+        Ok(Self {
+            llama: Llama::load(config, source)?,
+            condition: Linear::load(SCORES, config.hidden_size, true, &source.pp(CONDITION))?,
+            prompts: Prompts::new(tokenizer)?,
+        })
+    }
+
+    /// A text of the grammar for these labels under a random instruction.
+    pub fn sample(
+        &self,
+        grammar: &Grammar,
+        labels: LabelSet,
+        chance: &mut Chance,
+    ) -> Result<Sample, TrainError> {
+        let mut text = encode(&self.prompts.tokenizer, &grammar.write(labels, chance.next()))?;
+        text.push(EOS);
+        Ok(Sample { prompt: chance.below(self.prompts.after.len()), text })
+    }
+
+    /// The summed negative log-likelihood of the samples after their image tokens
+    /// `[batch, 1, width]`, and over how many tokens.
+    pub fn loss(&self, images: &Tensor, samples: &[Sample]) -> Result<Loss, TrainError> {
+        let rows: Vec<(&[u32], &[u32])> = samples
+            .iter()
+            .filter_map(|s| Some((self.prompts.after.get(s.prompt)?.as_slice(), s.text.as_slice())))
+            .collect();
+        let longest = rows.iter().map(|(p, t)| p.len() + t.len()).max().unwrap_or(0);
+        let start = self.prompts.before.len() + 1;
+        let time = start + longest - 1;
+        let (mut inputs, mut places, mut targets) = (vec![], vec![], vec![]);
+        for (row, (prompt, text)) in rows.iter().enumerate() {
+            let mut ids: Vec<u32> = prompt.iter().chain(*text).copied().collect();
+            ids.resize(longest, EOS);
+            ids.pop();
+            inputs.extend(ids);
+            // The position before each token of the text predicts it.
+            let first = row * time + start + prompt.len() - 1;
+            places.extend((0..text.len()).map(|i| (first + i) as u32));
+            targets.extend_from_slice(text);
+        }
+        let (batch, count) = (rows.len(), targets.len());
+        let rest = Tensor::from_vec(inputs, (batch, longest - 1), &Device::Cpu)?;
+        let before = Tensor::from_slice(&self.prompts.before, (1, start - 1), &Device::Cpu)?;
+        let before = self.llama.embed(&before)?;
+        let before = before.broadcast_as((batch, start - 1, before.dim(2)?))?;
+        let embeds = Tensor::cat(&[&before, images, &self.llama.embed(&rest)?], 1)?;
+        let logits = self.llama.forward_embeds(&embeds.contiguous()?, None)?;
+        let places = Tensor::from_vec(places, count, &Device::Cpu)?;
+        let logits = logits.flatten(0, 1)?.index_select(&places, 0)?;
+        let targets = Tensor::from_vec(targets, (count, 1), &Device::Cpu)?;
+        let chosen = candle_nn::ops::log_softmax(&logits, 1)?.gather(&targets, 1)?;
+        Ok((chosen.sum_all()?.neg()?, count as f32))
+    }
+
+    /// The likeliest summary after an image token `[1, 1, width]`, token by token.
+    pub fn greedy(&self, image: &Tensor, most: usize) -> Result<String, TrainError> {
+        let ids = |ids: &[u32]| Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu);
+        let after = self.prompts.after.first().map(Vec::as_slice).unwrap_or_default();
+        let before = self.llama.embed(&ids(&self.prompts.before)?)?;
+        let after = self.llama.embed(&ids(after)?)?;
+        let mut embeds = Tensor::cat(&[&before, image, &after], 1)?;
+        let mut cache = self.llama.cache(embeds.dim(1)? + most)?;
+        let mut text = Vec::new();
+        while text.len() < most {
+            let logits = self.llama.forward_last(&embeds, Some(&mut cache))?;
+            let next = logits.argmax(1)?.to_vec1::<u32>()?.first().copied().unwrap_or(EOS);
+            if next == EOS {
+                break;
+            }
+            text.push(next);
+            embeds = self.llama.embed(&ids(&[next])?)?;
+        }
+        self.prompts.tokenizer.decode(&text, true).map_err(refused)
+    }
+}
+
+/// The sizes of a run.
+#[derive(Debug, Clone)]
+pub struct Sizes {
+    /// Pieces of the vocabulary.
+    pub pieces: usize,
+    /// Width of the hidden state.
+    pub width: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Heads of the attention.
+    pub heads: usize,
+    /// Summaries an epoch.
+    pub summaries: usize,
+}
+
+impl Sizes {
+    fn llama(&self, pieces: usize) -> LlamaConfig {
+        LlamaConfig {
+            vocab_size: pieces,
+            hidden_size: self.width,
+            intermediate_size: self.width * 8 / 3,
+            num_hidden_layers: self.layers,
+            num_attention_heads: self.heads,
+            num_key_value_heads: None,
+            head_dim: None,
+            rms_norm_eps: 1e-6,
+            rope_theta: 10_000.0,
+            max_position_embeddings: 1024,
+            tie_word_embeddings: true,
+        }
+    }
+}
+
+/// How many label sets are kept for evaluation; their numbers follow those of all epochs.
+const DEVELOPMENT: u64 = 64;
+const DEVELOPMENT_STREAM: u64 = u64::MAX - DEVELOPMENT;
+
+struct LanguageTask {
+    language: Language,
+    grammar: Grammar,
+    variables: Vec<Named>,
+    /// Label sets as a data folder has them, or none.
+    known: Vec<LabelSet>,
+    sizes: Sizes,
+    settings: Value,
+    seed: u64,
+}
+
+impl LanguageTask {
+    fn draw(&self, stream: u64) -> Result<(LabelSet, Vec<f32>, Sample), TrainError> {
+        let mut chance = Chance::of(self.seed, stream);
+        let known = chance.happens(0.5);
+        let labels = match chance.pick(&self.known) {
+            Some(labels) if known => *labels,
+            _ => invented(&mut chance),
+        };
+        let numbers = simulated(labels, &mut chance);
+        let sample = self.language.sample(&self.grammar, labels, &mut chance)?;
+        Ok((labels, numbers, sample))
+    }
+
+    fn streams_loss(&self, streams: impl Iterator<Item = u64>) -> Result<Loss, TrainError> {
+        let (mut numbers, mut samples) = (Vec::new(), Vec::new());
+        for stream in streams {
+            let (_, few, sample) = self.draw(stream)?;
+            numbers.extend(few);
+            samples.push(sample);
+        }
+        let numbers = Tensor::from_vec(numbers, (samples.len(), 1, SCORES), &Device::Cpu)?;
+        self.language.loss(&self.language.condition.forward(&numbers)?, &samples)
+    }
+}
+
+impl Task for LanguageTask {
+    fn variables(&self) -> &[Named] {
+        &self.variables
+    }
+
+    fn items(&self) -> usize {
+        self.sizes.summaries
+    }
+
+    fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError> {
+        let start = epoch.wrapping_mul(self.sizes.summaries as u64);
+        self.streams_loss(items.iter().map(|item| start.wrapping_add(*item as u64)))
+    }
+
+    fn evaluate(&self, workers: &Workers) -> Result<Map<String, Value>, TrainError> {
+        let all: Vec<usize> = (0..DEVELOPMENT as usize).collect();
+        let parts = workers.map(&all, |part| {
+            let streams = part.iter().map(|item| DEVELOPMENT_STREAM + *item as u64);
+            let (loss, tokens) = self.streams_loss(streams)?;
+            Ok((loss.to_scalar::<f32>()?, tokens))
+        })?;
+        let sum: f32 = parts.iter().map(|p| p.0).sum();
+        let tokens: f32 = parts.iter().map(|p| p.1).sum();
+        let mut figures = Map::new();
+        figures.insert("loss".to_owned(), json!(sum / tokens.max(1.0)));
+        figures.insert("tokens_a_summary".to_owned(), json!(tokens / DEVELOPMENT as f32));
+        Ok(figures)
+    }
+
+    fn settings(&self) -> Value {
+        self.settings.clone()
+    }
+}
+
+/// A label set out of the air: so that the model can say every combination, common or not.
+fn invented(chance: &mut Chance) -> LabelSet {
+    let many = match chance.unit() {
+        u if u < 0.25 => 0,
+        u if u < 0.5 => 1,
+        u if u < 0.75 => 2,
+        u if u < 0.9 => 3,
+        _ => 4,
+    };
+    let chosen = chance.shuffled(FINDINGS.len());
+    let chosen = chosen.get(..many).unwrap_or_default();
+    let unnamed = chance.happens(0.35);
+    LabelSet::from_flags((0..SCORES).map(|i| chosen.contains(&i) || i == SCORES - 1 && unnamed))
+}
+
+/// One number a score, its sign the label's, its magnitude like those that an encoder gives.
+fn simulated(labels: LabelSet, chance: &mut Chance) -> Vec<f32> {
+    let named = labels.findings().next().is_some();
+    (0..SCORES)
+        .map(|score| {
+            let magnitude = 0.05 + 1.2 * chance.normal().abs();
+            // With a finding named the text does not depend on "abnormal".
+            let free = named && score == SCORES - 1;
+            let positive = if free { chance.happens(0.7) } else { labels.contains(score) };
+            if positive { magnitude } else { -magnitude }
+        })
+        .collect()
+}
+
+/// Trains a tokenizer and a language model; writes `tokenizer.json`, `language.safetensors` and
+/// `language.toml` into `out`. With a data folder half of the label sets are drawn from the
+/// `train` rows of its table.
+pub fn train(
+    data: Option<&Path>,
+    out: &Path,
+    sizes: &Sizes,
+    plan: &Plan,
+    bar: &ProgressBar,
+) -> Result<Map<String, Value>, TrainError> {
+    std::fs::create_dir_all(out).map_err(|source| TrainError::File {
+        action: "make the folder",
+        path: out.to_owned(),
+        source,
+    })?;
+    let grammar = Grammar::embedded()?;
+    let known: Vec<LabelSet> = match data {
+        Some(dir) => {
+            let rows = table(dir)?;
+            rows.iter().filter(|r| r.split == Split::Train).map(|r| r.labels).collect()
+        }
+        None => vec![],
+    };
+    let path = out.join("tokenizer.json");
+    tokenizer::train(&corpus(&grammar, plan.seed), sizes.pieces, &path)?;
+    let tokenizer = Tokenizer::from_file(&path).map_err(refused)?;
+    let config = sizes.llama(tokenizer.get_vocab_size(true));
+    let (language, variables) =
+        variables::fresh(plan.seed, |source| Language::load(&config, tokenizer, source))?;
+    let settings = json!({
+        "train": "lm", "llama": config, "batch": plan.batch, "seed": plan.seed,
+        "summaries": sizes.summaries, "label_sets": known.len(),
+    });
+    let seed = plan.seed;
+    let task = LanguageTask {
+        language,
+        grammar,
+        variables,
+        known,
+        sizes: sizes.clone(),
+        settings,
+        seed,
+    };
+    let mut figures = fit(&task, plan, out, bar)?;
+    figures.insert("says_what_it_is_told".to_owned(), json!(obedience(&task, plan.threads)?));
+    variables::write(&task.variables, &out.join("language.safetensors"))?;
+    let run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
+    let card = LanguageCard { run, llama: config };
+    let path = out.join("language.toml");
+    let text = toml::to_string(&card)
+        .map_err(|error| TrainError::Run { path: path.clone(), reason: error.to_string() })?;
+    std::fs::write(&path, text).map_err(|source| TrainError::File {
+        action: "write it",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(figures)
+}
+
+/// What the vocabulary is learned from: summaries, and the prompts so often that their words
+/// become pieces.
+fn corpus(grammar: &Grammar, seed: u64) -> Vec<String> {
+    let prompts = INSTRUCTIONS.iter().map(|i| format!("{BEFORE}{}{i}{}", AROUND.0, AROUND.1));
+    let prompts: Vec<String> = prompts.collect();
+    (0..4000)
+        .map(|index| {
+            let mut chance = Chance::of(seed ^ 0x7E47, index);
+            let labels = invented(&mut chance);
+            grammar.write(labels, chance.next())
+        })
+        .chain(prompts.iter().cycle().take(400).cloned())
+        .collect()
+}
+
+/// The share of label sets kept back whose greedy summary names exactly their findings.
+fn obedience(task: &LanguageTask, threads: usize) -> Result<f32, TrainError> {
+    let all: Vec<usize> = (0..DEVELOPMENT as usize).collect();
+    let parts = Workers::new(threads)?.map(&all, |part| {
+        let mut right = 0;
+        for item in part {
+            let (labels, numbers, _) = task.draw(DEVELOPMENT_STREAM + *item as u64)?;
+            let numbers = Tensor::from_vec(numbers, (1, 1, SCORES), &Device::Cpu)?;
+            let image = task.language.condition.forward(&numbers)?;
+            let text = task.language.greedy(&image, 200)?;
+            right += usize::from(task.grammar.read(&text) == labels);
+        }
+        Ok(right)
+    })?;
+    Ok(parts.iter().sum::<usize>() as f32 / DEVELOPMENT as f32)
+}
+
+/// Reads what [`train`] wrote: the language model, frozen, and its sizes.
+pub fn read(dir: &Path) -> Result<(Language, LanguageCard), TrainError> {
+    let path = dir.join("language.toml");
+    let text = std::fs::read_to_string(&path).map_err(|source| TrainError::File {
+        action: "read it (is this what `train lm` wrote?)",
+        path: path.clone(),
+        source,
+    })?;
+    let card: LanguageCard = toml::from_str(&text)
+        .map_err(|error| TrainError::Run { path, reason: error.to_string() })?;
+    let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json")).map_err(refused)?;
+    let tensors = variables::read(&dir.join("language.safetensors"))?;
+    let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+    let language = Language::load(&card.llama, tokenizer, &source)?;
+    Ok((language, card))
+}

@@ -1,0 +1,77 @@
+//! AdamW with clipping, and the learning rate over a run.
+//!
+//! candle-nn's AdamW keeps its moments to itself, so a run that resumes would start them anew;
+//! here they can be saved.
+
+use candle_core::{Tensor, Var};
+
+use super::error::TrainError;
+
+/// A variable by its name.
+pub type Named = (String, Var);
+
+/// Decoupled weight decay (Loshchilov and Hutter, "Decoupled Weight Decay Regularization").
+#[derive(Debug)]
+pub struct AdamW {
+    /// The first and second moments, a pair a variable.
+    pub(super) moments: Vec<(Vec<f32>, Vec<f32>)>,
+    /// How many steps were made.
+    pub(super) steps: i32,
+    decay: f32,
+}
+
+const BETA1: f32 = 0.9;
+const BETA2: f32 = 0.98;
+const EPSILON: f32 = 1e-8;
+/// The largest norm of all gradients together.
+const CLIP: f32 = 1.0;
+
+impl AdamW {
+    /// Fresh moments for these variables. Matrices decay, vectors (biases, norms) do not.
+    pub fn new(variables: &[Named], decay: f32) -> Self {
+        let zeros = |(_, var): &Named| vec![0.0; var.elem_count()];
+        let moments = variables.iter().map(|v| (zeros(v), zeros(v))).collect();
+        Self { moments, steps: 0, decay }
+    }
+
+    /// One step along these gradients, a slice a variable; gives the norm before clipping.
+    pub fn step(
+        &mut self,
+        variables: &[Named],
+        gradients: &[Vec<f32>],
+        rate: f32,
+    ) -> Result<f32, TrainError> {
+        self.steps += 1;
+        let square = |g: &Vec<f32>| g.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>();
+        let norm = gradients.iter().map(square).sum::<f64>().sqrt() as f32;
+        let shrink = if norm > CLIP { CLIP / norm } else { 1.0 };
+        let (unbias1, unbias2) = (1.0 - BETA1.powi(self.steps), 1.0 - BETA2.powi(self.steps));
+        for ((_, var), (gradient, (first, second))) in
+            variables.iter().zip(gradients.iter().zip(&mut self.moments))
+        {
+            let decay = if var.rank() > 1 { self.decay } else { 0.0 };
+            let mut values = var.flatten_all()?.to_vec1::<f32>()?;
+            let slots = values.iter_mut().zip(first.iter_mut().zip(second.iter_mut()));
+            for ((value, (m, v)), g) in slots.zip(gradient) {
+                let g = g * shrink;
+                *m += (1.0 - BETA1) * (g - *m);
+                *v += (1.0 - BETA2) * (g * g - *v);
+                let update = (*m / unbias1) / ((*v / unbias2).sqrt() + EPSILON);
+                *value -= rate * (update + decay * *value);
+            }
+            var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+        }
+        Ok(norm)
+    }
+}
+
+/// The learning rate at this progress (0 to 1) of a run: a short rise, then half a cosine to
+/// nothing.
+pub fn rate(peak: f32, progress: f32) -> f32 {
+    const RISE: f32 = 0.08;
+    if progress < RISE {
+        return peak * (0.05 + 0.95 * progress / RISE);
+    }
+    let fall = ((progress - RISE) / (1.0 - RISE)).min(1.0);
+    peak * (1.0 + (std::f32::consts::PI * fall).cos()) / 2.0
+}

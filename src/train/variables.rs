@@ -1,0 +1,58 @@
+//! The variables of a part under training: first values by seed, files of weights.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor, Var};
+use candle_nn::{VarBuilder, VarMap};
+
+use super::chance::Chance;
+use super::error::TrainError;
+use super::optimise::Named;
+
+/// Builds a part on fresh variables. Vectors begin as its layers say (biases 0, norms 1), every
+/// matrix with normal numbers drawn by seed (standard deviation 0.02), since candle's own draws
+/// cannot be repeated.
+pub fn fresh<T>(
+    seed: u64,
+    build: impl FnOnce(&VarBuilder<'_>) -> Result<T, TrainError>,
+) -> Result<(T, Vec<Named>), TrainError> {
+    let map = VarMap::new();
+    let part = build(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
+    let variables = sorted(&map)?;
+    for (index, (_, var)) in variables.iter().enumerate() {
+        if var.rank() > 1 {
+            let mut chance = Chance::of(seed, index as u64);
+            let values = (0..var.elem_count()).map(|_| chance.normal() * 0.02).collect::<Vec<_>>();
+            var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
+        }
+    }
+    Ok((part, variables))
+}
+
+fn sorted(map: &VarMap) -> Result<Vec<Named>, TrainError> {
+    let lost = || TrainError::Worker { reason: "the table of variables is poisoned".to_owned() };
+    let table = map.data().lock().map_err(|_| lost())?;
+    let mut variables: Vec<Named> =
+        table.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
+    variables.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(variables)
+}
+
+/// The variable of this name, which the part under training must have.
+pub fn named<'a>(variables: &'a [Named], name: &str) -> Result<&'a Var, TrainError> {
+    let found = variables.iter().find(|(n, _)| n == name).map(|(_, var)| var);
+    found.ok_or_else(|| candle_core::Error::Msg(format!("no variable {name}")).into())
+}
+
+/// Writes the values of variables as a safetensors file.
+pub fn write(variables: &[Named], path: &Path) -> Result<(), TrainError> {
+    let tensors: HashMap<String, Tensor> =
+        variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    Ok(candle_core::safetensors::save(&tensors, path)?)
+}
+
+/// Reads a safetensors file as constants: nothing built on them is trained.
+pub fn read(path: &Path) -> Result<HashMap<String, Tensor>, TrainError> {
+    Ok(candle_core::safetensors::load(path, &Device::Cpu)?)
+}
