@@ -74,6 +74,9 @@ struct EncoderArguments {
     /// The folder with labels.csv and images/.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Begin with the weights of an earlier run instead of random ones.
+    #[arg(long, value_name = "DIR")]
+    from: Option<PathBuf>,
     /// Passes over the data [default: 24, or as many as fit into --minutes].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
@@ -86,9 +89,6 @@ struct EncoderArguments {
     /// Blocks a stage.
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "2,2,2")]
     depths: Vec<usize>,
-    /// Width of the image embedding.
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    embedding: usize,
     /// Radiographs a step.
     #[arg(long, value_name = "N", default_value_t = 16)]
     batch: usize,
@@ -135,13 +135,9 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let figures = match &arguments.part {
         Part::Encoder(a) => {
             let plan = a.common.plan(a.epochs, 24, a.batch, a.rate);
-            let sizes = encoder::Sizes {
-                image: a.size,
-                width: a.width,
-                depths: a.depths.clone(),
-                embedding: a.embedding,
-            };
-            encoder::train(&a.data, &a.common.out, &sizes, &plan, &bar)?
+            let sizes =
+                encoder::Sizes { image: a.size, width: a.width, depths: a.depths.clone() };
+            encoder::train(&a.data, a.from.as_deref(), &a.common.out, &sizes, &plan, &bar)?
         }
         Part::Lm(a) => {
             let plan = a.common.plan(a.epochs, 8, a.batch, a.rate);

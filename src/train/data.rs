@@ -1,5 +1,8 @@
-//! Labelled radiographs: a folder with `labels.csv` and `images/`, as NIH ChestX-ray14's tables
-//! have it (columns `image`, `patient`, `split` and the 14 findings as 0 or 1).
+//! Labelled radiographs: a folder with `labels.csv` and `images/`.
+//!
+//! The table is NIH ChestX-ray14's (columns `image`, `patient`, `split` and the 14 findings as 0 or
+//! 1), or one that tells only normal from pneumonia as Kermany's (columns `image` and `label`; the
+//! person stands before the first `_` of the image's name), which serves to begin an encoder.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +10,7 @@ use rayon::prelude::*;
 
 use super::chance::Chance;
 use super::error::TrainError;
-use super::label::{FINDINGS, LabelSet};
+use super::label::{FINDINGS, Finding, LabelSet};
 use super::picture::{GreyImage, open_picture};
 
 /// Which part of the data a radiograph belongs to.
@@ -56,30 +59,59 @@ pub fn table(dir: &Path) -> Result<Vec<Row>, TrainError> {
     let column = |name: &str| {
         header.iter().position(|h| h == name).ok_or_else(|| wrong(format!("no column {name:?}")))
     };
-    let (image, patient, split) = (column("image")?, column("patient")?, column("split")?);
-    let findings = FINDINGS.iter().map(|f| column(f.column)).collect::<Result<Vec<_>, _>>()?;
+    let image = column("image")?;
+    let told = if header.iter().any(|h| h == "label") {
+        Told::Label(column("label")?)
+    } else {
+        let findings = FINDINGS.iter().map(|f| column(f.column)).collect::<Result<Vec<_>, _>>()?;
+        Told::Findings { patient: column("patient")?, split: column("split")?, findings }
+    };
     let mut rows = Vec::new();
     for (number, record) in reader.records().enumerate() {
         let record = record.map_err(|e| wrong(e.to_string()))?;
-        let field = |index: usize| record.get(index).unwrap_or_default();
-        let name = field(image);
+        let name = record.get(image).unwrap_or_default();
         if name.is_empty() || name.contains(['/', '\\']) {
             return Err(wrong(format!("row {}: {name:?} is no file name", number + 1)));
         }
-        let split = match field(split) {
-            "train" if kept_back(field(patient)) => Split::Development,
-            "train" => Split::Train,
-            "test" => Split::Test,
-            "findings_test" => Split::FindingsTest,
-            other => return Err(wrong(format!("row {}: unknown split {other:?}", number + 1))),
-        };
-        let labels = LabelSet::from_flags(findings.iter().map(|f| field(*f).trim() == "1"));
-        rows.push(Row { image: dir.join("images").join(name), labels, split });
+        let row = told.row(dir.join("images").join(name), name, &record);
+        rows.push(row.map_err(|reason| wrong(format!("row {}: {reason}", number + 1)))?);
     }
     if rows.is_empty() {
         return Err(wrong("no rows".to_owned()));
     }
     Ok(rows)
+}
+
+/// Where a table's columns lie.
+enum Told {
+    Findings { patient: usize, split: usize, findings: Vec<usize> },
+    Label(usize),
+}
+
+impl Told {
+    fn row(&self, image: PathBuf, name: &str, record: &csv::StringRecord) -> Result<Row, String> {
+        let field = |index: &usize| record.get(*index).unwrap_or_default().trim();
+        let train = |patient| if kept_back(patient) { Split::Development } else { Split::Train };
+        match self {
+            Self::Findings { patient, split, findings } => {
+                let split = match field(split) {
+                    "train" => train(field(patient)),
+                    "test" => Split::Test,
+                    "findings_test" => Split::FindingsTest,
+                    other => return Err(format!("unknown split {other:?}")),
+                };
+                let labels = LabelSet::from_flags(findings.iter().map(|f| field(f) == "1"));
+                Ok(Row { image, labels, split })
+            }
+            Self::Label(label) => {
+                let positive = field(label) != "normal";
+                let pneumonia = |f: &Finding| positive && f.observation == "pneumonia";
+                let labels = LabelSet::from_flags(FINDINGS.iter().map(pneumonia));
+                let person = name.split('_').next().unwrap_or(name);
+                Ok(Row { image, labels, split: train(person) })
+            }
+        }
+    }
 }
 
 /// Reads the pictures of one split, in parallel, in the table's order.

@@ -1,5 +1,5 @@
-//! Trains an image encoder: a Swin transformer, MedCLIP's projection head after its mean over
-//! patches, and a linear score for each finding and for "abnormal".
+//! Trains an image encoder: a Swin transformer, and on its mean over patches a linear score for
+//! each finding and for "abnormal".
 
 use std::path::Path;
 
@@ -26,8 +26,6 @@ use crate::model::vision::swin::{Swin, SwinConfig};
 /// What is known of a trained encoder, beside its weights.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct EncoderCard {
-    /// Width of the image embedding.
-    pub embedding: usize,
     /// Mean of the pixels, grey values in [0, 1].
     pub mean: f64,
     /// Their standard deviation.
@@ -53,39 +51,28 @@ pub struct ScoreCard {
     pub auroc: Option<f64>,
 }
 
-/// The encoder with its head.
+/// The encoder with its scoring heads.
 #[derive(Debug)]
 pub struct Encoder {
     swin: Swin,
-    head: Linear,
-    score: Linear,
+    heads: Linear,
 }
 
 impl Encoder {
-    /// Takes the tensors from `source`.
-    pub fn load(
-        swin: &SwinConfig,
-        embedding: usize,
-        source: &VarBuilder<'_>,
-    ) -> Result<Self, TrainError> {
-        let vision = source.pp("vision_model");
+    /// Takes the tensors from `source`, under the names of a model directory.
+    pub fn load(swin: &SwinConfig, source: &VarBuilder<'_>) -> Result<Self, TrainError> {
         Ok(Self {
-            swin: Swin::load(swin, &vision.pp("model"))?,
-            head: Linear::load(
-                swin.output_width(),
-                embedding,
-                false,
-                &vision.pp("projection_head"),
-            )?,
-            score: Linear::load(embedding, SCORES, true, &source.pp("score"))?,
+            swin: Swin::load(swin, &source.pp("vision_model.model"))?,
+            heads: Linear::load(swin.output_width(), SCORES, true, &source.pp("heads"))?,
         })
     }
 
-    /// The embedding `[batch, embedding]` and the logits `[batch, scores]` of normalised pixels.
+    /// The mean over patches `[batch, width]` and the logits `[batch, scores]` of normalised
+    /// pixels.
     pub fn forward(&self, pixels: &Tensor) -> Result<(Tensor, Tensor), TrainError> {
-        let embedding = self.head.forward(&self.swin.forward(pixels)?.pooled)?;
-        let logits = self.score.forward(&embedding)?;
-        Ok((embedding, logits))
+        let pooled = self.swin.forward(pixels)?.pooled;
+        let logits = self.heads.forward(&pooled)?;
+        Ok((pooled, logits))
     }
 }
 
@@ -126,6 +113,17 @@ impl Pixels {
         Ok(one.broadcast_as((count, self.channels, self.size, self.size))?.contiguous()?)
     }
 
+    /// Pictures at the size at which they are kept for augmentation.
+    pub fn keep(&self, study: &Radiograph) -> Vec<u8> {
+        square(&study.image, self.kept() as u32)
+    }
+
+    /// One kept picture under each of these looks.
+    pub fn looks(&self, kept: &[u8], looks: &[Look]) -> Result<Tensor, TrainError> {
+        let see = |look: &Look| look.sample(kept, self.kept(), self.size);
+        self.batch(looks.iter().flat_map(see).collect())
+    }
+
     /// The pictures as a model sees them, without augmentation.
     pub fn plain(&self, pictures: &[&Radiograph]) -> Result<Tensor, TrainError> {
         let greys = pictures
@@ -146,8 +144,6 @@ pub struct Sizes {
     pub width: usize,
     /// Blocks a stage.
     pub depths: Vec<usize>,
-    /// Width of the image embedding.
-    pub embedding: usize,
 }
 
 impl Sizes {
@@ -268,8 +264,11 @@ fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError
 
 /// Trains on the `train` split of a data folder and writes `encoder.safetensors` and
 /// `encoder.toml` into `out`. Gives the figures on the development split.
+///
+/// With `from` the run begins with the weights that an earlier one wrote there.
 pub fn train(
     data: &Path,
+    from: Option<&Path>,
     out: &Path,
     sizes: &Sizes,
     plan: &Plan,
@@ -288,31 +287,26 @@ pub fn train(
     let rows = table(data)?;
     let kept_back = radiographs(&rows, Split::Development)?;
     let studies = radiographs(&rows, Split::Train)?;
-    let ((encoder, mut card), variables) = variables::fresh(plan.seed, |source| {
-        let encoder = Encoder::load(&swin, sizes.embedding, source)?;
-        let card = EncoderCard {
-            embedding: sizes.embedding,
-            mean: 0.5,
-            std: 0.25,
-            run: String::new(),
-            scores: vec![],
-            swin: swin.clone(),
-        };
-        Ok((encoder, card))
-    })?;
+    let (encoder, variables) = variables::fresh(plan.seed, |source| Encoder::load(&swin, source))?;
+    let mut card = EncoderCard {
+        mean: 0.5,
+        std: 0.25,
+        run: String::new(),
+        scores: vec![],
+        swin: swin.clone(),
+    };
     let pixels = Pixels::of(&card);
     let development = kept_back
         .iter()
         .map(|study| Ok((pixels.plain(&[study])?, study.labels)))
         .collect::<Result<_, TrainError>>()?;
-    let kept = pixels.kept() as u32;
-    let train = studies
-        .iter()
-        .map(|study| (square(&study.image, kept), study.labels))
-        .collect::<Vec<_>>();
+    let train = studies.iter().map(|study| (pixels.keep(study), study.labels)).collect::<Vec<_>>();
+    if let Some(from) = from {
+        variables::set(&variables, &from.join("encoder.safetensors"))?;
+    }
     begin_at_prevalence(&variables, &train)?;
     let settings = json!({
-        "train": "encoder", "swin": swin, "embedding": sizes.embedding,
+        "train": "encoder", "swin": swin,
         "batch": plan.batch, "seed": plan.seed, "studies": train.len(),
     });
     let task =
@@ -335,7 +329,7 @@ fn begin_at_prevalence(
         (share / (1.0 - share)).ln()
     };
     let values: Vec<f32> = (0..SCORES).map(bias).collect();
-    let var = variables::named(variables, "score.bias")?;
+    let var = variables::named(variables, "heads.bias")?;
     Ok(var.set(&Tensor::from_vec(values, SCORES, &Device::Cpu)?)?)
 }
 
@@ -343,7 +337,7 @@ fn begin_at_prevalence(
 fn calibrate(task: &EncoderTask, plan: &Plan, card: &mut EncoderCard) -> Result<(), TrainError> {
     let mut logits = task.logits(&Workers::new(plan.threads)?)?;
     let temperature = temperature(&logits, &task.development);
-    for name in ["score.weight", "score.bias"] {
+    for name in ["heads.weight", "heads.bias"] {
         let var = variables::named(&task.variables, name)?;
         var.set(&(var.as_tensor() / f64::from(temperature))?)?;
     }
@@ -411,6 +405,6 @@ pub fn read(dir: &Path) -> Result<(Encoder, EncoderCard), TrainError> {
     }
     let tensors = variables::read(&dir.join("encoder.safetensors"))?;
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    let encoder = Encoder::load(&card.swin, card.embedding, &source)?;
+    let encoder = Encoder::load(&card.swin, &source)?;
     Ok((encoder, card))
 }

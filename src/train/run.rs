@@ -129,8 +129,9 @@ struct Log {
 
 impl Log {
     fn open(path: PathBuf, append: bool) -> Result<Self, TrainError> {
-        let file = File::options().create(true).write(true).append(append).truncate(!append);
-        let file = file.open(&path).map_err(|e| written(&path, e))?;
+        let mut how = File::options();
+        how.create(true).write(true).append(append).truncate(!append);
+        let file = how.open(&path).map_err(|e| written(&path, e))?;
         Ok(Self { path, file })
     }
 

@@ -10,9 +10,10 @@ use super::chance::Chance;
 use super::error::TrainError;
 use super::optimise::Named;
 
-/// Builds a part on fresh variables. Vectors begin as its layers say (biases 0, norms 1), every
-/// matrix with normal numbers drawn by seed (standard deviation 0.02), since candle's own draws
-/// cannot be repeated.
+/// Builds a part on fresh variables. Vectors begin as its layers say (biases 0, norms 1). Matrices
+/// begin with normal numbers drawn by seed, since candle's own draws cannot be repeated: tables
+/// with a standard deviation of 0.02, layers with one over the root of their inputs (LeCun), as
+/// 0.02 is far too little for narrow ones.
 pub fn fresh<T>(
     seed: u64,
     build: impl FnOnce(&VarBuilder<'_>) -> Result<T, TrainError>,
@@ -20,10 +21,14 @@ pub fn fresh<T>(
     let map = VarMap::new();
     let part = build(&VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu))?;
     let variables = sorted(&map)?;
-    for (index, (_, var)) in variables.iter().enumerate() {
+    for (index, (name, var)) in variables.iter().enumerate() {
         if var.rank() > 1 {
             let mut chance = Chance::of(seed, index as u64);
-            let values = (0..var.elem_count()).map(|_| chance.normal() * 0.02).collect::<Vec<_>>();
+            let inputs: usize = var.dims().iter().skip(1).product();
+            let table = name.contains("table") || name.contains("embed_tokens");
+            let spread = if table { 0.02 } else { 1.0 / (inputs as f32).sqrt() };
+            let values = (0..var.elem_count()).map(|_| chance.normal() * spread);
+            let values = values.collect::<Vec<_>>();
             var.set(&Tensor::from_vec(values, var.shape(), var.device())?)?;
         }
     }
@@ -55,4 +60,21 @@ pub fn write(variables: &[Named], path: &Path) -> Result<(), TrainError> {
 /// Reads a safetensors file as constants: nothing built on them is trained.
 pub fn read(path: &Path) -> Result<HashMap<String, Tensor>, TrainError> {
     Ok(candle_core::safetensors::load(path, &Device::Cpu)?)
+}
+
+/// Sets every variable to what a safetensors file holds under its name.
+pub fn set(variables: &[Named], path: &Path) -> Result<(), TrainError> {
+    let tensors = read(path)?;
+    for (name, var) in variables {
+        let unfit = |reason: &str| TrainError::Run {
+            path: path.to_owned(),
+            reason: format!("{name}: {reason}; were other sizes asked for?"),
+        };
+        let tensor = tensors.get(name).ok_or_else(|| unfit("not in it"))?;
+        if tensor.dims() != var.dims() {
+            return Err(unfit("another shape"));
+        }
+        var.set(tensor)?;
+    }
+    Ok(())
 }

@@ -1,1 +1,289 @@
-//! (to come)
+//! Training: every variable learns, runs go on after a stop, and the three steps end in a model
+//! directory that drafts.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use candle_core::{DType, Device, Tensor, Var};
+use thorascribe::model::language::llama::{Llama, LlamaConfig};
+use thorascribe::model::vision::swin::SwinConfig;
+use thorascribe::model::{DraftRequest, Model};
+use thorascribe::radiograph::open_picture;
+use thorascribe::train::chance::Chance;
+use thorascribe::train::encoder::Encoder;
+use thorascribe::train::grammar::Grammar;
+use thorascribe::train::label::{FINDINGS, LabelSet, SCORES};
+use thorascribe::train::variables::fresh;
+
+#[test]
+fn the_grammar_gives_the_same_text_for_the_same_labels_and_seed() {
+    let grammar = Grammar::embedded().unwrap();
+    let labels = LabelSet::from_flags((0..SCORES).map(|i| i % 3 == 0));
+    assert_eq!(grammar.write(labels, 5), grammar.write(labels, 5));
+    let mut texts: Vec<String> = (0..200).map(|seed| grammar.write(labels, seed)).collect();
+    texts.sort();
+    texts.dedup();
+    assert!(texts.len() > 100, "only {} different texts of 200", texts.len());
+}
+
+#[test]
+fn a_summary_names_every_positive_label_and_claims_no_other() {
+    let grammar = Grammar::embedded().unwrap();
+    let mut chance = Chance::new(1);
+    for seed in 0..2000 {
+        let labels = LabelSet::from_flags((0..SCORES).map(|_| chance.happens(0.2)));
+        let text = grammar.write(labels, seed);
+        for index in 0..FINDINGS.len() {
+            let name = grammar.name(index).unwrap();
+            assert!(!labels.contains(index) || text.to_lowercase().contains(name), "{name}: {text}");
+        }
+        assert_eq!(grammar.read(&text), labels, "{text}");
+    }
+}
+
+#[test]
+fn a_summary_speaks_neither_of_sides_nor_of_earlier_studies() {
+    let grammar = Grammar::embedded().unwrap();
+    let mut chance = Chance::new(2);
+    for seed in 0..2000 {
+        let labels = LabelSet::from_flags((0..SCORES).map(|_| chance.happens(0.3)));
+        let text = grammar.write(labels, seed).to_lowercase();
+        for word in ["left", "right", "bilateral", "prior", "previous", "interval", "unchanged"] {
+            assert!(!text.split(|c: char| !c.is_alphabetic()).any(|w| w == word), "{word}: {text}");
+        }
+    }
+}
+
+/// Compares each variable's gradient with the change of the loss along one random direction.
+fn gradients_agree(variables: &[(String, Var)], loss: impl Fn() -> Tensor) {
+    let gradients = loss().backward().unwrap();
+    let value = || f64::from(loss().to_scalar::<f32>().unwrap());
+    let mut chance = Chance::new(3);
+    for (name, var) in variables {
+        let gradient = gradients.get(var).unwrap_or_else(|| panic!("{name} gets no gradient"));
+        let start = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let direction: Vec<f32> = start.iter().map(|_| chance.normal()).collect();
+        let step = 4e-3 / (start.len() as f32).sqrt();
+        let moved = |sign: f32| {
+            let values: Vec<f32> =
+                start.iter().zip(&direction).map(|(x, d)| x + sign * step * d).collect();
+            var.set(&Tensor::from_vec(values, var.shape(), &Device::Cpu).unwrap()).unwrap();
+            value()
+        };
+        let numeric = (moved(1.0) - moved(-1.0)) / (2.0 * f64::from(step));
+        moved(0.0);
+        let slopes = gradient.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        let along: f64 =
+            slopes.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+        let tolerance = 0.02 * along.abs().max(numeric.abs()) + 0.02;
+        assert!((numeric - along).abs() <= tolerance, "{name}: {along} by backward, {numeric}");
+        // A key's bias shifts every score of a row alike: its gradient is 0 by nature.
+        let still = slopes.iter().all(|g| *g == 0.0);
+        assert!(!still || name.ends_with("key.bias"), "{name} stands still");
+    }
+}
+
+fn numbers(chance: &mut Chance, count: usize) -> Vec<f32> {
+    (0..count).map(|_| chance.normal()).collect()
+}
+
+#[test]
+fn every_variable_of_the_image_encoder_has_the_gradient_of_finite_differences() {
+    let config = SwinConfig {
+        image_size: 56,
+        patch_size: 4,
+        num_channels: 1,
+        embed_dim: 8,
+        depths: vec![2, 1],
+        num_heads: vec![2, 2],
+        window_size: 7,
+        mlp_ratio: 2.0,
+        qkv_bias: true,
+        layer_norm_eps: 1e-5,
+        hidden_act: "gelu".to_owned(),
+        use_absolute_embeddings: false,
+    };
+    let (encoder, variables) = fresh(1, |source| Encoder::load(&config, source)).unwrap();
+    let mut chance = Chance::new(4);
+    let pixels =
+        Tensor::from_vec(numbers(&mut chance, 2 * 56 * 56), (2, 1, 56, 56), &Device::Cpu).unwrap();
+    let weights =
+        Tensor::from_vec(numbers(&mut chance, 2 * SCORES), (2, SCORES), &Device::Cpu).unwrap();
+    gradients_agree(&variables, || {
+        let (_, logits) = encoder.forward(&pixels).unwrap();
+        (logits * &weights).unwrap().sum_all().unwrap()
+    });
+}
+
+#[test]
+fn every_variable_of_the_language_model_has_the_gradient_of_finite_differences() {
+    let config = LlamaConfig {
+        vocab_size: 20,
+        hidden_size: 16,
+        intermediate_size: 24,
+        num_hidden_layers: 2,
+        num_attention_heads: 4,
+        num_key_value_heads: Some(2),
+        head_dim: None,
+        rms_norm_eps: 1e-6,
+        rope_theta: 10_000.0,
+        max_position_embeddings: 32,
+        tie_word_embeddings: false,
+    };
+    let (llama, variables) = fresh(1, |source| Ok(Llama::load(&config, source)?)).unwrap();
+    let mut chance = Chance::new(5);
+    let ids: Vec<u32> = (0..2 * 9).map(|i| (i * 7 + i / 9) % 20).collect();
+    let ids = Tensor::from_vec(ids, (2, 9), &Device::Cpu).unwrap();
+    let weights =
+        Tensor::from_vec(numbers(&mut chance, 2 * 9 * 20), (2, 9, 20), &Device::Cpu).unwrap();
+    gradients_agree(&variables, || {
+        // The image's slot, and the embeddings of 20 numbers: both must lead back.
+        let embeds = llama.embed(&ids).unwrap();
+        let logits = llama.forward_embeds(&(embeds * 10.0).unwrap(), None).unwrap();
+        (logits * &weights).unwrap().sum_all().unwrap()
+    });
+}
+
+/// A data folder of small pictures: a bright spot below for effusions, a wide one for
+/// cardiomegaly.
+fn data(dir: &Path) -> PathBuf {
+    let data = dir.join("data");
+    std::fs::create_dir_all(data.join("images")).unwrap();
+    let columns: Vec<&str> = FINDINGS.iter().map(|f| f.column).collect();
+    let mut table = format!("image,patient,split,{}\n", columns.join(","));
+    let mut chance = Chance::new(6);
+    for number in 0..72 {
+        let (effusion, heart) = (number % 2 == 0, number % 3 == 0);
+        let mut image = image::GrayImage::from_pixel(40, 40, image::Luma([60]));
+        for (x, y, pixel) in image.enumerate_pixels_mut() {
+            let spot = effusion && y > 28 || heart && (12..28).contains(&x) && (12..28).contains(&y);
+            pixel.0[0] = if spot { 190 } else { 60 } + chance.below(30) as u8;
+        }
+        let name = format!("{number:03}.png");
+        image.save(data.join("images").join(&name)).unwrap();
+        let split = ["train", "train", "train", "train", "test", "findings_test"][number % 6];
+        let flags: Vec<&str> = FINDINGS
+            .iter()
+            .map(|f| match f.observation {
+                "pleural_effusion" if effusion => "1",
+                "cardiomegaly" if heart => "1",
+                _ => "0",
+            })
+            .collect();
+        table.push_str(&format!("{name},patient {number},{split},{}\n", flags.join(",")));
+    }
+    std::fs::write(data.join("labels.csv"), table).unwrap();
+    data
+}
+
+fn train(arguments: &[&str]) -> Output {
+    let program = env!("CARGO_BIN_EXE_thorascribe");
+    Command::new(program).arg("train").args(arguments).output().unwrap()
+}
+
+fn trained(arguments: &[&str]) -> serde_json::Value {
+    let output = train(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn train_encoder(data: &Path, out: &Path, epochs: &str) -> serde_json::Value {
+    trained(&[
+        "encoder", "--data", text(data), "--out", text(out), "--epochs", epochs, "--size", "28",
+        "--width", "8", "--depths", "1", "--batch", "8", "--rate", "0.01",
+    ])
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+fn epochs(log: &Path) -> Vec<u64> {
+    let log = std::fs::read_to_string(log).unwrap();
+    let epoch = |line: &str| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["epoch"].as_u64().unwrap()
+    };
+    log.lines().map(epoch).collect()
+}
+
+#[test]
+fn encoder_language_model_and_alignment_end_in_a_model_that_drafts() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let at = |name: &str| dir.path().join(name);
+    let (encoder, language, aligned) = (at("encoder"), at("language"), at("aligned"));
+    let figures = train_encoder(&data, &encoder, "4");
+    assert!(figures["pleural_effusion"].as_f64().unwrap() > 0.7, "{figures}");
+    trained(&[
+        "lm", "--data", text(&data), "--out", text(&language), "--epochs", "2", "--summaries",
+        "64", "--pieces", "400", "--width", "32", "--layers", "1", "--heads", "2",
+    ]);
+    let weights = |path: PathBuf| std::fs::read(path).unwrap();
+    let frozen = weights(language.join("language.safetensors"));
+    trained(&[
+        "align", "--encoder", text(&encoder), "--language", text(&language), "--data", text(&data),
+        "--out", text(&aligned), "--epochs", "1", "--test",
+    ]);
+    assert_eq!(frozen, weights(language.join("language.safetensors")));
+    let model = Model::open(&aligned.join("model")).unwrap();
+    let image = open_picture(&data.join("images/000.png")).unwrap();
+    let draft = model.draft(&image, &DraftRequest::default()).unwrap();
+    assert_eq!(draft.scores.len(), FINDINGS.len());
+    assert!(draft.abnormal.is_some_and(|p| (0.0..=1.0).contains(&p)));
+    let card = std::fs::read_to_string(aligned.join("model/CARD.md")).unwrap();
+    assert!(card.contains("NIH Clinical Center"), "{card}");
+    let stored = candle_core::safetensors::load(
+        aligned.join("model/weights.safetensors"),
+        &Device::Cpu,
+    )
+    .unwrap();
+    assert!(stored.values().all(|t| t.dtype() == DType::F16));
+}
+
+#[test]
+fn a_run_goes_on_from_its_last_epoch() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let out = dir.path().join("encoder");
+    train_encoder(&data, &out, "1");
+    train_encoder(&data, &out, "3");
+    assert_eq!(epochs(&out.join("log.jsonl")), [1, 2, 3]);
+}
+
+#[test]
+fn a_run_with_other_settings_does_not_go_on_in_the_same_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let out = dir.path().join("encoder");
+    train_encoder(&data, &out, "1");
+    let output = train(&[
+        "encoder", "--data", text(&data), "--out", text(&out), "--epochs", "2", "--size", "56",
+        "--width", "8", "--depths", "1", "--batch", "8",
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("other settings"), "{told}");
+}
+
+#[test]
+fn the_same_seed_gives_the_same_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let outs = ["one", "other"].map(|name| dir.path().join(name));
+    let weights = outs.map(|out| {
+        train_encoder(&data, &out, "1");
+        std::fs::read(out.join("encoder.safetensors")).unwrap()
+    });
+    assert!(weights[0] == weights[1]);
+}
+
+#[test]
+fn a_table_without_the_needed_columns_is_refused_with_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("labels.csv"), "image,patient\na.png,1\n").unwrap();
+    let data = text(dir.path());
+    let output = train(&["encoder", "--data", data, "--out", text(&dir.path().join("out"))]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("labels.csv") && told.contains("Atelectasis"), "{told}");
+}

@@ -1,0 +1,282 @@
+//! The linear alignment: image encoder and language model frozen, only the projection between them
+//! trained, by the loss of the next token.
+//!
+//! The projection begins where both halves were made to meet: an image's scores are linear in its
+//! pooled features, and a label set's image token is linear in such scores, so the product of the
+//! two is a first projection. Its targets are summaries that the grammar writes for each image.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{Device, Tensor, Var};
+use indicatif::ProgressBar;
+use serde_json::{Map, Value, json};
+
+use super::assess::{Assessment, assess};
+use super::augment::Look;
+use super::card::Facts;
+use super::chance::Chance;
+use super::data::{Radiograph, Split, radiographs, table};
+use super::encoder::{self, Encoder, EncoderCard, Pixels};
+use super::error::TrainError;
+use super::grammar::Grammar;
+use super::label::{LabelSet, SCORES};
+use super::language::{self, Language, LanguageCard};
+use super::optimise::Named;
+use super::run::{Plan, Task, fit};
+use super::workers::{Loss, Workers};
+use super::{assemble, card, variables};
+use crate::model::Model;
+use crate::model::layer::Linear;
+
+/// What the summaries of the training images are written from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Targets {
+    /// The encoder's own scores at their thresholds: text and scores agree.
+    Scores,
+    /// The labels of the table: the text says what is likeliest, which of a rare finding is that
+    /// it is absent.
+    Labels,
+}
+
+/// What is aligned, and where it goes.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// What `train encoder` wrote.
+    pub encoder: PathBuf,
+    /// What `train lm` wrote.
+    pub language: PathBuf,
+    /// The folder with labels.csv and images/.
+    pub data: PathBuf,
+    /// The run's folder; the model directory is `model` in it.
+    pub out: PathBuf,
+    /// What the summaries are written from.
+    pub targets: Targets,
+    /// What the model is called.
+    pub name: String,
+    /// Also score the table's test splits, for the card.
+    pub test: bool,
+}
+
+/// Looks at each training image beside the plain one.
+const LOOKS: usize = 3;
+
+/// The pooled features of an image and what its summary should say.
+type Pair = (Vec<f32>, LabelSet);
+
+struct AlignTask {
+    language: Language,
+    grammar: Grammar,
+    projection: Linear,
+    variables: Vec<Named>,
+    train: Vec<Pair>,
+    development: Vec<Pair>,
+    settings: Value,
+    seed: u64,
+}
+
+impl AlignTask {
+    fn pairs_loss<'a>(
+        &self,
+        pairs: impl Iterator<Item = (&'a Pair, u64)>,
+    ) -> Result<Loss, TrainError> {
+        let (mut features, mut samples) = (Vec::new(), Vec::new());
+        for ((pooled, labels), stream) in pairs {
+            features.extend_from_slice(pooled);
+            let mut chance = Chance::of(self.seed, stream);
+            samples.push(self.language.sample(&self.grammar, *labels, &mut chance)?);
+        }
+        let width = features.len() / samples.len().max(1);
+        let features = Tensor::from_vec(features, (samples.len(), 1, width), &Device::Cpu)?;
+        self.language.loss(&self.projection.forward(&features)?, &samples)
+    }
+}
+
+impl Task for AlignTask {
+    fn variables(&self) -> &[Named] {
+        &self.variables
+    }
+
+    fn items(&self) -> usize {
+        self.train.len()
+    }
+
+    fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError> {
+        let start = epoch.wrapping_mul(self.train.len() as u64);
+        let stream = |item: &usize| start.wrapping_add(*item as u64);
+        self.pairs_loss(items.iter().filter_map(|i| Some((self.train.get(*i)?, stream(i)))))
+    }
+
+    fn evaluate(&self, workers: &Workers) -> Result<Map<String, Value>, TrainError> {
+        let all: Vec<usize> = (0..self.development.len()).collect();
+        let parts = workers.map(&all, |part| {
+            let pairs = part.iter().filter_map(|i| Some((self.development.get(*i)?, *i as u64)));
+            let (loss, tokens) = self.pairs_loss(pairs)?;
+            Ok((loss.to_scalar::<f32>()?, tokens))
+        })?;
+        let sum: f32 = parts.iter().map(|p| p.0).sum();
+        let tokens: f32 = parts.iter().map(|p| p.1).sum();
+        Ok(Map::from_iter([("loss".to_owned(), json!(sum / tokens.max(1.0)))]))
+    }
+
+    fn settings(&self) -> Value {
+        self.settings.clone()
+    }
+}
+
+/// Aligns an encoder with a language model and writes the model directory `out/model`. Gives
+/// figures of its drafts on the development split.
+pub fn train(parts: &Parts, plan: &Plan, bar: &ProgressBar) -> Result<Map<String, Value>, TrainError> {
+    std::fs::create_dir_all(&parts.out).map_err(|source| TrainError::File {
+        action: "make the folder",
+        path: parts.out.clone(),
+        source,
+    })?;
+    let (encoder, encoder_card) = encoder::read(&parts.encoder)?;
+    let (language, language_card) = language::read(&parts.language)?;
+    bar.set_message("encoding the radiographs");
+    let rows = table(&parts.data)?;
+    let development_studies = radiographs(&rows, Split::Development)?;
+    let studies = radiographs(&rows, Split::Train)?;
+    let source = Features { encoder: &encoder, card: &encoder_card, parts, seed: plan.seed };
+    let workers = Workers::new(plan.threads)?;
+    let train = source.pairs(&studies, LOOKS, &workers)?;
+    drop(studies);
+    let development = source.pairs(&development_studies, 0, &workers)?;
+    let (projection, variables) = first_projection(&parts.encoder, &encoder_card, parts)?;
+    let settings = json!({
+        "train": "align", "batch": plan.batch, "seed": plan.seed, "pairs": train.len(),
+        "targets": format!("{:?}", parts.targets),
+    });
+    let task = AlignTask {
+        language,
+        grammar: Grammar::embedded()?,
+        projection,
+        variables,
+        train,
+        development,
+        settings,
+        seed: plan.seed,
+    };
+    let mut figures = fit(&task, plan, &parts.out, bar)?;
+    let model = finish(parts, &task, &encoder_card, &language_card, plan)?;
+    let development = assess(&model, &task.grammar, &development_studies, &workers)?;
+    let tests = if parts.test {
+        let of = |split| assess(&model, &task.grammar, &radiographs(&rows, split)?, &workers);
+        vec![
+            ("development".to_owned(), development.clone()),
+            ("test".to_owned(), of(Split::Test)?),
+            ("findings_test".to_owned(), of(Split::FindingsTest)?),
+        ]
+    } else {
+        vec![("development".to_owned(), development.clone())]
+    };
+    let facts = Facts {
+        manifest: model.manifest(),
+        encoder: &encoder_card,
+        language: &language_card,
+        plan,
+        studies: (task.train.len() / (LOOKS + 1), task.development.len()),
+        assessments: &tests,
+    };
+    assemble::write(&parts.out.join("model").join("CARD.md"), card::text(&facts).as_bytes())?;
+    for (name, assessment) in tests {
+        figures.insert(name, assessment.to_json());
+    }
+    Ok(figures)
+}
+
+fn finish(
+    parts: &Parts,
+    task: &AlignTask,
+    encoder: &EncoderCard,
+    language: &LanguageCard,
+    _plan: &Plan,
+) -> Result<Model, TrainError> {
+    let dir = parts.out.join("model");
+    assemble::model(&dir, parts, encoder, language, &task.variables)?;
+    Ok(Model::open(&dir)?)
+}
+
+struct Features<'a> {
+    encoder: &'a Encoder,
+    card: &'a EncoderCard,
+    parts: &'a Parts,
+    seed: u64,
+}
+
+impl Features<'_> {
+    /// The features of each study as it is, and under some random looks.
+    fn pairs(
+        &self,
+        studies: &[Radiograph],
+        looks: usize,
+        workers: &Workers,
+    ) -> Result<Vec<Pair>, TrainError> {
+        let pixels = Pixels::of(self.card);
+        let all: Vec<usize> = (0..studies.len()).collect();
+        let parts = workers.map(&all, |part| {
+            let mut pairs = Vec::with_capacity(part.len() * (looks + 1));
+            for (index, study) in part.iter().filter_map(|i| Some((*i, studies.get(*i)?))) {
+                let mut chance = Chance::of(self.seed ^ 0xA119, index as u64);
+                let drawn: Vec<Look> = (0..looks).map(|_| Look::draw(&mut chance)).collect();
+                let mut batch = vec![pixels.plain(&[study])?];
+                if looks > 0 {
+                    batch.push(pixels.looks(&pixels.keep(study), &drawn)?);
+                }
+                let (pooled, logits) = self.encoder.forward(&Tensor::cat(&batch, 0)?)?;
+                let rows = pooled.to_vec2::<f32>()?.into_iter().zip(logits.to_vec2::<f32>()?);
+                pairs.extend(rows.map(|(pooled, logits)| (pooled, self.says(study, &logits))));
+            }
+            Ok(pairs)
+        })?;
+        Ok(parts.into_iter().flatten().collect())
+    }
+
+    fn says(&self, study: &Radiograph, logits: &[f32]) -> LabelSet {
+        match self.parts.targets {
+            Targets::Labels => study.labels,
+            Targets::Scores => {
+                let positive = |(logit, score): (&f32, &encoder::ScoreCard)| *logit >= score.threshold;
+                LabelSet::from_flags(logits.iter().zip(&self.card.scores).map(positive))
+            }
+        }
+    }
+}
+
+/// The projection that leads each score, less its threshold and over its spread, to where the
+/// language model was trained to find it.
+fn first_projection(
+    encoder: &Path,
+    card: &EncoderCard,
+    parts: &Parts,
+) -> Result<(Linear, Vec<Named>), TrainError> {
+    let heads = variables::read(&encoder.join("encoder.safetensors"))?;
+    let condition = variables::read(&parts.language.join("language.safetensors"))?;
+    let part = |tensors: &std::collections::HashMap<String, Tensor>, name: &str| {
+        tensors.get(name).cloned().ok_or_else(|| TrainError::Run {
+            path: parts.out.clone(),
+            reason: format!("the weights to align have no {name}"),
+        })
+    };
+    let scores = |number: fn(&encoder::ScoreCard) -> f32| {
+        let numbers: Vec<f32> = card.scores.iter().map(number).collect();
+        Tensor::from_vec(numbers, (SCORES, 1), &Device::Cpu)
+    };
+    let spread = scores(|s| s.spread)?;
+    let weight = part(&heads, "heads.weight")?.broadcast_div(&spread)?;
+    let offset = part(&heads, "heads.bias")?.reshape((SCORES, 1))?;
+    let offset = ((offset - scores(|s| s.threshold)?)? / spread)?;
+    let place = part(&condition, "condition.weight")?;
+    let first = part(&condition, "condition.bias")?;
+    let weight = Var::from_tensor(&place.matmul(&weight)?)?;
+    let bias = Var::from_tensor(&(place.matmul(&offset)?.squeeze(1)? + first)?)?;
+    let projection = Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
+    let variables =
+        vec![("projection.bias".to_owned(), bias), ("projection.weight".to_owned(), weight)];
+    Ok((projection, variables))
+}
+
+/// The share of drafts that name exactly what their scores say, for callers that only need that.
+pub fn agreement(assessment: &Assessment) -> f64 {
+    assessment.agreement
+}

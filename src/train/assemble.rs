@@ -1,0 +1,121 @@
+//! Puts a model directory together: 16-bit weights, tokenizer, manifest.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use candle_core::{DType, Tensor};
+use sha2::{Digest, Sha256};
+
+use super::align::Parts;
+use super::encoder::EncoderCard;
+use super::error::TrainError;
+use super::language::{AROUND, BEFORE, INSTRUCTIONS, LanguageCard};
+use super::optimise::Named;
+use super::tokenizer::{BOS, EOS};
+use super::variables;
+use crate::model::checkpoint::Manifest;
+use crate::model::checkpoint::manifest::{
+    Architecture, Conversation, Fit, IMAGE_HERE, ImageProcessing, ImageTokens, MANIFEST,
+    PROMPT_HERE, ProjectionConfig, Scores, TokenizerConfig,
+};
+
+/// The weights' file.
+const WEIGHTS: &str = "weights.safetensors";
+/// The tokenizer's file.
+const TOKENIZER: &str = "tokenizer.json";
+
+/// Writes the model directory `dir` from trained parts and the projection between them.
+pub fn model(
+    dir: &Path,
+    parts: &Parts,
+    encoder: &EncoderCard,
+    language: &LanguageCard,
+    projection: &[Named],
+) -> Result<(), TrainError> {
+    std::fs::create_dir_all(dir).map_err(|source| TrainError::File {
+        action: "make the folder",
+        path: dir.to_owned(),
+        source,
+    })?;
+    let mut tensors: HashMap<String, Tensor> = HashMap::new();
+    tensors.extend(variables::read(&parts.encoder.join("encoder.safetensors"))?);
+    tensors.extend(variables::read(&parts.language.join("language.safetensors"))?);
+    // What placed label sets in the image slot served training alone.
+    tensors.retain(|name, _| !name.starts_with("condition."));
+    tensors.extend(projection.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())));
+    for tensor in tensors.values_mut() {
+        *tensor = tensor.to_dtype(DType::F16)?;
+    }
+    let weights = dir.join(WEIGHTS);
+    candle_core::safetensors::save(&tensors, &weights)?;
+    let tokenizer = read(&parts.language.join(TOKENIZER))?;
+    write(&dir.join(TOKENIZER), &tokenizer)?;
+    let files = BTreeMap::from([
+        (WEIGHTS.to_owned(), digest(&read(&weights)?)),
+        (TOKENIZER.to_owned(), digest(&tokenizer)),
+    ]);
+    let manifest = manifest(&parts.name, encoder, language, files);
+    let text = manifest
+        .check()
+        .and_then(|()| manifest.to_text())
+        .map_err(|reason| TrainError::Run { path: dir.join(MANIFEST), reason })?;
+    write(&dir.join(MANIFEST), text.as_bytes())
+}
+
+fn manifest(
+    name: &str,
+    encoder: &EncoderCard,
+    language: &LanguageCard,
+    files: BTreeMap<String, String>,
+) -> Manifest {
+    let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
+    let scores = encoder.scores.iter();
+    Manifest {
+        format: 1,
+        name: name.to_owned(),
+        architecture: Architecture::SwinLinearLlama,
+        licence: "MIT OR Apache-2.0; see CARD.md for the data's credits".to_owned(),
+        source: "thorascribe train, on NIH ChestX-ray14 and the summary grammar".to_owned(),
+        prompts: INSTRUCTIONS.iter().map(|text| (*text).to_owned()).collect(),
+        image: ImageProcessing {
+            fit: Fit::PadToSquare,
+            mean: vec![encoder.mean],
+            std: vec![encoder.std],
+        },
+        image_encoder: encoder.swin.clone(),
+        projection: ProjectionConfig { image_tokens: ImageTokens::Pooled, embedding: None },
+        language_model: language.llama.clone(),
+        tokenizer: TokenizerConfig { file: TOKENIZER.to_owned(), bos: BOS, eos: EOS },
+        conversation: Conversation {
+            template: format!("{BEFORE}{IMAGE_HERE}{}{PROMPT_HERE}{}", AROUND.0, AROUND.1),
+            stop_texts: vec!["###".to_owned()],
+            stop_tokens: vec![],
+        },
+        scores: Some(Scores {
+            labels: scores.clone().map(|s| s.name.clone()).collect(),
+            thresholds: scores.map(|s| (s.name.clone(), probability(s.threshold))).collect(),
+        }),
+        files,
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
+    std::fs::read(path).map_err(|source| TrainError::File {
+        action: "read it",
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// Writes a file of a model directory.
+pub fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    std::fs::write(path, bytes).map_err(|source| TrainError::File {
+        action: "write it",
+        path: path.to_owned(),
+        source,
+    })
+}
