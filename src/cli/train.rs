@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Outcome;
 use crate::train::run::Plan;
-use crate::train::{encoder, language};
+use crate::train::{align, encoder, language};
 
 /// What may be asked of `train`.
 #[derive(Debug, clap::Args)]
@@ -33,6 +33,13 @@ enum Part {
     /// Writes tokenizer.json, language.safetensors, language.toml and log.jsonl. A run that was
     /// stopped goes on from its last epoch when started again with the same settings.
     Lm(LmArguments),
+    /// Align a trained encoder with a trained language model and put the model together.
+    ///
+    /// Encoder and language model stay as they are; only the linear projection between them is
+    /// trained, by the loss of the next token on summaries that the grammar writes for each
+    /// radiograph. Writes the model directory OUT/model (manifest.toml, weights.safetensors in 16
+    /// bits, tokenizer.json, CARD.md), which `draft --model` and `[model] path` take.
+    Align(AlignArguments),
 }
 
 #[derive(Debug, clap::Args)]
@@ -130,6 +137,45 @@ struct LmArguments {
     rate: f32,
 }
 
+#[derive(Debug, clap::Args)]
+struct AlignArguments {
+    #[command(flatten)]
+    common: Common,
+    /// What `train encoder` wrote.
+    #[arg(long, value_name = "DIR")]
+    encoder: PathBuf,
+    /// What `train lm` wrote.
+    #[arg(long, value_name = "DIR")]
+    language: PathBuf,
+    /// The folder with labels.csv and images/.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// What the summaries say: the encoder's scores at their thresholds, or the table's labels.
+    #[arg(long, value_enum, default_value_t = Targets::Scores)]
+    targets: Targets,
+    /// The model's name.
+    #[arg(long, value_name = "NAME", default_value = "thorascribe-small")]
+    name: String,
+    /// Score the splits test and findings_test too, for the card: once, for a model to ship.
+    #[arg(long)]
+    test: bool,
+    /// Passes over the data [default: 1, or as many as fit into --minutes].
+    #[arg(long, value_name = "N")]
+    epochs: Option<u64>,
+    /// Pairs a step.
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    batch: usize,
+    /// The highest learning rate.
+    #[arg(long, value_name = "F", default_value_t = 3e-4)]
+    rate: f32,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Targets {
+    Scores,
+    Labels,
+}
+
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let bar = bar();
     let figures = match &arguments.part {
@@ -149,6 +195,22 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
                 summaries: a.summaries,
             };
             language::train(a.data.as_deref(), &a.common.out, &sizes, &plan, &bar)?
+        }
+        Part::Align(a) => {
+            let plan = a.common.plan(a.epochs, 1, a.batch, a.rate);
+            let parts = align::Parts {
+                encoder: a.encoder.clone(),
+                language: a.language.clone(),
+                data: a.data.clone(),
+                out: a.common.out.clone(),
+                targets: match a.targets {
+                    Targets::Scores => align::Targets::Scores,
+                    Targets::Labels => align::Targets::Labels,
+                },
+                name: a.name.clone(),
+                test: a.test,
+            };
+            align::train(&parts, &plan, &bar)?
         }
     };
     show(&figures);

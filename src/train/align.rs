@@ -11,7 +11,7 @@ use candle_core::{Device, Tensor, Var};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
-use super::assess::{Assessment, assess};
+use super::assess::assess;
 use super::augment::Look;
 use super::card::Facts;
 use super::chance::Chance;
@@ -20,7 +20,7 @@ use super::encoder::{self, Encoder, EncoderCard, Pixels};
 use super::error::TrainError;
 use super::grammar::Grammar;
 use super::label::{LabelSet, SCORES};
-use super::language::{self, Language, LanguageCard};
+use super::language::{self, Language};
 use super::optimise::Named;
 use super::run::{Plan, Task, fit};
 use super::workers::{Loss, Workers};
@@ -158,7 +158,9 @@ pub fn train(parts: &Parts, plan: &Plan, bar: &ProgressBar) -> Result<Map<String
         seed: plan.seed,
     };
     let mut figures = fit(&task, plan, &parts.out, bar)?;
-    let model = finish(parts, &task, &encoder_card, &language_card, plan)?;
+    let dir = parts.out.join("model");
+    assemble::model(&dir, parts, &encoder_card, &language_card, &task.variables)?;
+    let model = Model::open(&dir)?;
     let development = assess(&model, &task.grammar, &development_studies, &workers)?;
     let tests = if parts.test {
         let of = |split| assess(&model, &task.grammar, &radiographs(&rows, split)?, &workers);
@@ -178,23 +180,11 @@ pub fn train(parts: &Parts, plan: &Plan, bar: &ProgressBar) -> Result<Map<String
         studies: (task.train.len() / (LOOKS + 1), task.development.len()),
         assessments: &tests,
     };
-    assemble::write(&parts.out.join("model").join("CARD.md"), card::text(&facts).as_bytes())?;
+    assemble::write(&dir.join("CARD.md"), card::text(&facts).as_bytes())?;
     for (name, assessment) in tests {
         figures.insert(name, assessment.to_json());
     }
     Ok(figures)
-}
-
-fn finish(
-    parts: &Parts,
-    task: &AlignTask,
-    encoder: &EncoderCard,
-    language: &LanguageCard,
-    _plan: &Plan,
-) -> Result<Model, TrainError> {
-    let dir = parts.out.join("model");
-    assemble::model(&dir, parts, encoder, language, &task.variables)?;
-    Ok(Model::open(&dir)?)
 }
 
 struct Features<'a> {
@@ -274,9 +264,4 @@ fn first_projection(
     let variables =
         vec![("projection.bias".to_owned(), bias), ("projection.weight".to_owned(), weight)];
     Ok((projection, variables))
-}
-
-/// The share of drafts that name exactly what their scores say, for callers that only need that.
-pub fn agreement(assessment: &Assessment) -> f64 {
-    assessment.agreement
 }

@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use super::chance::Chance;
 use super::error::TrainError;
 use super::label::{FINDINGS, Finding, LabelSet};
-use super::picture::{GreyImage, open_picture};
+use crate::radiograph::{GreyImage, open_picture};
 
 /// Which part of the data a radiograph belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -54,6 +54,9 @@ pub enum TrainError {
     /// A tensor operation failed.
     #[error("training step failed")]
     Tensor(#[from] candle_core::Error),
+    /// The model refused its parts.
+    #[error("the assembled model cannot be used")]
+    Model(#[from] crate::model::ModelError),
     /// A worker of the data-parallel step ended early.
     #[error("a training thread ended early: {reason}")]
     Worker {

@@ -7,8 +7,12 @@
 //! from its last epoch; the encoder and the language model stay as they are while they are
 //! aligned. May use: `vocabulary`, `radiograph`, `model`.
 
+pub mod align;
+pub mod assemble;
+pub mod assess;
 pub mod augment;
 pub mod auroc;
+pub mod card;
 pub mod chance;
 pub mod data;
 pub mod encoder;

@@ -1,21 +1,21 @@
-//! Pictures as training reads them.
+//! Pictures at a size of the encoder, as the drafting model prepares them.
 
-use std::path::Path;
+use crate::radiograph::GreyImage;
+use crate::radiograph::resize::bicubic;
 
-use image::imageops::FilterType;
-
-pub use image::GrayImage as GreyImage;
-
-pub fn open_picture(path: &Path) -> Result<GreyImage, image::ImageError> {
-    Ok(image::open(path)?.into_luma8())
-}
-
-/// Padded black to a square, then brought to `side`.
-pub fn square(image: &GreyImage, side: u32) -> Vec<u8> {
+/// In the middle of a black square, brought to `side` columns and rows.
+pub(super) fn square(image: &GreyImage, side: u32) -> Vec<u8> {
     let longest = image.width().max(image.height());
-    let mut canvas = GreyImage::new(longest, longest);
-    let left = i64::from((longest - image.width()) / 2);
-    let top = i64::from((longest - image.height()) / 2);
-    image::imageops::overlay(&mut canvas, image, left, top);
-    image::imageops::resize(&canvas, side, side, FilterType::CatmullRom).into_raw()
+    let (left, top) = ((longest - image.width()) / 2, (longest - image.height()) / 2);
+    let mut canvas = vec![0u8; longest as usize * longest as usize];
+    let rows = image.pixels().chunks_exact(image.width().max(1) as usize);
+    let places = canvas.chunks_exact_mut(longest.max(1) as usize).skip(top as usize);
+    for (to, from) in places.zip(rows) {
+        let to = to.iter_mut().skip(left as usize);
+        to.zip(from).for_each(|(to, from)| *to = *from);
+    }
+    match GreyImage::new(longest, longest, canvas) {
+        Some(canvas) => bicubic(&canvas, side, side).pixels().to_vec(),
+        None => vec![],
+    }
 }
