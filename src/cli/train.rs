@@ -181,8 +181,7 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let figures = match &arguments.part {
         Part::Encoder(a) => {
             let plan = a.common.plan(a.epochs, 24, a.batch, a.rate);
-            let sizes =
-                encoder::Sizes { image: a.size, width: a.width, depths: a.depths.clone() };
+            let sizes = encoder::Sizes { image: a.size, width: a.width, depths: a.depths.clone() };
             encoder::train(&a.data, a.from.as_deref(), &a.common.out, &sizes, &plan, &bar)?
         }
         Part::Lm(a) => {
@@ -219,7 +218,9 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
 
 fn bar() -> ProgressBar {
     let bar = ProgressBar::new(1000);
-    if let Ok(style) = ProgressStyle::with_template("{bar:30} {percent}% {msg} ({elapsed}, {eta} left)") {
+    if let Ok(style) =
+        ProgressStyle::with_template("{bar:30} {percent}% {msg} ({elapsed}, {eta} left)")
+    {
         bar.set_style(style);
     }
     bar

@@ -125,7 +125,11 @@ impl Task for AlignTask {
 
 /// Aligns an encoder with a language model and writes the model directory `out/model`. Gives
 /// figures of its drafts on the development split.
-pub fn train(parts: &Parts, plan: &Plan, bar: &ProgressBar) -> Result<Map<String, Value>, TrainError> {
+pub fn train(
+    parts: &Parts,
+    plan: &Plan,
+    bar: &ProgressBar,
+) -> Result<Map<String, Value>, TrainError> {
     std::fs::create_dir_all(&parts.out).map_err(|source| TrainError::File {
         action: "make the folder",
         path: parts.out.clone(),
@@ -226,7 +230,8 @@ impl Features<'_> {
         match self.parts.targets {
             Targets::Labels => study.labels,
             Targets::Scores => {
-                let positive = |(logit, score): (&f32, &encoder::ScoreCard)| *logit >= score.threshold;
+                let positive =
+                    |(logit, score): (&f32, &encoder::ScoreCard)| *logit >= score.threshold;
                 LabelSet::from_flags(logits.iter().zip(&self.card.scores).map(positive))
             }
         }

@@ -72,7 +72,10 @@ pub fn assess(
 ) -> Result<Assessment, TrainError> {
     let all: Vec<usize> = (0..studies.len()).collect();
     let parts = workers.map(&all, |part| {
-        part.iter().filter_map(|i| studies.get(*i)).map(|study| see(model, grammar, study)).collect()
+        part.iter()
+            .filter_map(|i| studies.get(*i))
+            .map(|study| see(model, grammar, study))
+            .collect()
     })?;
     let parts: Vec<Vec<Seen>> = parts;
     let seen: Vec<Seen> = parts.into_iter().flatten().collect();

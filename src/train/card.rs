@@ -1,9 +1,8 @@
 //! The model card of an assembled model: what it is made from, how good it is, what it cannot do.
 
-use std::fmt::Write;
-
 use super::assess::Assessment;
 use super::encoder::EncoderCard;
+use super::label::ABNORMAL;
 use super::language::LanguageCard;
 use super::run::Plan;
 use crate::model::Manifest;
@@ -76,8 +75,7 @@ pub fn text(facts: &Facts<'_>) -> String {
 fn table(out: &mut String, splits: &[(String, Assessment)]) {
     let mut row = |first: &str, cells: &mut dyn Iterator<Item = String>| {
         let cells: Vec<String> = cells.collect();
-        // Writing into a String cannot fail.
-        drop(writeln!(out, "| {first} | {} |", cells.join(" | ")));
+        out.push_str(&format!("| {first} | {} |\n", cells.join(" | ")));
     };
     row("", &mut splits.iter().map(|(name, a)| format!("{name} ({} radiographs)", a.studies)));
     row("---", &mut splits.iter().map(|_| "---".to_owned()));
@@ -88,7 +86,7 @@ fn table(out: &mut String, splits: &[(String, Assessment)]) {
         &mut splits.iter().map(|(_, a)| figure(a.mean_of_findings(10))),
     );
     let names = splits.first().map(|(_, a)| a.auroc.as_slice()).unwrap_or_default();
-    for (name, _, _) in names {
+    for (name, _, _) in names.iter().filter(|row| row.0 != ABNORMAL) {
         let cell = |a: &Assessment| {
             let found = a.auroc.iter().find(|r| r.0 == *name);
             found.map_or(String::new(), |r| format!("{} ({})", figure(r.1), r.2))

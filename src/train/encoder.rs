@@ -19,8 +19,9 @@ use super::optimise::Named;
 use super::run::{Plan, Task, fit};
 use super::variables;
 use super::workers::{Loss, Workers};
+use crate::model::checkpoint::manifest::Fit;
 use crate::model::layer::Linear;
-use super::picture::square;
+use crate::model::vision::preprocess::fitted;
 use crate::model::vision::swin::{Swin, SwinConfig};
 
 /// What is known of a trained encoder, beside its weights.
@@ -115,7 +116,7 @@ impl Pixels {
 
     /// Pictures at the size at which they are kept for augmentation.
     pub fn keep(&self, study: &Radiograph) -> Vec<u8> {
-        square(&study.image, self.kept() as u32)
+        fitted(&study.image, Fit::PadToSquare, self.kept() as u32).pixels().to_vec()
     }
 
     /// One kept picture under each of these looks.
@@ -128,7 +129,7 @@ impl Pixels {
     pub fn plain(&self, pictures: &[&Radiograph]) -> Result<Tensor, TrainError> {
         let greys = pictures
             .iter()
-            .flat_map(|p| square(&p.image, self.size as u32))
+            .flat_map(|p| fitted(&p.image, Fit::PadToSquare, self.size as u32).pixels().to_vec())
             .map(|p| f32::from(p) / 255.0)
             .collect();
         self.batch(greys)
@@ -350,8 +351,8 @@ fn calibrate(task: &EncoderTask, plan: &Plan, card: &mut EncoderCard) -> Result<
             let values = column(&logits, score);
             let truth = task.truth(score);
             let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
-            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f32>()
-                / values.len().max(1) as f32;
+            let variance =
+                values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.len().max(1) as f32;
             ScoreCard {
                 name: (*name).to_owned(),
                 threshold: threshold(&values, &truth),
@@ -378,10 +379,8 @@ fn temperature(logits: &[Vec<f32>], studies: &[(Tensor, LabelSet)]) -> f32 {
 }
 
 fn write_card(card: &EncoderCard, path: &Path) -> Result<(), TrainError> {
-    let text = toml::to_string(card).map_err(|error| TrainError::Run {
-        path: path.to_owned(),
-        reason: error.to_string(),
-    })?;
+    let text = toml::to_string(card)
+        .map_err(|error| TrainError::Run { path: path.to_owned(), reason: error.to_string() })?;
     std::fs::write(path, text).map_err(|source| TrainError::File {
         action: "write it",
         path: path.to_owned(),

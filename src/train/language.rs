@@ -349,15 +349,8 @@ pub fn train(
         "summaries": sizes.summaries, "label_sets": known.len(),
     });
     let seed = plan.seed;
-    let task = LanguageTask {
-        language,
-        grammar,
-        variables,
-        known,
-        sizes: sizes.clone(),
-        settings,
-        seed,
-    };
+    let task =
+        LanguageTask { language, grammar, variables, known, sizes: sizes.clone(), settings, seed };
     let mut figures = fit(&task, plan, out, bar)?;
     figures.insert("says_what_it_is_told".to_owned(), json!(obedience(&task, plan.threads)?));
     variables::write(&task.variables, &out.join("language.safetensors"))?;

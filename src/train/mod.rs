@@ -21,7 +21,6 @@ pub mod grammar;
 pub mod label;
 pub mod language;
 pub mod optimise;
-mod picture;
 pub mod run;
 pub mod tokenizer;
 pub mod variables;

@@ -19,13 +19,18 @@ pub const EOS: u32 = 2;
 pub fn train(texts: &[String], pieces: usize, path: &Path) -> Result<(), TrainError> {
     let failed = |error: tokenizers::Error| TrainError::Tokenizer { reason: error.to_string() };
     let bytes = ByteLevel::new(false, false, true);
-    let mut tokenizer =
-        TokenizerBuilder::<BPE, NormalizerWrapper, ByteLevel, PostProcessorWrapper, ByteLevel>::new()
-            .with_model(BPE::default())
-            .with_pre_tokenizer(Some(bytes))
-            .with_decoder(Some(bytes))
-            .build()
-            .map_err(failed)?;
+    let mut tokenizer = TokenizerBuilder::<
+        BPE,
+        NormalizerWrapper,
+        ByteLevel,
+        PostProcessorWrapper,
+        ByteLevel,
+    >::new()
+    .with_model(BPE::default())
+    .with_pre_tokenizer(Some(bytes))
+    .with_decoder(Some(bytes))
+    .build()
+    .map_err(failed)?;
     let special = SPECIAL.iter().map(|token| AddedToken::from(*token, true)).collect();
     let mut trainer = BpeTrainerBuilder::new()
         .show_progress(false)

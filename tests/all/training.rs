@@ -35,7 +35,10 @@ fn a_summary_names_every_positive_label_and_claims_no_other() {
         let text = grammar.write(labels, seed);
         for index in 0..FINDINGS.len() {
             let name = grammar.name(index).unwrap();
-            assert!(!labels.contains(index) || text.to_lowercase().contains(name), "{name}: {text}");
+            assert!(
+                !labels.contains(index) || text.to_lowercase().contains(name),
+                "{name}: {text}"
+            );
         }
         assert_eq!(grammar.read(&text), labels, "{text}");
     }
@@ -156,7 +159,8 @@ fn data(dir: &Path) -> PathBuf {
         let (effusion, heart) = (number % 2 == 0, number % 3 == 0);
         let mut image = image::GrayImage::from_pixel(40, 40, image::Luma([60]));
         for (x, y, pixel) in image.enumerate_pixels_mut() {
-            let spot = effusion && y > 28 || heart && (12..28).contains(&x) && (12..28).contains(&y);
+            let spot =
+                effusion && y > 28 || heart && (12..28).contains(&x) && (12..28).contains(&y);
             pixel.0[0] = if spot { 190 } else { 60 } + chance.below(30) as u8;
         }
         let name = format!("{number:03}.png");
@@ -189,8 +193,23 @@ fn trained(arguments: &[&str]) -> serde_json::Value {
 
 fn train_encoder(data: &Path, out: &Path, epochs: &str) -> serde_json::Value {
     trained(&[
-        "encoder", "--data", text(data), "--out", text(out), "--epochs", epochs, "--size", "28",
-        "--width", "8", "--depths", "1", "--batch", "8", "--rate", "0.01",
+        "encoder",
+        "--data",
+        text(data),
+        "--out",
+        text(out),
+        "--epochs",
+        epochs,
+        "--size",
+        "28",
+        "--width",
+        "8",
+        "--depths",
+        "1",
+        "--batch",
+        "8",
+        "--rate",
+        "0.01",
     ])
 }
 
@@ -215,14 +234,39 @@ fn encoder_language_model_and_alignment_end_in_a_model_that_drafts() {
     let figures = train_encoder(&data, &encoder, "4");
     assert!(figures["pleural_effusion"].as_f64().unwrap() > 0.7, "{figures}");
     trained(&[
-        "lm", "--data", text(&data), "--out", text(&language), "--epochs", "2", "--summaries",
-        "64", "--pieces", "400", "--width", "32", "--layers", "1", "--heads", "2",
+        "lm",
+        "--data",
+        text(&data),
+        "--out",
+        text(&language),
+        "--epochs",
+        "2",
+        "--summaries",
+        "64",
+        "--pieces",
+        "400",
+        "--width",
+        "32",
+        "--layers",
+        "1",
+        "--heads",
+        "2",
     ]);
     let weights = |path: PathBuf| std::fs::read(path).unwrap();
     let frozen = weights(language.join("language.safetensors"));
     trained(&[
-        "align", "--encoder", text(&encoder), "--language", text(&language), "--data", text(&data),
-        "--out", text(&aligned), "--epochs", "1", "--test",
+        "align",
+        "--encoder",
+        text(&encoder),
+        "--language",
+        text(&language),
+        "--data",
+        text(&data),
+        "--out",
+        text(&aligned),
+        "--epochs",
+        "1",
+        "--test",
     ]);
     assert_eq!(frozen, weights(language.join("language.safetensors")));
     let model = Model::open(&aligned.join("model")).unwrap();
@@ -232,11 +276,9 @@ fn encoder_language_model_and_alignment_end_in_a_model_that_drafts() {
     assert!(draft.abnormal.is_some_and(|p| (0.0..=1.0).contains(&p)));
     let card = std::fs::read_to_string(aligned.join("model/CARD.md")).unwrap();
     assert!(card.contains("NIH Clinical Center"), "{card}");
-    let stored = candle_core::safetensors::load(
-        aligned.join("model/weights.safetensors"),
-        &Device::Cpu,
-    )
-    .unwrap();
+    let stored =
+        candle_core::safetensors::load(aligned.join("model/weights.safetensors"), &Device::Cpu)
+            .unwrap();
     assert!(stored.values().all(|t| t.dtype() == DType::F16));
 }
 
@@ -257,8 +299,21 @@ fn a_run_with_other_settings_does_not_go_on_in_the_same_folder() {
     let out = dir.path().join("encoder");
     train_encoder(&data, &out, "1");
     let output = train(&[
-        "encoder", "--data", text(&data), "--out", text(&out), "--epochs", "2", "--size", "56",
-        "--width", "8", "--depths", "1", "--batch", "8",
+        "encoder",
+        "--data",
+        text(&data),
+        "--out",
+        text(&out),
+        "--epochs",
+        "2",
+        "--size",
+        "56",
+        "--width",
+        "8",
+        "--depths",
+        "1",
+        "--batch",
+        "8",
     ]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr);

@@ -9,8 +9,12 @@ use crate::radiograph::resize::bicubic;
 
 /// The image as the encoder's size has it, 8 bits.
 pub fn resized(image: &GreyImage, manifest: &Manifest) -> GreyImage {
-    let side = manifest.image_encoder.image_size as u32;
-    match manifest.image.fit {
+    fitted(image, manifest.image.fit, manifest.image_encoder.image_size as u32)
+}
+
+/// The image as a square of `side` columns.
+pub fn fitted(image: &GreyImage, fit: Fit, side: u32) -> GreyImage {
+    match fit {
         Fit::Stretch => bicubic(image, side, side),
         Fit::PadToSquare => bicubic(&padded(image, side), side, side),
     }
