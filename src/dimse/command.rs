@@ -4,6 +4,7 @@
 //! within the set. A general reader would allocate what an eight-byte set states (4 GB).
 
 use super::status::Status;
+use crate::vocabulary::Uid;
 
 /// The largest command set that is read.
 pub const MAX_COMMAND: usize = 1 << 16;
@@ -200,13 +201,14 @@ impl Request {
         set.finish()
     }
 
-    /// The response to it, without a data set.
+    /// The response to it, without a data set. UIDs that are none are not given back.
     pub fn response(&self, status: Status, comment: Option<String>) -> Response {
+        let uid = |text: &Option<String>| text.clone().filter(|t| t.parse::<Uid>().is_ok());
         Response {
             field: self.field | field::RESPONSE,
             responded_to: self.message_id,
-            class: self.class.clone(),
-            instance: self.instance.clone(),
+            class: uid(&self.class),
+            instance: uid(&self.instance),
             status,
             comment,
             has_data: false,
@@ -253,9 +255,8 @@ impl Set {
         self.padded(element, &value.to_le_bytes(), 0);
     }
 
-    /// A peer's UID is given back only if it could be one.
     fn uid(&mut self, element: u16, value: Option<&str>) {
-        if let Some(value) = value.filter(|v| v.len() <= 64) {
+        if let Some(value) = value {
             self.padded(element, value.as_bytes(), 0);
         }
     }

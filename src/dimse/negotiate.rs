@@ -10,7 +10,8 @@ use dicom_ul::pdu::{
 
 use super::pdu::{Abort, MAX_DATA, Rejection};
 use super::{APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
-use crate::vocabulary::{AeTitle, Network, SopClass, SopKind, TransferSyntax};
+use crate::config::AddressRange;
+use crate::vocabulary::{AeTitle, SopClass, SopKind, TransferSyntax};
 
 /// Most contexts that fit an association: the odd numbers of a byte.
 pub const MAX_CONTEXTS: usize = 128;
@@ -38,7 +39,7 @@ pub struct AcceptedPeer {
     /// Its AE title.
     pub ae_title: AeTitle,
     /// Where it may call from.
-    pub network: Network,
+    pub network: AddressRange,
 }
 
 /// One accepted presentation context.

@@ -2,7 +2,15 @@
 //!
 //! Comes in: C-STOREs. Goes out: objects in the spool, or in an archive's folder. Promises:
 //! Success only after the object is on the disk, whole and as its command says; what is refused
-//! leaves nothing. May use: everything above it in `lib.rs`.
+//! or cut off leaves nothing; a fault in one object fails that object. May use: everything above
+//! it in `lib.rs`.
 
+pub mod accept;
 pub mod archive;
 pub mod file_meta;
+mod service;
+mod status;
+mod store;
+
+pub use service::{Reception, serve};
+pub use status::StoreFailure;

@@ -4,7 +4,6 @@
 //! wrong. Promises: no I/O, no panic on any input. May use: nothing of this crate.
 
 mod ae_title;
-mod network;
 pub mod patient_text;
 pub mod priority;
 pub mod size;
@@ -13,7 +12,6 @@ pub mod transfer_syntax;
 mod uid;
 
 pub use ae_title::{AeTitle, AeTitleError};
-pub use network::{Network, NetworkError};
 pub use patient_text::PatientText;
 pub use priority::Priority;
 pub use size::{ByteSize, Span, UnitError};

@@ -1,39 +1,141 @@
-//! Associations: the node's acceptor and requestor against real peers and against bytes that no
-//! peer should send.
+//! Associations: the node as acceptor for real modalities, and as requestor to real archives.
+//! What no peer should send is in `attacks`.
+
+mod attacks;
+mod raw;
+mod requestor;
 
 use std::path::Path;
 use std::process::Command;
 
-use tempfile::TempDir;
-use thorascribe::receive::archive::Archive;
+use thorascribe::vocabulary::ByteSize;
 
-use super::support::objects::{Fixture, fixtures};
-use super::support::{dcmtk, modality, process};
+use super::support::objects::{Fixture, fixture, fixtures};
+use super::support::{dcmtk, modality, node, process, wait_until};
+use raw::{CR, EXPLICIT, Peer, Scp, Setup, c_store, data_set, data_set_of};
 
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
+fn paths(of: &[&Fixture]) -> Vec<std::path::PathBuf> {
+    of.iter().map(|f| f.path()).collect()
 }
 
 #[test]
-fn dcmtk_echoes_and_stores_in_every_transfer_syntax() {
-    let (runtime, folder) = (runtime(), TempDir::new().unwrap());
-    let archive =
-        runtime.block_on(Archive::start("THORASCRIBE".parse().unwrap(), folder.path())).unwrap();
-    let port = archive.address().port();
+fn real_modalities_store_in_every_transfer_syntax() {
+    let scp = Scp::start();
     let mut echo = Command::new(dcmtk::program("echoscu"));
-    process::succeed(echo.args(["-aec", "THORASCRIBE", "127.0.0.1", &port.to_string()]));
+    process::succeed(echo.args(["-aec", "THORASCRIBE", "127.0.0.1", &scp.port().to_string()]));
     // DCMTK 3.6.7 does not know high-throughput JPEG 2000; pynetdicom sends it as it is.
     let (high, known): (Vec<_>, Vec<_>) =
         fixtures().iter().partition(|f| f.transfer_syntax.starts_with("1.2.840.10008.1.2.4.20"));
-    let paths = |of: &[&Fixture]| of.iter().map(|f| f.path()).collect::<Vec<_>>();
     let (high, known) = (paths(&high), paths(&known));
     let known: Vec<&Path> = known.iter().map(AsRef::as_ref).collect();
-    assert_eq!(dcmtk::dcmsend(port, &known), known.len());
+    assert_eq!(dcmtk::dcmsend(scp.port(), &known), known.len());
     let high: Vec<&Path> = high.iter().map(AsRef::as_ref).collect();
-    let answers = modality::send(port, 1, &high);
+    let answers = modality::send(scp.port(), 2, &high);
     assert!(answers.len() == high.len() && answers.values().all(|s| *s == Some(0)), "{answers:?}");
-    assert_eq!(archive.files().len(), fixtures().len());
-    let plain = fixtures().iter().find(|f| f.transfer_syntax == "1.2.840.10008.1.2.1").unwrap();
-    assert_eq!(dcmtk::storescu(port, &[&plain.path()]), 1);
-    runtime.block_on(archive.stop());
+    assert_eq!(scp.counted("objects_received", "stored"), fixtures().len() as u64);
+    let plain = fixtures().iter().find(|f| f.transfer_syntax == EXPLICIT).unwrap();
+    assert_eq!(dcmtk::storescu(scp.port(), &[&plain.path()]), 1);
+    assert_eq!(scp.counted("objects_received", "duplicate"), 1);
+}
+
+#[test]
+fn a_received_data_set_is_kept_byte_for_byte_behind_our_own_file_meta() {
+    let scp = Scp::start();
+    let sent = fixtures().iter().find(|f| f.transfer_syntax == EXPLICIT).unwrap().path();
+    assert_eq!(dcmtk::dcmsend(scp.port(), &[&sent]), 1);
+    let files = scp.files();
+    let [kept] = &files[..] else { panic!("{files:?}") };
+    assert_eq!(data_set_of(kept), data_set_of(&sent));
+    let bytes = std::fs::read(kept).unwrap();
+    assert!(bytes[..128].iter().all(|b| *b == 0));
+    let dump = process::succeed(Command::new(dcmtk::program("dcmdump")).arg(kept));
+    assert!(dump.contains("THORASCRIBE_0.1") && dump.contains("[DCMSEND]"), "{dump}");
+}
+
+#[test]
+fn an_object_is_answered_by_what_it_is() {
+    let scp = Scp::start();
+    let mut peer = Peer::storing(scp.address);
+    let mut store =
+        |instance: &str, data: &[u8]| peer.store(&c_store(Some(CR), Some(instance)), data).status.0;
+    assert_eq!(store("1.2.3", &data_set(CR, "1.2.3")), 0x0000);
+    assert_eq!(store("1.2.3", &data_set(CR, "1.2.3")), 0x0000);
+    assert_eq!(store("1.2.4", &data_set(CR, "1.2.5")), 0xA900);
+    let other = "1.2.840.10008.5.1.4.1.1.1.1";
+    assert_eq!(store("1.2.4", &data_set(other, "1.2.4")), 0xA900);
+    assert_eq!(store("1.2.4", b"nonsense"), 0xC000);
+    let mut cut = data_set(CR, "1.2.4");
+    cut.truncate(cut.len() - 1);
+    assert_eq!(store("1.2.4", &cut), 0xC000);
+    peer.release();
+    assert_eq!(scp.files().len(), 1);
+    let counted = |outcome| scp.counted("objects_received", outcome);
+    assert_eq!(["stored", "duplicate", "mismatch", "not_understood"].map(counted), [1, 1, 2, 2]);
+}
+
+#[test]
+fn a_full_disk_is_out_of_resources() {
+    let scp = Scp::with(&Setup { min_free: ByteSize(u64::MAX), ..Setup::default() });
+    let mut peer = Peer::storing(scp.address);
+    let response = peer.store(&c_store(Some(CR), Some("1.2.3")), &data_set(CR, "1.2.3"));
+    assert_eq!((response.status.0, response.comment.as_deref()), (0xA700, Some("no space left")));
+    peer.release();
+    assert!(scp.files().is_empty());
+}
+
+#[test]
+fn a_stop_lets_the_object_in_hand_be_finished() {
+    let mut scp = Scp::start();
+    let mut peer = Peer::storing(scp.address);
+    let mut idle = Peer::storing(scp.address);
+    peer.send(&raw::p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+    let data = data_set(CR, "1.2.3");
+    peer.send(&raw::p_data(1, 0, &data[..20]));
+    wait_until("the object is in the making", || scp.files().len() == 1);
+    scp.closing.cancel();
+    assert_eq!(idle.aborted().0, 0);
+    peer.send(&raw::p_data(1, 2, &data[20..]));
+    assert_eq!(peer.response().status.0, 0);
+    assert_eq!(peer.aborted().0, 0);
+    scp.join();
+    assert_eq!(scp.spool.jobs(&thorascribe::spool::JobFilter::default()).unwrap().len(), 1);
+}
+
+#[test]
+fn an_abandoned_object_leaves_nothing() {
+    let mut scp = Scp::start();
+    let mut peer = Peer::storing(scp.address);
+    peer.send(&raw::p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+    peer.send(&raw::p_data(1, 0, &data_set(CR, "1.2.3")));
+    wait_until("the object is in the making", || scp.files().len() == 1);
+    scp.closing.cancel();
+    scp.abandon.cancel();
+    peer.closed();
+    scp.join();
+    assert!(scp.files().is_empty());
+}
+
+#[test]
+fn the_command_line_echoes_and_sends() {
+    let scp = Scp::start();
+    let to = format!("THORASCRIBE@127.0.0.1:{}", scp.port());
+    let thorascribe = || node::program(scp.folder.path());
+    let said = process::succeed(thorascribe().args(["echo", &to]));
+    assert!(said.starts_with("0x0000 (success)"), "{said}");
+    let files = paths(&fixtures().iter().collect::<Vec<_>>());
+    let said = process::succeed(thorascribe().args(["send", "--to", &to]).args(&files));
+    assert_eq!(said.matches("0x0000").count(), files.len(), "{said}");
+    assert_eq!(scp.counted("objects_received", "stored"), files.len() as u64);
+
+    let wrong = to.replace("THORASCRIBE@", "ELSEWHERE@");
+    let output = process::run(thorascribe().args(["echo", &wrong]));
+    assert_eq!(output.status.code(), Some(1));
+    let text = process::text(&output);
+    assert!(text.contains("called AE title not recognized"), "{text}");
+    let nonsense = scp.folder.path().join("nonsense.dcm");
+    std::fs::write(&nonsense, b"nonsense").unwrap();
+    let good = fixture("dx-pa-explicit").path();
+    let output = process::run(thorascribe().args(["send", "--to", &to]).arg(&nonsense).arg(&good));
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(process::text(&output).matches("0x0000").count(), 1);
 }

@@ -99,6 +99,11 @@ impl Storescp {
         Self { folder, running, port }
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// A `[[destination]]` table that sends reports to it.
     pub(crate) fn destination(&self, name: &str) -> String {
         destination(name, "STORESCP", self.port, &["report"])

@@ -1,0 +1,102 @@
+//! One C-STORE into the spool: on a blocking thread, while the data set arrives.
+
+use std::time::Instant;
+
+use tracing::{debug, error, warn};
+
+use super::file_meta::file_meta;
+use super::status::StoreFailure;
+use crate::dimse::c_store::{StoreReply, StoreRequest, StoreService};
+use crate::dimse::data::Fragments;
+use crate::dimse::excerpt::Excerpt;
+use crate::dimse::{Ended, Status};
+use crate::object::StoredObject;
+use crate::observe::metrics::{Metrics, Stage};
+use crate::report::identity;
+use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
+
+/// Keeps objects in the spool.
+pub(super) struct Keeper {
+    pub(super) spool: Spool,
+    pub(super) metrics: Metrics,
+}
+
+impl StoreService for Keeper {
+    fn store(&self, request: &StoreRequest, data: Fragments) -> StoreReply {
+        let since = Instant::now();
+        match self.keep(request, data) {
+            Ok(receipt) => {
+                self.metrics.stage(Stage::Receive, since.elapsed());
+                self.metrics.object(word(receipt));
+                debug!(instance = %request.instance, outcome = word(receipt), "object kept");
+                if receipt == Receipt::NewContent {
+                    warn!(instance = %request.instance, "an instance came again with other content");
+                }
+                Status::SUCCESS.into()
+            }
+            Err(failure) => {
+                self.metrics.object(failure.outcome());
+                match &failure {
+                    StoreFailure::Spool(SpoolError::Full { .. }) => warn!("{failure}"),
+                    StoreFailure::Spool(_) | StoreFailure::Meta(_) => {
+                        error!(failure = &failure as &dyn std::error::Error, "object not kept");
+                    }
+                    _ => {
+                        debug!(instance = %request.instance, "not kept: {}", Excerpt(&failure.to_string()));
+                    }
+                }
+                failure.reply()
+            }
+        }
+    }
+
+    fn ended(&self, ended: &Ended) {
+        self.metrics.association(ended.outcome());
+    }
+}
+
+const fn word(receipt: Receipt) -> &'static str {
+    match receipt {
+        Receipt::Stored => "stored",
+        Receipt::Duplicate => "duplicate",
+        Receipt::NewContent => "new_content",
+    }
+}
+
+impl Keeper {
+    fn keep(&self, request: &StoreRequest, mut data: Fragments) -> Result<Receipt, StoreFailure> {
+        let mut incoming = self.spool.begin()?;
+        incoming.write_all(&file_meta(request)?)?;
+        while let Some(bytes) = data.next_bytes()? {
+            incoming.write_all(bytes)?;
+        }
+        let received = inspect(request, &incoming)?;
+        Ok(incoming.commit(received)?)
+    }
+}
+
+/// The structure check and the identity check; nothing else reads the bytes before them.
+fn inspect(request: &StoreRequest, incoming: &Incoming) -> Result<Received, StoreFailure> {
+    let object = StoredObject::open(incoming.path())?;
+    if object.sop_class_uid().as_str() != request.class.uid() {
+        return Err(StoreFailure::Mismatch("SOP Class UID"));
+    }
+    if *object.instance_uid() != request.instance {
+        return Err(StoreFailure::Mismatch("SOP Instance UID"));
+    }
+    let peer = &request.peer;
+    Ok(Received {
+        sop_class: request.class,
+        instance: request.instance.clone(),
+        series: object.series_uid().clone(),
+        study: object.study_uid().clone(),
+        transfer_syntax: request.syntax,
+        data_set_offset: object.data_set_offset(),
+        sender: Sender {
+            calling: peer.calling.clone(),
+            called: peer.called.clone(),
+            address: peer.address,
+        },
+        own_object: identity::is_own(&object),
+    })
+}
