@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use dicom_dictionary_std::tags::INSTANCE_CREATOR_UID;
 use tracing::{debug, error, warn};
 
 use super::file_meta::file_meta;
@@ -13,10 +12,8 @@ use crate::dimse::excerpt::Excerpt;
 use crate::dimse::{Ended, Status};
 use crate::object::StoredObject;
 use crate::observe::metrics::{Metrics, Stage};
+use crate::report::identity;
 use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
-
-/// Instance Creator UID of the objects that the node makes.
-const OWN_CREATOR: &str = "2.25.219221587620259320888192430078863707297";
 
 /// Keeps objects in the spool.
 pub(super) struct Keeper {
@@ -100,6 +97,6 @@ fn inspect(request: &StoreRequest, incoming: &Incoming) -> Result<Received, Stor
             called: peer.called.clone(),
             address: peer.address,
         },
-        own_object: object.value(INSTANCE_CREATOR_UID).as_deref() == Some(OWN_CREATOR),
+        own_object: identity::is_own(&object),
     })
 }

@@ -10,7 +10,7 @@ use super::objects::root;
 use super::process;
 
 /// Python with pynetdicom; `THORASCRIBE_TEST_PYTHON` names another than `python3`.
-fn python() -> Command {
+pub(crate) fn python() -> Command {
     let program = std::env::var("THORASCRIBE_TEST_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let found = Command::new(&program).args(["-c", "import pydicom, pynetdicom"]).output();
     assert!(
