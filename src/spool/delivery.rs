@@ -218,7 +218,8 @@ impl DeliveryLease {
                 params![self.guard.delivery, self.attempts],
             )?;
             if released == 0 {
-                return Err(SpoolError::LeaseLost(self.job).into());
+                tracing::info!(job = self.job, "the job was dropped while it was delivered");
+                return Ok(());
             }
             work(change, &self)?;
             settle::settle(change, self.job)

@@ -1,7 +1,7 @@
 //! Files that survive a power cut: write, fsync, rename, fsync the folder.
 //!
 //! The order matters: a name must never lead to bytes that are not on the disk, and a name is on
-//! the disk only once its folder is.
+//! the disk only once its folder is. Each step is traced, so that a test can hold the order.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, Write};
@@ -34,20 +34,32 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Gives a file whose bytes are already synced its lasting name, replacing what bore it.
-pub(super) fn place(file: NamedTempFile, path: &Path) -> io::Result<()> {
+/// A file without a lasting name whose bytes are on the disk.
+pub(super) struct Synced(NamedTempFile);
+
+/// Puts a file's bytes on the disk.
+pub(super) fn sync(file: NamedTempFile) -> io::Result<Synced> {
+    file.as_file().sync_all()?;
+    tracing::trace!("file synced");
+    Ok(Synced(file))
+}
+
+/// Gives a file its lasting name, replacing what bore it.
+pub(super) fn place(file: Synced, path: &Path) -> io::Result<()> {
     let parent = path.parent().ok_or_else(|| io::Error::other("a file needs a folder"))?;
     folder(parent)?;
-    file.persist(path).map_err(|e| e.error)?;
-    sync_folder(parent)
+    file.0.persist(path).map_err(|e| e.error)?;
+    tracing::trace!("file named");
+    sync_folder(parent)?;
+    tracing::trace!("folder synced");
+    Ok(())
 }
 
 /// Writes a whole file (0600); after a crash it has all of its bytes or no name.
 pub(super) fn write(path: &Path, scratch: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut file = part(scratch)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    place(file, path)
+    place(sync(file)?, path)
 }
 
 /// A file in the making (0600), gone when dropped.

@@ -92,9 +92,6 @@ pub enum SpoolError {
         /// The instance that was named.
         instance: String,
     },
-    /// The job was dropped, or given back, while it was worked on.
-    #[error("job {0} is no longer leased: it was dropped or taken back")]
-    LeaseLost(i64),
 }
 
 impl SpoolError {
@@ -125,14 +122,5 @@ impl From<rusqlite::Error> for Fault {
 impl From<SpoolError> for Fault {
     fn from(error: SpoolError) -> Self {
         Self::Told(error)
-    }
-}
-
-impl Fault {
-    pub(super) fn told(self, what: &'static str) -> SpoolError {
-        match self {
-            Self::Sql(source) => SpoolError::Database { what, source },
-            Self::Told(error) => error,
-        }
     }
 }

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use super::durable::Synced;
 use super::error::Fault;
 use super::transition::{Change, Transition};
 use super::{Spool, SpoolError, durable, layout};
@@ -78,7 +79,12 @@ impl Spool {
         Ok(Incoming { spool: self.clone(), file })
     }
 
-    fn file_error(&self, what: &'static str, path: &Path, source: io::Error) -> SpoolError {
+    pub(super) fn file_error(
+        &self,
+        what: &'static str,
+        path: &Path,
+        source: io::Error,
+    ) -> SpoolError {
         if matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             let free = self.free().unwrap_or(ByteSize(0));
             return SpoolError::Full { free, needed: self.settings().min_free };
@@ -105,8 +111,8 @@ impl Incoming {
         let path = self.file.path().to_owned();
         let digest = digest(self.file.as_file_mut(), received.data_set_offset)
             .map_err(SpoolError::io("read", &path))?;
-        self.file.as_file().sync_all().map_err(|e| self.spool.file_error("sync", &path, e))?;
         let Self { spool, file } = self;
+        let file = durable::sync(file).map_err(|e| spool.file_error("sync", &path, e))?;
         spool.write("keep an object", |change| keep(&spool, change, file, &received, &digest))
     }
 }
@@ -129,7 +135,7 @@ fn digest(file: &mut std::fs::File, offset: u64) -> io::Result<String> {
 fn keep(
     spool: &Spool,
     change: &Change<'_>,
-    file: NamedTempFile,
+    file: Synced,
     received: &Received,
     digest: &str,
 ) -> Result<Receipt, Fault> {

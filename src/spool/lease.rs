@@ -1,7 +1,8 @@
 //! Leases on drafting: one worker, one version of a study.
 //!
 //! A lease is finished by saying how it ended; one that is dropped (a panic, a stop) gives the job
-//! back, with the attempt counted.
+//! back, with the attempt counted. When a person dropped the study meanwhile, how it ended is of
+//! no account.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -340,10 +341,10 @@ impl DraftLease {
             let file = layout::artefact(self.study.as_str(), self.version, kind, &artefact.bytes);
             let path = spool.path(&file);
             durable::write(&path, &spool.scratch(), &artefact.bytes)
-                .map_err(SpoolError::io("keep", &path))?;
+                .map_err(|e| spool.file_error("keep", &path, e))?;
             files.push(file);
         }
-        self.finish("keep a draft", |change, lease| {
+        let kept = self.finish("keep a draft", |change, lease| {
             for (artefact, file) in drafted.artefacts.iter().zip(&files) {
                 insert_artefact(change, lease.job, artefact, file)?;
             }
@@ -368,12 +369,14 @@ impl DraftLease {
             settle::add_deliveries(change, lease, lease.job, &drafted.deliveries)?;
             settle::supersede_older(change, lease.job)?;
             settle::settle(change, lease.job)
-        })
+        })?;
+        if kept { Ok(()) } else { spool.discard(&files) }
     }
 
     /// No draft is made of this study; its images may still go somewhere.
     pub fn skipped(self, reason: &str, deliveries: &[NewDelivery]) -> Result<(), SpoolError> {
-        self.finish("skip a job", |change, lease| skip(change, lease, reason, deliveries))
+        self.finish("skip a job", |change, lease| skip(change, lease, reason, deliveries))?;
+        Ok(())
     }
 
     /// What came since the version before changes nothing in its draft: this version is closed,
@@ -396,7 +399,8 @@ impl DraftLease {
             change.record(lease.job, &Transition::new("drafting", "merged"))?;
             settle::add_deliveries(change, lease, target, deliveries)?;
             settle::settle(change, target)
-        })
+        })?;
+        Ok(())
     }
 
     /// This attempt failed: again after a while, or given up when it was the last one.
@@ -412,32 +416,37 @@ impl DraftLease {
             )?;
             let step = Transition::new("drafting", "received").because(reason);
             Ok(change.record(lease.job, &step)?)
-        })
+        })?;
+        Ok(())
     }
 
     /// Given up; only `queue retry` tries again.
     pub fn dead(self, reason: &str) -> Result<(), SpoolError> {
-        self.finish("give a job up", |change, lease| Ok(dead(change, lease.job, reason)?))
+        self.finish("give a job up", |change, lease| Ok(dead(change, lease.job, reason)?))?;
+        Ok(())
     }
 
+    /// Ends the lease; false when the job is gone.
     fn finish(
         mut self,
         what: &'static str,
         work: impl FnOnce(&Change<'_>, &Self) -> Result<(), Fault>,
-    ) -> Result<(), SpoolError> {
+    ) -> Result<bool, SpoolError> {
         let spool = self.guard.spool.clone();
-        spool.write(what, |change| {
+        let kept = spool.write(what, |change| {
             let released = change.execute(
                 "UPDATE job SET leased = 0 WHERE id = ?1 AND leased = 1 AND attempts = ?2",
                 params![self.job, self.attempts],
             )?;
             if released == 0 {
-                return Err(SpoolError::LeaseLost(self.job).into());
+                tracing::info!(job = self.job, "the job was dropped while it was drafted");
+                return Ok(false);
             }
-            work(change, &self)
+            work(change, &self)?;
+            Ok(true)
         })?;
         self.guard.finished = true;
-        Ok(())
+        Ok(kept)
     }
 }
 

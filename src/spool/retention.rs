@@ -59,6 +59,18 @@ impl Spool {
         Ok(deleted)
     }
 
+    /// Deletes files that no row came to name.
+    pub(super) fn discard(&self, files: &[String]) -> Result<(), SpoolError> {
+        self.write("discard files", |change| {
+            let mut doom = change.prepare_cached("INSERT OR IGNORE INTO doomed VALUES (?1)")?;
+            for file in files {
+                doom.execute([file])?;
+            }
+            Ok(())
+        })?;
+        self.unlink_doomed()
+    }
+
     /// Unlinks files whose rows are gone. Their rows went in an earlier commit; one that came back
     /// since is spared, and nobody can bring one back while this transaction runs.
     pub(super) fn unlink_doomed(&self) -> Result<(), SpoolError> {

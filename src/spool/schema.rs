@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::SpoolError;
-use super::layout;
+use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
 const MIGRATIONS: &[&str] = &[FIRST];
@@ -121,6 +121,7 @@ pub(super) fn open(root: &Path) -> Result<Connection, SpoolError> {
         .mode(0o600)
         .open(&path)
         .map_err(SpoolError::io("open", &path))?;
+    durable::sync_folder(root).map_err(SpoolError::io("sync", root))?;
     let mut connection = connect(&path)?;
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)

@@ -7,6 +7,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::error::{Fault, SpoolError};
 use super::{Spool, Waiters};
+use crate::vocabulary::ByteSize;
 
 /// A step of a job or a delivery, for its history and the log.
 pub(super) struct Transition<'a> {
@@ -90,6 +91,7 @@ impl Change<'_> {
 
     fn commit(self, waiters: &Waiters) -> Result<(), rusqlite::Error> {
         self.transaction.commit()?;
+        tracing::trace!("transaction committed");
         let told = self.told.into_inner();
         // Looking for work in vain is no change: it would wake the one who looked, again and again.
         let changed = !told.is_empty();
@@ -119,25 +121,36 @@ impl Spool {
         what: &'static str,
         work: impl FnOnce(&Change<'_>) -> Result<T, Fault>,
     ) -> Result<T, SpoolError> {
-        let told = |source| SpoolError::Database { what, source };
+        let told = |source| self.database_error(what, source);
         let mut connection = self.connection();
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told)?;
         let change = Change { transaction, told: RefCell::default(), now: self.inner.clock.now() };
-        let result = work(&change).map_err(|fault| fault.told(what))?;
+        let result = work(&change).map_err(|fault| match fault {
+            Fault::Sql(source) => told(source),
+            Fault::Told(error) => error,
+        })?;
         change.commit(&self.inner.waiters).map_err(told)?;
         Ok(result)
+    }
+
+    fn database_error(&self, what: &'static str, source: rusqlite::Error) -> SpoolError {
+        if source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) {
+            let free = self.free().unwrap_or(ByteSize(0));
+            return SpoolError::Full { free, needed: self.settings().min_free };
+        }
+        SpoolError::Database { what, source }
     }
 
     /// Runs reads on one state of the database.
     pub(super) fn read<T>(
         &self,
         what: &'static str,
-        work: impl FnOnce(&rusqlite::Transaction<'_>) -> Result<T, Fault>,
+        work: impl FnOnce(&rusqlite::Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, SpoolError> {
         let mut connection = self.connection();
-        let transaction =
-            connection.transaction().map_err(|source| SpoolError::Database { what, source })?;
-        work(&transaction).map_err(|fault| fault.told(what))
+        let told = |source| SpoolError::Database { what, source };
+        let transaction = connection.transaction().map_err(told)?;
+        work(&transaction).map_err(told)
     }
 }
