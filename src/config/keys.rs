@@ -76,7 +76,7 @@ pub(super) const TABLES: &[Table] = &[
     Table {
         name: "receive",
         keys: &[
-            key("max_object", Kind::Text, "\"512 MiB\""),
+            key("max_object", Kind::Text, "\"1 GiB\""),
             key("timeout", Kind::Text, "\"30s\""),
             key("max_associations", Kind::Integer, "64"),
             key("max_associations_per_address", Kind::Integer, "32"),

@@ -1,1 +1,109 @@
-//! (to come)
+//! Stage: the web side. What was drafted for people, health and metrics for machines.
+//!
+//! Comes in: HTTP requests. Goes out: pages, JSON, Prometheus text. Promises: it changes nothing;
+//! every page says that drafts are not verified; text of patients and peers is escaped; no script,
+//! and a content policy that allows none; nothing about a patient leaves the loopback, since there
+//! is no sign-in. May use: everything above it in `lib.rs`.
+//!
+//! `GET /` · `/studies/{study uid}` · `/api/studies[/{study uid}]` · `/healthz` · `/readyz` ·
+//! `/metrics`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::observe::metrics::Metrics;
+use crate::spool::Spool;
+
+mod api;
+mod caption;
+mod failure;
+mod guard;
+mod health;
+mod list;
+mod page;
+mod study;
+
+/// How long requests under way may take after the node was told to stop.
+const GRACE: Duration = Duration::from_secs(3);
+
+/// What the pages are made from; clones share it.
+#[derive(Clone)]
+pub struct WorklistState {
+    spool: Spool,
+    metrics: Metrics,
+    model: Arc<dyn Fn() -> bool + Send + Sync>,
+}
+
+impl fmt::Debug for WorklistState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorklistState").finish_non_exhaustive()
+    }
+}
+
+impl WorklistState {
+    /// `model` says whether a draft could be made now.
+    pub fn new(
+        spool: Spool,
+        metrics: Metrics,
+        model: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { spool, metrics, model: Arc::new(model) }
+    }
+}
+
+/// Answers requests until `closing`, and those under way a little longer.
+///
+/// # Errors
+/// A listener that fails for good.
+pub async fn serve(
+    listener: TcpListener,
+    state: WorklistState,
+    closing: CancellationToken,
+) -> Result<(), std::io::Error> {
+    let open = guard::Open::of(listener.local_addr()?);
+    let server = axum::serve(listener, router(state, open))
+        .with_graceful_shutdown(closing.clone().cancelled_owned());
+    let late = async {
+        closing.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        ended = server.into_future() => ended,
+        () = late => Ok(()),
+    }
+}
+
+fn router(state: WorklistState, open: guard::Open) -> Router {
+    let patients = Router::new()
+        .route("/", get(list::page))
+        .route("/studies/{study}", get(study::page))
+        .route("/api/studies", get(api::studies))
+        .route("/api/studies/{study}", get(api::study))
+        .route_layer(middleware::from_fn_with_state(open, guard::patients));
+    Router::new()
+        .merge(patients)
+        .route("/worklist.css", get(page::style))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .layer(middleware::from_fn(guard::headers))
+        .with_state(state)
+}
+
+/// Runs work on the spool apart from the network's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, failure::Failure> + Send + 'static,
+) -> Result<T, failure::Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(lost) if lost.is_panic() => std::panic::resume_unwind(lost.into_panic()),
+        Err(_) => Err(failure::Failure::Stopping),
+    }
+}

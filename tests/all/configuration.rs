@@ -125,7 +125,7 @@ fn a_bad_value_says_what_is_allowed() {
         ("[spool]\nmin_free = \"2 GB\"", "spool.min_free", "B, KiB, MiB, GiB, TiB"),
         ("[deliver]\nmax_attempts = 0", "deliver.max_attempts", "from 1 to 1000"),
         ("[receive]\ntimeout = \"0s\"", "receive.timeout", "would refuse every peer"),
-        ("[model]\nviews = [\"PB\"]", "model.views", "write \"PA\""),
+        ("[model]\nviews = [\"LATERL\"]", "model.views", "write \"LATERAL\""),
         ("[model]\nviews = \"PA\"", "model.views", "an array of strings"),
         ("[model]\nprompt = 0", "model.prompt", "count from 1"),
         ("[model]\ndevice = \"cuda:0\"", "model.device", "not available in this version"),
