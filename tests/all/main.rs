@@ -18,3 +18,4 @@ mod scan;
 mod spool;
 mod structured_report;
 mod training;
+mod worklist;
