@@ -81,8 +81,9 @@ async fn associate(
         batch.push(item);
     }
     let mut association = Requestor::connect(remote, &contexts, timers).await?;
-    let mut failed = 0;
+    let (mut tried, mut failed) = (0, 0);
     for item in &batch {
+        tried += 1;
         match association.store_with_comment(item).await {
             Ok((status, comment)) => {
                 failed += usize::from(!status.is_stored());
@@ -93,11 +94,16 @@ async fn associate(
                 failed += 1;
                 line(&item.path, &error.to_string())?;
             }
-            Err(error) => return Err(error.into()),
+            // The association is of no more use; the rest get another.
+            Err(error) => {
+                failed += 1;
+                line(&item.path, &error.to_string())?;
+                return Ok((tried, failed));
+            }
         }
     }
     association.release().await;
-    Ok((batch.len(), failed))
+    Ok((tried, failed))
 }
 
 fn line(path: &Path, outcome: &str) -> std::io::Result<()> {

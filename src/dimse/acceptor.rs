@@ -15,8 +15,8 @@ use super::command::{Command, Request, field};
 use super::connection::{Connection, Incoming, Stop};
 use super::data::{self, Feed};
 use super::excerpt::Excerpt;
-use super::listen::Slots;
-use super::machine::{Ended, Machine};
+use super::listen::{Place, Slots};
+use super::machine::{Ended, Machine, Phase};
 use super::negotiate::{self, Agreement, Answer, Context, Offer};
 use super::pdu::{Abort, Pdu, Rejection};
 use super::status::Status;
@@ -31,14 +31,14 @@ pub struct Limits {
     pub associations: usize,
     /// Of those, from one address.
     pub per_address: usize,
-    /// Connections that have not yet asked for an association; the oldest gives way.
-    pub pending: usize,
+    /// Connections without an association, before it or after; the oldest gives way.
+    pub waiting: usize,
 }
 
 impl Default for Limits {
-    /// 1 GiB, 64 associations, 32 of one address, 128 connections before their request.
+    /// 1 GiB, 64 associations, 32 of one address, 128 connections without one.
     fn default() -> Self {
-        Self { max_object: 1 << 30, associations: 64, per_address: 32, pending: 128 }
+        Self { max_object: 1 << 30, associations: 64, per_address: 32, waiting: 128 }
     }
 }
 
@@ -65,12 +65,12 @@ struct Tally {
 
 impl Acceptor {
     /// Serves one connection to its end.
-    pub(super) async fn serve<S, P>(
+    pub(super) async fn serve<S>(
         &self,
         stream: S,
         peer: SocketAddr,
         slots: &Slots,
-        pending: P,
+        place: Place,
         stop: Stop,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -80,35 +80,31 @@ impl Acceptor {
         let mut connection =
             Connection::new(stream, machine, self.timers, self.offer.max_pdu, stop.clone());
         let mut tally = Tally::default();
-        let run = self.run(&mut connection, peer.ip(), slots, pending, &stop, &mut tally);
+        let run = self.run(&mut connection, peer.ip(), slots, &place, &stop, &mut tally);
         let Err(ended) = run.await;
         let Tally { echoes, stored, refused, bytes } = tally;
         let seconds = since.elapsed().as_secs_f32();
-        let reason = ended.to_string();
-        let reason = Excerpt(&reason);
+        let outcome = ended.outcome();
         match &ended {
+            // A load balancer looks whether the port is open.
+            Ended::Vanished(Phase::AwaitRequest) => debug!("{ended}"),
             Ended::Released | Ended::Stopped => {
-                info!(
-                    outcome = ended.outcome(),
-                    echoes, stored, refused, bytes, seconds, "{reason}"
-                );
+                info!(outcome, echoes, stored, refused, bytes, seconds, "{ended}");
             }
-            _ => warn!(
-                outcome = ended.outcome(),
-                echoes, stored, refused, bytes, seconds, "{reason}"
-            ),
+            _ => warn!(outcome, echoes, stored, refused, bytes, seconds, "{ended}"),
         }
         self.service.ended(&ended);
+        place.enter();
         connection.close().await;
     }
 
     /// Runs until the association ends; its slot is free again when this returns.
-    async fn run<S, P>(
+    async fn run<S>(
         &self,
         connection: &mut Connection<S>,
         address: IpAddr,
         slots: &Slots,
-        pending: P,
+        place: &Place,
         stop: &Stop,
         tally: &mut Tally,
     ) -> Result<Infallible, Ended>
@@ -118,7 +114,6 @@ impl Acceptor {
         let Incoming::Request(request) = connection.next().await? else {
             return Err(connection.violate(Abort::UNEXPECTED_PDU, "no request").await);
         };
-        drop(pending);
         let span = Span::current();
         span.record("calling", Excerpt(&request.calling_ae_title).to_string());
         span.record("called", Excerpt(&request.called_ae_title).to_string());
@@ -136,6 +131,7 @@ impl Acceptor {
             Ok(slot) => slot,
             Err(rejection) => return Err(reject(connection, rejection).await),
         };
+        place.leave();
         debug!(
             contexts = agreement.contexts.len(),
             implementation = %Excerpt(&agreement.implementation),

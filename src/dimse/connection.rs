@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use dicom_ul::pdu::{AssociationAC, AssociationRQ};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{Command, MAX_COMMAND};
@@ -74,10 +74,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         loop {
             let phase = self.machine.phase();
             let deadline = self.machine.deadline();
-            let waits = matches!(phase, Phase::Idle | Phase::AwaitRequest);
             tokio::select! {
                 biased;
                 () = self.stop.abandon.cancelled() => {
+                    return Err(self.end(Some(Pdu::Abort(Abort::USER)), Ended::Stopped).await);
+                }
+                // A peer that sends message after message is stopped between two of them.
+                () = self.stop.closing.cancelled(), if phase == Phase::Idle => {
                     return Err(self.end(Some(Pdu::Abort(Abort::USER)), Ended::Stopped).await);
                 }
                 read = self.stream.read(buffer) => return match read {
@@ -85,7 +88,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                     Ok(count) => Ok(count),
                     Err(error) => Err(Ended::Io(phase, error.to_string())),
                 },
-                () = self.stop.closing.cancelled(), if waits => {
+                () = self.stop.closing.cancelled(), if phase == Phase::AwaitRequest => {
                     return Err(self.end(Some(Pdu::Abort(Abort::USER)), Ended::Stopped).await);
                 }
                 () = self.stop.evict.cancelled(), if phase == Phase::AwaitRequest => {
@@ -240,8 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             };
             while self.pdv_left > 0 {
                 let count = self.read_fragment(feed.room()).await?;
-                let stalled = feed.filled(count).await;
-                self.machine.on_stall(stalled);
+                self.fill(&mut feed, count).await?;
                 if feed.is_beyond() {
                     return Err(self.violate(Abort::PROVIDER, "data set far too large").await);
                 }
@@ -254,6 +256,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         let total = feed.total();
         feed.finish().await;
         Ok(total)
+    }
+
+    /// Hands bytes on; a receiver that takes none for longer than a service may last ends it.
+    async fn fill(&mut self, feed: &mut Feed, count: usize) -> Result<(), Ended> {
+        let ended = tokio::select! {
+            biased;
+            stalled = feed.filled(count) => {
+                self.machine.on_stall(stalled);
+                return Ok(());
+            }
+            () = self.stop.abandon.cancelled() => Ended::Stopped,
+            () = sleep(self.timers.service) => Ended::TimedOut(Phase::Serving),
+        };
+        Err(self.end(Some(Pdu::Abort(Abort::PROVIDER)), ended).await)
     }
 
     /// Writes bytes under the write deadline.

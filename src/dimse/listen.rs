@@ -83,33 +83,58 @@ impl Drop for Slot {
     }
 }
 
-/// Connections that have not asked for an association. They hold no slot; when there are too
-/// many, the oldest gives way, so that a flood of silent ones keeps no real peer out.
-#[derive(Debug, Clone, Default)]
-struct Pending(Arc<Mutex<VecDeque<(u64, CancellationToken)>>>);
-
-struct PendingPlace {
-    id: u64,
-    pending: Pending,
+/// Connections without an association: those that have not asked for one, and those whose end is
+/// awaited. They hold no slot; when there are too many, the oldest gives way, so that a flood of
+/// silent ones keeps no real peer out.
+#[derive(Debug, Clone)]
+struct Waiting {
+    most: usize,
+    queue: Arc<Mutex<VecDeque<(u64, CancellationToken)>>>,
 }
 
-impl Pending {
-    fn enter(&self, id: u64, most: usize, evict: CancellationToken) -> PendingPlace {
-        let mut queue = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while queue.len() >= most.max(1) {
+/// One connection's place among the waiting; it leaves them when dropped.
+#[derive(Debug)]
+pub(super) struct Place {
+    id: u64,
+    evict: CancellationToken,
+    waiting: Waiting,
+}
+
+impl Waiting {
+    fn new(most: usize) -> Self {
+        Self { most: most.max(1), queue: Arc::default() }
+    }
+
+    fn place(&self, id: u64, evict: CancellationToken) -> Place {
+        Place { id, evict, waiting: self.clone() }
+    }
+}
+
+impl Place {
+    /// The connection waits; the oldest that did may have to go.
+    pub(super) fn enter(&self) {
+        let mut queue = self.waiting.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        if queue.iter().any(|(id, _)| *id == self.id) {
+            return;
+        }
+        while queue.len() >= self.waiting.most {
             if let Some((_, oldest)) = queue.pop_front() {
                 oldest.cancel();
             }
         }
-        queue.push_back((id, evict));
-        PendingPlace { id, pending: self.clone() }
+        queue.push_back((self.id, self.evict.clone()));
+    }
+
+    /// The connection has an association.
+    pub(super) fn leave(&self) {
+        let mut queue = self.waiting.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        queue.retain(|(id, _)| *id != self.id);
     }
 }
 
-impl Drop for PendingPlace {
+impl Drop for Place {
     fn drop(&mut self) {
-        let mut queue = self.pending.0.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.retain(|(id, _)| *id != self.id);
+        self.leave();
     }
 }
 
@@ -122,7 +147,7 @@ pub async fn serve(
     abandon: CancellationToken,
 ) {
     let slots = Arc::new(Slots::new(acceptor.limits));
-    let pending = Pending::default();
+    let waiting = Waiting::new(acceptor.limits.waiting);
     let mut associations = JoinSet::new();
     let mut id: u64 = 0;
     loop {
@@ -151,7 +176,8 @@ pub async fn serve(
         }
         id += 1;
         let evict = CancellationToken::new();
-        let place = pending.enter(id, acceptor.limits.pending, evict.clone());
+        let place = waiting.place(id, evict.clone());
+        place.enter();
         let stop = Stop { closing: closing.clone(), abandon: abandon.clone(), evict };
         let (acceptor, slots) = (Arc::clone(&acceptor), Arc::clone(&slots));
         let span =
@@ -189,17 +215,19 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_silent_connection_gives_way() {
-        let pending = Pending::default();
-        let tokens: Vec<_> = (0..3).map(|_| CancellationToken::new()).collect();
-        let enter = |id: u64| pending.enter(id, 2, tokens[id as usize].clone());
-        let first = enter(0);
-        let second = enter(1);
-        drop(second);
-        let _third = enter(2);
-        assert!(!tokens[0].is_cancelled());
-        let _again = pending.enter(3, 2, CancellationToken::new());
-        assert!(tokens[0].is_cancelled() && !tokens[2].is_cancelled());
-        drop(first);
+    fn the_oldest_waiting_connection_gives_way() {
+        let waiting = Waiting::new(2);
+        let places: Vec<_> = (0..4).map(|id| waiting.place(id, CancellationToken::new())).collect();
+        let evicted = || places.iter().map(|place| place.evict.is_cancelled()).collect::<Vec<_>>();
+        places[0].enter();
+        places[1].enter();
+        places[0].enter();
+        places[1].leave();
+        places[2].enter();
+        assert_eq!(evicted(), [false; 4]);
+        places[3].enter();
+        assert_eq!(evicted(), [true, false, false, false]);
+        drop(places);
+        assert!(waiting.queue.lock().unwrap().is_empty());
     }
 }

@@ -9,6 +9,8 @@ use std::fmt;
 
 use dicom_ul::pdu::{AssociationAC, AssociationRQ};
 
+use super::excerpt::Excerpt;
+
 /// Bytes of a PDU header.
 pub const HEADER: usize = 6;
 /// The largest P-DATA that this node states: what DCMTK sends at most.
@@ -89,7 +91,7 @@ pub struct PdvHeader {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PduError {
     /// No type of PS3.8: a peer that does not speak DICOM.
-    #[error("unknown PDU type 0x{0:02X}")]
+    #[error("PDU type 0x{0:02X} is none of DICOM{hint}", hint = spoken(*.0))]
     Type(u8),
     /// Longer than its type may be.
     #[error("{kind:?} PDU of {length} bytes, at most {limit}")]
@@ -112,6 +114,16 @@ pub enum PduError {
         /// What the PDU has left.
         room: u32,
     },
+}
+
+/// Which protocol a first byte belongs to.
+const fn spoken(first: u8) -> &'static str {
+    match first {
+        0x16 => ": the peer speaks TLS to a port without TLS",
+        0x15 => ": the peer answers with a TLS alert",
+        b'A'..=b'Z' => ": the peer seems to speak HTTP",
+        _ => "",
+    }
 }
 
 impl PduError {
@@ -263,7 +275,7 @@ fn decode_associate(kind: Kind, body: &[u8]) -> Result<Pdu, PduError> {
             Ok(Pdu::Accept(Box::new(accept)))
         }
         Ok(_) => Err(content("an item is cut off".to_owned())),
-        Err(error) => Err(content(error.to_string())),
+        Err(error) => Err(content(Excerpt(&error.to_string()).to_string())),
     }
 }
 

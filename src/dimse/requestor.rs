@@ -197,7 +197,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         let request = self.request(field::C_ECHO, class, None);
         let sent = self.connection.send_command(id, &request.encode()).await;
         sent.map_err(|ended| self.ended(ended))?;
-        self.response(&request).await.map(|response| response.status)
+        self.response(id, &request).await.map(|response| response.status)
     }
 
     /// C-STORE of one object, in its stored syntax. After any error but
@@ -221,7 +221,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         let sent = self.connection.send_command(id, &request.encode()).await;
         sent.map_err(|ended| self.ended(ended))?;
         self.send_data(id, file, length, &item.path).await?;
-        let response = self.response(&request).await?;
+        let response = self.response(id, &request).await?;
         Ok((response.status, response.comment))
     }
 
@@ -270,21 +270,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         }
     }
 
-    async fn response(&mut self, request: &Request) -> Result<Response, RequestError> {
+    async fn response(&mut self, context: u8, request: &Request) -> Result<Response, RequestError> {
         self.connection.machine.requested(Instant::now());
-        let response = self.read_response(request).await.map_err(|ended| self.ended(ended))?;
+        let response =
+            self.read_response(context, request).await.map_err(|ended| self.ended(ended))?;
         self.connection.machine.message_done(Instant::now());
         Ok(response)
     }
 
-    async fn read_response(&mut self, request: &Request) -> Result<Response, Ended> {
-        let (_, command) = self.connection.read_command().await?;
+    async fn read_response(&mut self, context: u8, request: &Request) -> Result<Response, Ended> {
+        let (answered, command) = self.connection.read_command().await?;
         if command.has_data() {
             self.connection.read_data(Feed::discarding(MAX_RESPONSE_DATA)).await?;
         }
         match command {
             Command::Response(response)
-                if response.responded_to == request.message_id
+                if answered == context
+                    && response.responded_to == request.message_id
                     && response.field == request.field | field::RESPONSE =>
             {
                 Ok(response)

@@ -7,8 +7,16 @@ mod requestor;
 
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
+use thorascribe::dimse::acceptor::{Acceptor, Limits};
+use thorascribe::dimse::c_store::{StoreReply, StoreRequest, StoreService};
+use thorascribe::dimse::data::Fragments;
+use thorascribe::dimse::listen::{self, Listener};
+use thorascribe::dimse::negotiate::Offer;
+use thorascribe::dimse::{Status, Timers};
 use thorascribe::vocabulary::ByteSize;
+use tokio_util::sync::CancellationToken;
 
 use super::support::objects::{Fixture, fixture, fixtures};
 use super::support::{dcmtk, modality, node, process, wait_until};
@@ -138,4 +146,35 @@ fn the_command_line_echoes_and_sends() {
     let output = process::run(thorascribe().args(["send", "--to", &to]).arg(&nonsense).arg(&good));
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(process::text(&output).matches("0x0000").count(), 1);
+}
+
+struct Faulty;
+
+impl StoreService for Faulty {
+    fn store(&self, _request: &StoreRequest, mut data: Fragments) -> StoreReply {
+        data.next_bytes().unwrap();
+        panic!("a fault that one object brings out");
+    }
+}
+
+#[test]
+fn a_fault_of_the_program_fails_one_object_and_no_association() {
+    let runtime = raw::runtime();
+    let acceptor = Acceptor {
+        offer: Offer::everything("THORASCRIBE".parse().unwrap()),
+        timers: Timers::default(),
+        limits: Limits::default(),
+        service: Arc::new(Faulty),
+    };
+    let listener = runtime.block_on(Listener::bind("127.0.0.1:0".parse().unwrap())).unwrap();
+    let address = listener.local_addr().unwrap();
+    let never = CancellationToken::new();
+    runtime.spawn(listen::serve(listener, Arc::new(acceptor), never.clone(), never));
+    let mut peer = Peer::storing(address);
+    for _ in 0..2 {
+        let response = peer.store(&c_store(Some(CR), Some("1.2.3")), &[0; 500]);
+        assert_eq!(response.status, Status::PROCESSING_FAILURE);
+    }
+    assert_eq!(peer.echo(3).status, Status::SUCCESS);
+    peer.release();
 }

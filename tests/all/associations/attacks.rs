@@ -341,7 +341,7 @@ fn an_object_over_the_limit_is_refused_and_one_far_over_it_aborted() {
 
 #[test]
 fn a_flood_of_silent_connections_keeps_no_modality_out() {
-    let limits = Limits { pending: 16, ..Limits::default() };
+    let limits = Limits { waiting: 16, ..Limits::default() };
     let scp = Scp::with(&Setup { limits, ..Setup::default() });
     let silent: Vec<Peer> = (0..200).map(|_| Peer::connect(scp.address)).collect();
     let started = Instant::now();
@@ -415,4 +415,80 @@ fn a_peer_that_reads_nothing_does_not_hold_the_node() {
         let ends = ["timeout", "connection_lost"];
         ends.iter().any(|end| scp.counted("associations", end) == 1)
     });
+}
+
+#[test]
+fn connections_that_linger_after_their_end_give_way() {
+    let limits = Limits { waiting: 8, ..Limits::default() };
+    let scp = Scp::with(&Setup { limits, ..Setup::default() });
+    // Each is aborted for nonsense, or released, and then does not close.
+    let lingering: Vec<Peer> = (0..40)
+        .map(|number| {
+            if number % 2 == 0 {
+                let mut peer = Peer::connect(scp.address);
+                peer.send(&[0xEE; 6]);
+                assert_eq!(peer.receive().map(|raw| raw.code), Some(7));
+                peer
+            } else {
+                let mut peer = Peer::storing(scp.address);
+                peer.release();
+                peer
+            }
+        })
+        .collect();
+    let started = Instant::now();
+    scp.echoes();
+    // ARTIM would hold them for ten seconds.
+    for mut peer in lingering.into_iter().take(30) {
+        peer.given_up();
+    }
+    assert!(started.elapsed() < Duration::from_secs(8), "{:?}", started.elapsed());
+}
+
+/// A whole session: request, one C-STORE, release.
+fn session() -> Vec<u8> {
+    [
+        bytes_of(&request(&[(1, CR, &[EXPLICIT]), (3, VERIFICATION, &[IMPLICIT])])),
+        p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))),
+        p_data(1, 0, &data_set(CR, "1.2.3")[..40]),
+        p_data(1, 2, &data_set(CR, "1.2.3")[40..]),
+        vec![5, 0, 0, 0, 0, 4, 0, 0, 0, 0],
+    ]
+    .concat()
+}
+
+#[test]
+fn a_session_with_any_byte_changed_ends_in_one_way_or_another() {
+    let scp = Scp::impatient();
+    let whole = session();
+    let cases = 800_usize;
+    for case in 0..cases {
+        let mut bytes = whole.clone();
+        // Steps through all bytes and values without a pattern between the two.
+        let at = case * 7919 % whole.len();
+        bytes[at] ^= (case % 255 + 1) as u8;
+        if case % 5 == 0 {
+            bytes.truncate(at + 1);
+        }
+        let mut peer = Peer::connect(scp.address);
+        // The node may close before it has taken everything.
+        drop(peer.0.write_all(&bytes));
+    }
+    // A fault of the program would end an association without counting it.
+    let outcomes = [
+        "released",
+        "rejected",
+        "aborted",
+        "timeout",
+        "protocol_error",
+        "connection_lost",
+        "evicted",
+        "stopped",
+    ];
+    wait_until("all are counted", || {
+        let ended = outcomes.iter().map(|o| scp.counted("associations", o)).sum::<u64>();
+        ended == cases as u64
+    });
+    scp.echoes();
+    assert!(scp.files().iter().all(|file| file.extension().unwrap() == "dcm"));
 }
