@@ -1,11 +1,61 @@
-//! From an object or a picture to one grey image.
+//! From an object, or a picture file, to one grey image.
 //!
-//! Comes in: stored objects, PNG and JPEG files. Goes out: 8-bit grey images, low values dark.
-//! Promises: sizes are bounded before memory is taken. May use: `vocabulary`, `object`.
+//! Comes in: a [`StoredObject`](crate::object::StoredObject). Goes out: whether a draft may be
+//! made from it, with the reason; its view; and its pixels as 8-bit grey, after every table the
+//! object names, dark to bright. Promises: the header is held against the code stream before a
+//! codec runs, and no codec's panic gets through. May use: `vocabulary`, `object`.
 
+pub mod choose;
+mod codec;
+pub mod eligible;
+mod grey;
+mod header;
 mod image;
+mod jpeg_ls;
+mod lut;
 mod picture;
 pub mod resize;
+mod rle;
 
 pub use self::image::GreyImage;
+pub use eligible::{Eligible, NotEligible, View, eligibility};
+pub use grey::{Rendered, Window, WindowShape, WindowSource, render};
 pub use picture::{PictureError, open_picture};
+
+/// Why an object gives no grey image.
+#[derive(Debug, thiserror::Error)]
+pub enum RadiographError {
+    /// The object has no pixel data.
+    #[error("the object has no pixel data")]
+    NoPixelData,
+    /// An attribute that says what the pixels are is missing or cannot be.
+    #[error("{name} {what}")]
+    Attribute {
+        /// Its keyword.
+        name: &'static str,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// Too large, or nothing at all.
+    #[error(
+        "{columns} × {rows} pixels are outside of what this node reads (1 to 16384 each way, 100 million in all)"
+    )]
+    Size {
+        /// Columns.
+        columns: u32,
+        /// Rows.
+        rows: u32,
+    },
+    /// The code stream is another image than the header describes.
+    #[error("the code stream does not fit the header: {0}")]
+    Mismatch(String),
+    /// The code stream's kind is not one that the node decodes.
+    #[error("{0}, which this node keeps and forwards but cannot decode")]
+    Undecodable(&'static str),
+    /// The code stream is broken.
+    #[error("the pixel data cannot be decoded: {0}")]
+    Corrupt(String),
+    /// Colour.
+    #[error("the image is in colour: its channels differ")]
+    Colour,
+}

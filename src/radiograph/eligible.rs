@@ -1,0 +1,331 @@
+//! Is it a chest radiograph that a draft may be made from, and how was it taken?
+
+use std::str::FromStr;
+
+use dicom_core::Tag;
+use dicom_dictionary_std::tags;
+
+use super::header::PixelHeader;
+use super::{RadiographError, codec};
+use crate::object::StoredObject;
+use crate::vocabulary::{SopClass, SopKind};
+
+/// How the beam went through the patient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize)]
+pub enum View {
+    /// From behind.
+    #[serde(rename = "PA")]
+    Pa,
+    /// From the front.
+    #[serde(rename = "AP")]
+    Ap,
+    /// From the side.
+    #[serde(rename = "LATERAL")]
+    Lateral,
+    /// The object does not say.
+    #[serde(rename = "")]
+    Unknown,
+}
+
+impl FromStr for View {
+    type Err = String;
+
+    /// Reads a view as the configuration writes it: `PA`, `AP`, `LATERAL`, or nothing for unknown.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.trim().to_ascii_uppercase().as_str() {
+            "PA" => Ok(Self::Pa),
+            "AP" => Ok(Self::Ap),
+            "LATERAL" | "LL" | "RL" => Ok(Self::Lateral),
+            "" => Ok(Self::Unknown),
+            _ => Err(format!("{text:?} is no view: PA, AP, LATERAL, or empty for unknown")),
+        }
+    }
+}
+
+/// An image that a draft may be made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Eligible {
+    /// How it was taken.
+    pub view: View,
+    /// Whether it is still to be processed for the eye (DX For Processing).
+    pub for_processing: bool,
+    /// In pixels.
+    pub columns: u32,
+    /// In pixels.
+    pub rows: u32,
+    /// Acquisition, content or study date and time, `YYYYMMDDHHMMSS…`; empty when unknown.
+    pub taken: String,
+}
+
+/// Why no draft is made from an object.
+#[derive(Debug, thiserror::Error)]
+pub enum NotEligible {
+    /// Not a class of radiographs.
+    #[error("{0} is kept and forwarded, not drafted from")]
+    Class(String),
+    /// A secondary capture of something else.
+    #[error(
+        "the modality is {0}: of secondary captures only those of CR, DX or RG are drafted from"
+    )]
+    Modality(String),
+    /// Several frames.
+    #[error("the image has {0} frames, a radiograph has one")]
+    Frames(String),
+    /// Neither MONOCHROME1 nor MONOCHROME2, nor grey written as colour.
+    #[error("the photometric interpretation {0} is not that of a radiograph")]
+    Photometric(String),
+    /// Another part of the body.
+    #[error("the body part is {0}, not a chest")]
+    BodyPart(String),
+    /// Nothing says which part of the body it is.
+    #[error(
+        "body part unknown: neither region, body part, view, protocol nor description says chest (study.assume_chest would draft from it)"
+    )]
+    UnknownBodyPart,
+    /// The pixels cannot be read.
+    #[error(transparent)]
+    Pixels(#[from] RadiographError),
+}
+
+/// Decides whether a draft may be made from an object. `assume_chest` stands in where nothing
+/// says which part of the body it shows.
+pub fn eligibility(object: &StoredObject, assume_chest: bool) -> Result<Eligible, NotEligible> {
+    check_class(object)?;
+    check_body_part(object, assume_chest)?;
+    if object.pixel_data().is_none() {
+        return Err(RadiographError::NoPixelData.into());
+    }
+    let frames = object.value(tags::NUMBER_OF_FRAMES);
+    if let Some(frames) = frames.filter(|frames| frames.parse() != Ok(1)) {
+        return Err(NotEligible::Frames(shown(&frames)));
+    }
+    let header = PixelHeader::of(object)?;
+    check_photometric(object, header.samples)?;
+    if header.samples == 1 {
+        codec::check(object, &header)?;
+    } else {
+        // Whether colour is grey only its pixels say.
+        codec::decode(object, &header)?;
+    }
+    Ok(Eligible {
+        view: view(object),
+        for_processing: is_for_processing(object),
+        columns: header.columns,
+        rows: header.rows,
+        taken: taken(object),
+    })
+}
+
+fn check_class(object: &StoredObject) -> Result<(), NotEligible> {
+    let class = object.sop_class();
+    match class.map(SopClass::kind) {
+        Some(SopKind::Radiograph) => Ok(()),
+        Some(SopKind::SecondaryCapture) => match object.value(tags::MODALITY) {
+            Some(modality) if matches!(modality.as_str(), "CR" | "DX" | "RG") => Ok(()),
+            modality => Err(NotEligible::Modality(shown(&modality.unwrap_or("not stated".into())))),
+        },
+        _ => {
+            let name =
+                class.map_or_else(|| object.sop_class_uid().to_string(), |c| c.name().to_owned());
+            Err(NotEligible::Class(name))
+        }
+    }
+}
+
+fn check_photometric(object: &StoredObject, samples: u32) -> Result<(), NotEligible> {
+    let stated = object.value(tags::PHOTOMETRIC_INTERPRETATION).unwrap_or("not stated".into());
+    let fits = match samples {
+        1 => matches!(stated.as_str(), "MONOCHROME1" | "MONOCHROME2"),
+        _ => stated == "RGB" || stated.starts_with("YBR_"),
+    };
+    if fits { Ok(()) } else { Err(NotEligible::Photometric(shown(&stated))) }
+}
+
+fn is_for_processing(object: &StoredObject) -> bool {
+    object.sop_class() == Some(SopClass::DxProcessing)
+        || object.value(tags::PRESENTATION_INTENT_TYPE).is_some_and(|i| i == "FOR PROCESSING")
+}
+
+/// The coded region, then the body part, then whatever names the examination. The first that says
+/// something decides; free text can only say chest.
+fn check_body_part(object: &StoredObject, assume_chest: bool) -> Result<(), NotEligible> {
+    if let Some(region) = object.items(tags::ANATOMIC_REGION_SEQUENCE).first() {
+        let code = region.value(tags::CODE_VALUE).unwrap_or_default();
+        let meaning = region.text(tags::CODE_MEANING).unwrap_or_default();
+        if CHEST_CODES.contains(&code.as_str()) || says_chest(&meaning) {
+            return Ok(());
+        }
+        if !code.is_empty() || !meaning.is_empty() {
+            let named = if meaning.is_empty() { code } else { meaning };
+            return Err(NotEligible::BodyPart(shown(&named.to_lowercase())));
+        }
+    }
+    let part = object.value(tags::BODY_PART_EXAMINED).unwrap_or_default();
+    if says_chest(&part) {
+        return Ok(());
+    }
+    if !part.is_empty() && !SAYS_NOTHING.contains(&part.to_ascii_uppercase().as_str()) {
+        return Err(NotEligible::BodyPart(shown(&part.to_lowercase())));
+    }
+    let views = object.items(tags::VIEW_CODE_SEQUENCE);
+    let meanings = views.iter().filter_map(|view| view.text(tags::CODE_MEANING));
+    let described = DESCRIPTIONS.iter().filter_map(|&tag| object.text(tag));
+    if meanings.chain(described).any(|text| says_chest(&text)) || assume_chest {
+        return Ok(());
+    }
+    Err(NotEligible::UnknownBodyPart)
+}
+
+/// From the nearest to the image to the furthest.
+const DESCRIPTIONS: [Tag; 6] = [
+    tags::PROTOCOL_NAME,
+    tags::ACQUISITION_DEVICE_PROCESSING_DESCRIPTION,
+    tags::SERIES_DESCRIPTION,
+    tags::PERFORMED_PROCEDURE_STEP_DESCRIPTION,
+    tags::STUDY_DESCRIPTION,
+    tags::REQUESTED_PROCEDURE_DESCRIPTION,
+];
+
+/// Chest, thorax, lung and pair of lungs in SNOMED CT and in SNOMED RT (PS3.16 CID 4, CID 4031).
+const CHEST_CODES: [&str; 10] = [
+    "51185008",
+    "816094009",
+    "43799004",
+    "39607008",
+    "3341006",
+    "44029006",
+    "74101002",
+    "T-D3000",
+    "T-D3200",
+    "T-28000",
+];
+
+/// Body parts that say nothing.
+const SAYS_NOTHING: [&str; 7] = ["UNKNOWN", "UNDEFINED", "OTHER", "ANY", "DEFAULT", "NONE", "N/A"];
+
+/// Chest in the languages of the field; a spine is none, wherever it is.
+fn says_chest(text: &str) -> bool {
+    const CHEST: [&str; 11] = [
+        "CHEST",
+        "THORAX",
+        "TORAX",
+        "TÓRAX",
+        "LUNG",
+        "PULMO",
+        "THX",
+        "CXR",
+        "胸",
+        "ГРУД",
+        "ΘΏΡΑΚΑ",
+    ];
+    const SPINE: [&str; 3] = ["SPINE", "WIRBEL", "COLUMNA"];
+    let upper = text.to_uppercase();
+    CHEST.iter().any(|word| upper.contains(word)) && !SPINE.iter().any(|word| upper.contains(word))
+}
+
+/// View Position, then the view's code, then words in descriptions, then how the patient lies in
+/// the image.
+fn view(object: &StoredObject) -> View {
+    let stated = object.value(tags::VIEW_POSITION).map_or(View::Unknown, |p| view_of_words(&p));
+    if stated != View::Unknown {
+        return stated;
+    }
+    for item in object.items(tags::VIEW_CODE_SEQUENCE) {
+        let by_code = view_of_code(&item.value(tags::CODE_VALUE).unwrap_or_default());
+        let by_meaning = view_of_words(&item.text(tags::CODE_MEANING).unwrap_or_default());
+        if let Some(view) = [by_code, by_meaning].into_iter().find(|&view| view != View::Unknown) {
+            return view;
+        }
+    }
+    let described = DESCRIPTIONS.iter().filter_map(|&tag| object.text(tag));
+    if let Some(view) = described.map(|text| view_of_words(&text)).find(|&v| v != View::Unknown) {
+        return view;
+    }
+    // Rows that run towards the front or the back are seen from the side.
+    match object.value(tags::PATIENT_ORIENTATION) {
+        Some(row) if row.starts_with(['A', 'P']) => View::Lateral,
+        _ => View::Unknown,
+    }
+}
+
+/// PS3.16 CID 4010, in SNOMED CT and SNOMED RT.
+fn view_of_code(code: &str) -> View {
+    match code {
+        "272479007" | "R-10214" | "R-40888" => View::Pa,
+        "399348003" | "R-10206" => View::Ap,
+        "399067008" | "399173006" | "399198007" | "R-102CD" | "R-10232" | "R-10236" => {
+            View::Lateral
+        }
+        _ => View::Unknown,
+    }
+}
+
+/// The one view that a text names; a text that names several (of a study) names none.
+fn view_of_words(text: &str) -> View {
+    let upper =
+        text.to_uppercase().replace("POSTERO-ANTERIOR", "PA").replace("ANTERO-POSTERIOR", "AP");
+    let mut found = None;
+    for word in upper.split(|c: char| !c.is_alphanumeric()) {
+        let view = match word {
+            "PA" | "POSTEROANTERIOR" => View::Pa,
+            "AP" | "ANTEROPOSTERIOR" => View::Ap,
+            "LAT" | "LATERAL" | "LL" | "RL" | "LLAT" | "RLAT" | "PROFIL" => View::Lateral,
+            // A view of its own, neither upright nor from the side.
+            "DECUBITUS" | "OBLIQUE" | "LLD" | "RLD" => return View::Unknown,
+            _ => continue,
+        };
+        if found.is_some_and(|before| before != view) {
+            return View::Unknown;
+        }
+        found = Some(view);
+    }
+    found.unwrap_or(View::Unknown)
+}
+
+fn taken(object: &StoredObject) -> String {
+    if let Some(moment) = object.value(tags::ACQUISITION_DATE_TIME) {
+        return moment;
+    }
+    let pairs = [
+        (tags::ACQUISITION_DATE, tags::ACQUISITION_TIME),
+        (tags::CONTENT_DATE, tags::CONTENT_TIME),
+        (tags::STUDY_DATE, tags::STUDY_TIME),
+    ];
+    let moment = |(date, time)| Some(object.value(date)? + &object.value(time).unwrap_or_default());
+    pairs.into_iter().find_map(moment).unwrap_or_default()
+}
+
+/// Text of a peer as it may stand in a reason: no control characters, at most 64 of the rest.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_name_a_view_only_when_they_name_one() {
+        for (text, view) in [
+            ("PA", View::Pa),
+            ("Chest a.p. / AP portable", View::Ap),
+            ("XR CHEST PA AND LATERAL", View::Unknown),
+            ("Thorax LAT", View::Lateral),
+            ("postero-anterior", View::Pa),
+            ("left lateral decubitus", View::Unknown),
+            ("PATELLA", View::Unknown),
+        ] {
+            assert_eq!(view_of_words(text), view, "{text}");
+        }
+    }
+
+    #[test]
+    fn chest_is_known_by_its_names() {
+        for text in ["CHEST", "Rx tórax", "THORAX ap", "胸部正面", "lungs"] {
+            assert!(says_chest(text), "{text}");
+        }
+        for text in ["HAND", "", "Thoracic spine", "ABDOMEN", "CHEST SPINE"] {
+            assert!(!says_chest(text), "{text}");
+        }
+    }
+}
