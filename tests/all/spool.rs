@@ -1,9 +1,7 @@
 //! The spool: what is acknowledged lasts, what is begun is finished, what fails is tried again.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thorascribe::spool::{
@@ -13,6 +11,7 @@ use thorascribe::spool::{
 use thorascribe::vocabulary::{ByteSize, Priority};
 
 pub(crate) mod bench;
+mod durability;
 mod model;
 
 use bench::{
@@ -550,61 +549,16 @@ fn a_study_dropped_while_it_is_drafted_leaves_nothing() {
 }
 
 #[test]
-fn bytes_are_synced_before_their_name_and_names_before_their_row() {
+fn a_file_that_is_needed_again_is_not_unlinked() {
     let bench = Bench::new();
-    bench.store(2, 1, b"before");
-    finish(bench.lease(), vec![report("pacs")]);
-    let stored = Steps::of(|| drop(bench.store(1, 1, b"one")));
-    let whole = ["file synced", "file named", "folder synced", "transaction committed"];
-    assert_eq!(stored, whole);
-    let lease = bench.lease();
-    assert_eq!(Steps::of(|| finish(lease, vec![report("pacs")])), whole);
-    assert_eq!(
-        Steps::of(|| drop(bench.store(1, 1, b"one"))),
-        ["file synced", "transaction committed"],
-        "a duplicate needs no name"
-    );
-}
-
-/// The steps that the spool traces, in their order.
-#[derive(Clone, Default)]
-struct Steps(Arc<Mutex<Vec<u8>>>);
-
-impl Steps {
-    fn of(work: impl FnOnce()) -> Vec<String> {
-        let steps = Self::default();
-        let writer = steps.clone();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(tracing::Level::TRACE)
-            .with_ansi(false)
-            .without_time()
-            .with_level(false)
-            .with_target(false)
-            .with_writer(move || writer.clone())
-            .finish();
-        tracing::subscriber::with_default(subscriber, || {
-            // Tests beside this one may have met the events while nobody listened.
-            tracing::callsite::rebuild_interest_cache();
-            work();
-        });
-        let text = String::from_utf8(steps.0.lock().unwrap().clone()).unwrap();
-        let done = ["synced", "named", "committed"];
-        text.lines()
-            .map(|line| line.trim().to_owned())
-            .filter(|line| done.iter().any(|word| line.ends_with(word)))
-            .collect()
-    }
-}
-
-impl Write for Steps {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+    bench.store(1, 1, b"one");
+    let files = bench.files();
+    let name = files[0].strip_prefix(bench.folder.path()).unwrap().to_str().unwrap();
+    // As when the object comes again between the commit that forgot it and the unlinking.
+    let connection = rusqlite::Connection::open(bench.folder.path().join("jobs.sqlite")).unwrap();
+    connection.execute("INSERT INTO doomed VALUES (?1), ('studies/xx/gone')", [name]).unwrap();
+    bench.spool.retain().unwrap();
+    assert_eq!(bench.files(), files);
 }
 
 #[test]
