@@ -23,6 +23,7 @@ use crate::vocabulary::ByteSize;
 mod clock;
 mod completion;
 mod delivery;
+mod draft;
 mod durable;
 mod error;
 mod incoming;
@@ -41,13 +42,13 @@ mod waiters;
 
 pub use clock::Clock;
 pub use delivery::{DeliveryLease, DeliveryObject, SendableFile};
+pub use draft::{
+    Artefact, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft, SpooledObject,
+};
 pub use error::SpoolError;
 pub use incoming::{Incoming, Receipt, Received, Sender};
 pub use job::{ArtefactKind, DeliveryState, JobState};
-pub use lease::{
-    Artefact, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft,
-    SpooledObject,
-};
+pub use lease::DraftLease;
 pub use operator::Retried;
 pub use view::{DeliveryView, EventView, JobDetail, JobFilter, JobView};
 pub use waiters::Changes;

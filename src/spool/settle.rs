@@ -2,8 +2,9 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::draft::{NewDelivery, NewDeliveryObject};
 use super::error::{Fault, SpoolError};
-use super::lease::{DraftLease, NewDelivery, NewDeliveryObject};
+use super::lease::DraftLease;
 use super::transition::{Change, Transition};
 
 /// Adds deliveries to a job. What a destination already has, or is just getting, from another

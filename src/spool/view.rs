@@ -7,8 +7,9 @@ use rusqlite::{OptionalExtension, Row, Transaction, params_from_iter};
 use serde::{Serialize, Serializer};
 
 use super::clock::timestamp;
+use super::draft::{Artefact, SpooledObject};
 use super::job::{self, parsed};
-use super::lease::{self, Artefact, SpooledObject};
+use super::lease;
 use super::{DeliveryState, JobState, Spool, SpoolError};
 use crate::vocabulary::{InstanceUid, PatientText, Priority, StudyUid};
 
