@@ -321,6 +321,8 @@ pub fn agreement(
 
 #[cfg(test)]
 mod tests {
+    use dicom_ul::pdu::{UserIdentity, UserIdentityType};
+
     use super::*;
 
     const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
@@ -425,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn roles_are_scu_and_nothing_answers_the_unknown() {
+    fn roles_are_scu_an_identity_is_nodded_at_and_nothing_answers_the_unknown() {
         let mut asked = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
         let both = RequestorRoles { scu: true, scp: true };
         asked.user_variables.push(UserVariableItem::ScuScpRoleSelectionSubItem(CR.into(), both));
@@ -433,11 +435,19 @@ mod tests {
             .user_variables
             .push(UserVariableItem::SopClassExtendedNegotiationSubItem(CR.into(), vec![1]));
         asked.user_variables.push(UserVariableItem::Unknown(0x53, vec![0, 5, 0, 5]));
+        let identity = |wants| {
+            let kind = UserIdentityType::UsernamePassword;
+            UserVariableItem::UserIdentityItem(UserIdentity::new(wants, kind, vec![1], vec![2]))
+        };
+        asked.user_variables.extend([identity(false), identity(true)]);
         let Answer::Accept(accept, _) = answered(&asked, &offer()) else { panic!() };
         let scu = RequestorRoles { scu: true, scp: false };
         assert_eq!(
             accept.user_variables[3..],
-            [UserVariableItem::ScuScpRoleSelectionSubItem(CR.into(), scu)]
+            [
+                UserVariableItem::ScuScpRoleSelectionSubItem(CR.into(), scu),
+                UserVariableItem::Unknown(0x59, vec![0, 0])
+            ]
         );
     }
 

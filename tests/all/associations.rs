@@ -18,7 +18,7 @@ use thorascribe::dimse::{Status, Timers};
 use thorascribe::vocabulary::ByteSize;
 use tokio_util::sync::CancellationToken;
 
-use super::support::objects::{Fixture, fixture, fixtures};
+use super::support::objects::{Fixture, fixture, fixtures, root};
 use super::support::{dcmtk, modality, node, process, wait_until};
 use raw::{CR, EXPLICIT, Peer, Scp, Setup, c_store, data_set, data_set_of};
 
@@ -58,6 +58,21 @@ fn a_received_data_set_is_kept_byte_for_byte_behind_our_own_file_meta() {
     assert!(bytes[..128].iter().all(|b| *b == 0));
     let dump = process::succeed(Command::new(dcmtk::program("dcmdump")).arg(kept));
     assert!(dump.contains("THORASCRIBE_0.1") && dump.contains("[DCMSEND]"), "{dump}");
+}
+
+#[test]
+fn whatever_a_peer_negotiates_beside_its_contexts_is_answered_by_the_rules() {
+    let scp = Scp::start();
+    let script = root().join("tests/all/associations/negotiation.py");
+    let said = process::succeed(modality::python().arg(script).arg(scp.port().to_string()));
+    let wanted = serde_json::json!({
+        "established": true, "accepted": 2, "rejected": [3], "syntaxes": [EXPLICIT], "echo": 0,
+        "roles": [[true, false]], "window": [1, 1], "identity": true,
+        "version": "THORASCRIBE_0.1",
+    });
+    let agreed: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(agreed, vec![wanted; 5]);
 }
 
 #[test]

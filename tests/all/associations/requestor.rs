@@ -16,6 +16,7 @@ use thorascribe::dimse::{Ended, Status, Timers};
 use thorascribe::receive::archive::Archive;
 use thorascribe::vocabulary::{SopClass, TransferSyntax};
 
+use super::super::support::Orthanc;
 use super::super::support::dcmtk::Storescp;
 use super::super::support::objects::{Fixture, fixture, fixtures};
 use super::raw::{CR, EXPLICIT, data_set_of, p_data, runtime};
@@ -90,6 +91,30 @@ fn our_archive_and_dcmtks_get_every_byte() {
     assert_eq!((answers[0], ended), (Status::SUCCESS, Ended::Released));
     let received: Vec<PathBuf> = storescp.received("CR");
     assert_eq!(received.len(), 1);
+}
+
+#[test]
+fn orthanc_takes_what_it_accepts_on_one_association() {
+    let orthanc = Orthanc::start();
+    let items: Vec<_> = fixtures().iter().map(item).collect();
+    let to = remote("ORTHANC", orthanc.port());
+    let (stored, refused) = runtime().block_on(async {
+        let timers = Timers::default();
+        let mut association = Requestor::connect(&to, &contexts(&items), &timers).await.unwrap();
+        let (mut stored, mut refused) = (0, Vec::new());
+        for item in &items {
+            match association.store(item).await {
+                Ok(status) if status.is_stored() => stored += 1,
+                Err(RequestError::NotAccepted { .. }) => refused.push(item.transfer_syntax),
+                other => panic!("{}: {other:?}", item.path.display()),
+            }
+        }
+        assert_eq!(association.release().await, Ended::Released);
+        (stored, refused)
+    });
+    // Orthanc 1.10.1 knows all but high-throughput JPEG 2000.
+    assert!(refused.iter().all(|syntax| syntax.uid().contains(".4.20")), "{refused:?}");
+    assert_eq!(stored + refused.len(), items.len());
 }
 
 #[test]
