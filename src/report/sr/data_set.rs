@@ -1,9 +1,9 @@
 //! A data set in the making: values are bytes that go out as they are (PS3.5 §6.2).
 
-use dicom_core::value::DataSetSequence;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
+use dicom_object::mem::InMemElement;
 use dicom_transfer_syntax_registry::entries::EXPLICIT_VR_LITTLE_ENDIAN;
 
 use super::codes::Code;
@@ -12,12 +12,18 @@ use crate::report::ReportError;
 /// The longest value of an element whose length field has 16 bits.
 const SHORT: usize = 0xfffe;
 
+/// What opens an item.
+const ITEM: [u8; 4] = [0xfe, 0xff, 0x00, 0xe0];
+
 #[derive(Debug, Clone)]
-pub(crate) struct DataSet(InMemDicomObject);
+pub(crate) struct DataSet {
+    values: Vec<InMemElement>,
+    sequences: Vec<(Tag, Vec<Self>)>,
+}
 
 impl DataSet {
     pub(crate) fn new() -> Self {
-        Self(InMemDicomObject::new_empty())
+        Self { values: Vec::new(), sequences: Vec::new() }
     }
 
     /// Puts a text value, padded to even length as its VR wants.
@@ -41,23 +47,41 @@ impl DataSet {
             }
             _ => PrimitiveValue::U8(value.into()),
         };
-        let _replaced = self.0.put(DataElement::new(tag, vr, value));
+        self.values.push(DataElement::new(tag, vr, value));
     }
 
     pub(crate) fn put_sequence(&mut self, tag: Tag, items: Vec<Self>) {
-        let items: Vec<InMemDicomObject> = items.into_iter().map(|item| item.0).collect();
-        let sequence = DataSetSequence::from(items);
-        let _replaced = self.0.put(DataElement::new(tag, VR::SQ, sequence));
+        self.sequences.push((tag, items));
     }
 
     pub(crate) fn put_code(&mut self, tag: Tag, code: &Code) {
         self.put_sequence(tag, vec![Self::from(code)]);
     }
 
-    /// In Explicit VR Little Endian.
+    /// In Explicit VR Little Endian. Sequences and items have defined lengths, as archives built
+    /// on DCMTK write them: what they give back is then the same bytes.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, ReportError> {
+        let mut elements = self.values.clone();
+        for (tag, items) in &self.sequences {
+            let mut value = Vec::new();
+            for item in items {
+                let item = item.encode()?;
+                let length = u32::try_from(item.len())
+                    .map_err(|error| ReportError::Encoding(error.to_string()))?;
+                value.extend_from_slice(&ITEM);
+                value.extend_from_slice(&length.to_le_bytes());
+                value.extend_from_slice(&item);
+            }
+            let value = if value.is_empty() {
+                PrimitiveValue::Empty
+            } else {
+                PrimitiveValue::U8(value.into())
+            };
+            elements.push(DataElement::new(*tag, VR::SQ, value));
+        }
         let mut bytes = Vec::new();
-        self.0
+        // Not by `put`: after a change of character set it drops sequences whose value is bytes.
+        InMemDicomObject::from_element_iter(elements)
             .write_dataset_with_ts(&mut bytes, &EXPLICIT_VR_LITTLE_ENDIAN.erased())
             .map_err(|error| ReportError::Encoding(error.to_string()))?;
         Ok(bytes)

@@ -102,7 +102,7 @@ const fn set(
 }
 
 /// Names and texts of the sets in use; the multi-byte ones are those of PS3.5 Annexes H to K.
-pub(crate) const SETS: [Set; 18] = [
+pub(crate) const SETS: [Set; 17] = [
     Set { label: "none", declared: None, name: b"Doe^Jane", text: b"Chest two views" },
     set("Latin-1", "ISO_IR 100", b"Buc^J\xe9r\xf4me", b"R\xf6ntgen Thorax"),
     set("Latin-2", "ISO_IR 101", b"Wa\xb3\xeasa^\xa3ukasz", b"Zdj\xeacie klatki"),
@@ -126,7 +126,6 @@ pub(crate) const SETS: [Set; 18] = [
         b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3=\x1b$B;3ED\x1b(J^\x1b$BB@O:\x1b(J=\x1b$B$d$^$@\x1b(J^\x1b$B$?$m$&\x1b(J",
         b"\xc1\xaa\xbd\xc4",
     ),
-    set("Katakana", "ISO_IR 13", b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3", b"\xc1\xaa\xbd\xc4"),
     set(
         "Korean",
         "\\ISO 2022 IR 149",
