@@ -281,33 +281,28 @@ mod as_text {
 mod tests {
     use super::*;
 
-    fn parted(text: &str) -> (Option<String>, Option<String>) {
+    /// Findings and impression, nothing for a section that is not there.
+    fn parted(text: &str) -> [String; 2] {
         let sections = Sections::of(text);
-        (sections.findings, sections.impression)
-    }
-
-    fn some(text: &str) -> Option<String> {
-        Some(text.to_owned())
+        [sections.findings, sections.impression].map(Option::unwrap_or_default)
     }
 
     #[test]
     fn a_text_parts_into_findings_and_impression() {
-        assert_eq!(
-            parted("FINDINGS: Clear lungs.\nIMPRESSION: Normal chest."),
-            (some("Clear lungs."), some("Normal chest."))
-        );
-        assert_eq!(
-            parted("Heart 1.5 times. Lungs clear. Overall, a normal chest."),
-            (some("Heart 1.5 times. Lungs clear."), some("Overall, a normal chest."))
-        );
-        assert_eq!(
-            parted("Lungs are clear. Heart is 1.5 cm."),
-            (some("Lungs are clear. Heart is 1.5 cm."), None)
-        );
-        assert_eq!(parted("Overall normal."), (some("Overall normal."), None));
-        assert_eq!(parted("Impression: Normal."), (None, some("Normal.")));
-        assert_eq!(parted("Clear. Impression: "), (some("Clear."), None));
-        assert_eq!(parted(" \n"), (None, None));
+        for (text, wanted) in [
+            ("FINDINGS: Clear.\nIMPRESSION: Normal chest.", ["Clear.", "Normal chest."]),
+            (
+                "Heart 1.5 times. Clear. Overall, normal.",
+                ["Heart 1.5 times. Clear.", "Overall, normal."],
+            ),
+            ("Lungs are clear. Heart is 1.5 cm.", ["Lungs are clear. Heart is 1.5 cm.", ""]),
+            ("Overall normal.", ["Overall normal.", ""]),
+            ("Impression: Normal.", ["", "Normal."]),
+            ("Clear. Impression: ", ["Clear.", ""]),
+            (" \n", ["", ""]),
+        ] {
+            assert_eq!(parted(text), wanted, "{text}");
+        }
     }
 
     #[test]

@@ -24,7 +24,7 @@ pub enum ReportError {
     /// The source image is not one of the images of the job.
     #[error("the image drafted from, {0}, is not among the images of its job")]
     NotInEvidence(crate::vocabulary::InstanceUid),
-    /// The source image lacks a class that can be named.
+    /// The library that encodes data sets refused one.
     #[error("the SR could not be encoded: {0}")]
     Encoding(String),
 }

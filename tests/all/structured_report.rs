@@ -5,6 +5,7 @@ mod mutations;
 mod source;
 mod validators;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use dicom_dictionary_std::tags;
@@ -21,7 +22,7 @@ use thorascribe::report::{
 use thorascribe::vocabulary::{PatientText, TransferSyntax};
 
 use super::support::{Orthanc, fixtures};
-use source::{Elements, SETS, Source, named, radiograph};
+use source::{Elements, SETS, Source, UNKNOWN_TO_DCIODVFY, named, radiograph};
 use validators::{dcentvfy, dciodvfy, dsrdump};
 
 const TEXT: &str = "PA view. Größe des Herzens normal – no pneumothorax.\nSmall left effusion.\n\
@@ -75,14 +76,21 @@ fn complaints(report: &Source, source: &Source, evidence: &[Evidence]) -> Vec<St
 #[test]
 fn reports_in_every_character_set_pass_every_validator() {
     let folder = TempDir::new().unwrap();
-    for set in &SETS {
-        let path = folder.path().join("image.dcm");
-        let source = Source::new(&radiograph(set, "1"), path);
+    let known = SETS.iter().map(|set| (set, true));
+    for (set, known) in known.chain(UNKNOWN_TO_DCIODVFY.iter().map(|set| (set, false))) {
+        let source = Source::new(&radiograph(set, "1"), folder.path().join("image.dcm"));
         let evidence = [source.evidence()];
         for class in SrClass::ALL {
-            let file = report(class, &source, &evidence, &draft(TEXT));
+            let text = if known { TEXT } else { "Herzgröße – normal" };
+            let file = report(class, &source, &evidence, &draft(text));
             let report = written(&file, folder.path().join("report.dcm"));
-            let complaints = complaints(&report, &source, &evidence);
+            let mut complaints = complaints(&report, &source, &evidence);
+            if !known {
+                complaints.retain(|text| {
+                    !text.contains("Character invalid for character repertoire")
+                        && !text.contains("contains invalid data values for Value Representations")
+                });
+            }
             assert!(complaints.is_empty(), "{} {class:?}: {complaints:#?}", set.label);
             let name = report.object.element(tags::PATIENT_NAME).unwrap().value;
             assert_eq!(name.strip_suffix(b" ").unwrap_or(name), set.name, "{}", set.label);
@@ -96,21 +104,19 @@ fn reports_in_every_character_set_pass_every_validator() {
 #[test]
 fn reports_on_every_fixture_pass_every_validator() {
     let folder = TempDir::new().unwrap();
-    let mut syntaxes = std::collections::BTreeSet::new();
+    let mut syntaxes = BTreeSet::new();
     for fixture in fixtures().iter().filter(|fixture| fixture.eligible) {
         let source = Source::open(fixture.path());
         syntaxes.insert(source.object.transfer_syntax());
         let evidence = [source.evidence()];
         let file = report(SrClass::Enhanced, &source, &evidence, &draft(TEXT));
         let report = written(&file, folder.path().join("report.dcm"));
-        let mut all: Vec<String> = check(&report.object)
-            .into_iter()
-            .chain(check_against(&report.object, &source.object, &evidence))
-            .map(|violation| violation.to_string())
-            .collect();
-        all.extend(dciodvfy(&report.path));
-        all.extend(dsrdump(&report.path));
-        assert!(all.is_empty(), "{}: {all:#?}", fixture.file);
+        let mut complaints = complaints(&report, &source, &evidence);
+        if source.object.transfer_syntax() == TransferSyntax::DeflatedLittle {
+            // dcentvfy cannot read such an image.
+            complaints.retain(|text| text != "Error - Dicom dataset read failed");
+        }
+        assert!(complaints.is_empty(), "{}: {complaints:#?}", fixture.file);
     }
     assert!(syntaxes.len() >= 12, "{syntaxes:?}");
 }
@@ -175,8 +181,8 @@ fn the_same_draft_is_the_same_object_and_another_text_another() {
         others.push(report(SrClass::Enhanced, &first, &evidence, &other));
     }
     others.push(built);
-    let instances: std::collections::BTreeSet<_> = others.iter().map(|f| &f.instance).collect();
-    let series: std::collections::BTreeSet<_> = others.iter().map(|f| &f.series).collect();
+    let instances: BTreeSet<_> = others.iter().map(|f| &f.instance).collect();
+    let series: BTreeSet<_> = others.iter().map(|f| &f.series).collect();
     assert_eq!((instances.len(), series.len()), (others.len(), others.len()));
 }
 

@@ -64,6 +64,13 @@ const DESIGNATOR: OfItem = &[
     (tags::UNIVERSAL_ENTITY_ID_TYPE, VR::CS),
 ];
 
+/// Issuer of Patient ID Qualifiers (PS3.3 §10.14).
+const QUALIFIERS: OfItem = &[
+    (tags::UNIVERSAL_ENTITY_ID, VR::UT),
+    (tags::UNIVERSAL_ENTITY_ID_TYPE, VR::CS),
+    (tags::IDENTIFIER_TYPE_CODE, VR::CS),
+];
+
 /// The Code Sequence Macro (PS3.3 §8.8-1).
 const CODE: OfItem = &[
     (tags::CODE_VALUE, VR::SH),
@@ -83,6 +90,7 @@ const CODE: OfItem = &[
 pub(crate) const SEQUENCES: &[(Tag, OfItem)] = &[
     (tags::ISSUER_OF_ACCESSION_NUMBER_SEQUENCE, DESIGNATOR),
     (tags::PROCEDURE_CODE_SEQUENCE, CODE),
+    (tags::ISSUER_OF_PATIENT_ID_QUALIFIERS_SEQUENCE, QUALIFIERS),
 ];
 
 /// Copies the attributes of patient and study.

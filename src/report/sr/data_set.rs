@@ -100,3 +100,33 @@ impl From<&Code> for DataSet {
         item
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_padded_and_too_long_ones_go_as_un() {
+        let mut set = DataSet::new();
+        set.put(tags::PATIENT_NAME, VR::PN, vec![b'\xe9'; 70_001]);
+        set.put(tags::PATIENT_WEIGHT, VR::DS, "7.1");
+        set.put(tags::SERIES_INSTANCE_UID, VR::UI, "1.2.3");
+        let bytes = set.encode().unwrap();
+        assert!(bytes.starts_with(b"\x10\x00\x10\x00UN\x00\x00\x72\x11\x01\x00\xe9"));
+        assert!(
+            bytes.ends_with(b" \x10\x00\x30\x10DS\x04\x007.1 \x20\x00\x0e\x00UI\x06\x001.2.3\x00")
+        );
+    }
+
+    #[test]
+    fn sequences_and_items_state_their_lengths() {
+        let mut item = DataSet::new();
+        item.put(tags::CODE_VALUE, VR::SH, "P1");
+        let mut set = DataSet::new();
+        set.put(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 100");
+        set.put_sequence(tags::PROCEDURE_CODE_SEQUENCE, vec![item]);
+        let wanted = b"\x08\x00\x32\x10SQ\x00\x00\x12\x00\x00\x00\xfe\xff\x00\xe0\x0a\x00\x00\x00\
+            \x08\x00\x00\x01SH\x02\x00P1";
+        assert!(set.encode().unwrap().ends_with(wanted));
+    }
+}

@@ -102,7 +102,7 @@ const fn set(
 }
 
 /// Names and texts of the sets in use; the multi-byte ones are those of PS3.5 Annexes H to K.
-pub(crate) const SETS: [Set; 17] = [
+pub(crate) const SETS: [Set; 16] = [
     Set { label: "none", declared: None, name: b"Doe^Jane", text: b"Chest two views" },
     set("Latin-1", "ISO_IR 100", b"Buc^J\xe9r\xf4me", b"R\xf6ntgen Thorax"),
     set("Latin-2", "ISO_IR 101", b"Wa\xb3\xeasa^\xa3ukasz", b"Zdj\xeacie klatki"),
@@ -133,13 +133,18 @@ pub(crate) const SETS: [Set; 17] = [
         b"\x1b$)C\xc8\xe4\xba\xce",
     ),
     set("GB18030", "GB18030", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab", b"\xd0\xd8\xb2\xbf"),
-    set("GBK", "GBK", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab", b"\xd0\xd8\xb2\xbf"),
     set(
         "UTF-8",
         "ISO_IR 192",
         b"M\xc3\xbcller^J\xc3\xbcrgen=\xe7\x8e\x8b^\xe5\xb0\x8f\xe4\xb8\x9c",
         b"R\xc3\xb6ntgen",
     ),
+];
+
+/// Sets that dciodvfy does not know, so that it takes every character of them for an error.
+pub(crate) const UNKNOWN_TO_DCIODVFY: [Set; 2] = [
+    set("Katakana", "ISO_IR 13", b"\xd4\xcf\xc0\xde^\xc0\xdb\xb3", b"\xc1\xaa\xbd\xc4"),
+    set("GBK", "GBK", b"Wang^XiaoDong=\xcd\xf5^\xd0\xa1\xb6\xab", b"\xd0\xd8\xb2\xbf"),
 ];
 
 /// The set with a label.
