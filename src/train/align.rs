@@ -24,7 +24,7 @@ use super::language::{self, Language};
 use super::optimise::Named;
 use super::run::{Plan, Task, fit};
 use super::workers::{Loss, Workers};
-use super::{assemble, card, variables};
+use super::{assemble, card, files, variables};
 use crate::model::Model;
 use crate::model::layer::Linear;
 
@@ -130,11 +130,7 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    std::fs::create_dir_all(&parts.out).map_err(|source| TrainError::File {
-        action: "make the folder",
-        path: parts.out.clone(),
-        source,
-    })?;
+    files::folder(&parts.out)?;
     let (encoder, encoder_card) = encoder::read(&parts.encoder)?;
     let (language, language_card) = language::read(&parts.language)?;
     bar.set_message("encoding the radiographs");
@@ -184,7 +180,7 @@ pub fn train(
         studies: (task.train.len() / (LOOKS + 1), task.development.len()),
         assessments: &tests,
     };
-    assemble::write(&dir.join("CARD.md"), card::text(&facts).as_bytes())?;
+    files::write(&dir.join("CARD.md"), card::text(&facts).as_bytes())?;
     for (name, assessment) in tests {
         figures.insert(name, assessment.to_json());
     }

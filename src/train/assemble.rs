@@ -12,7 +12,7 @@ use super::error::TrainError;
 use super::language::{AROUND, BEFORE, INSTRUCTIONS, LanguageCard};
 use super::optimise::Named;
 use super::tokenizer::{BOS, EOS};
-use super::variables;
+use super::{files, variables};
 use crate::model::checkpoint::Manifest;
 use crate::model::checkpoint::manifest::{
     Architecture, Conversation, Fit, IMAGE_HERE, ImageProcessing, ImageTokens, MANIFEST,
@@ -32,11 +32,7 @@ pub fn model(
     language: &LanguageCard,
     projection: &[Named],
 ) -> Result<(), TrainError> {
-    std::fs::create_dir_all(dir).map_err(|source| TrainError::File {
-        action: "make the folder",
-        path: dir.to_owned(),
-        source,
-    })?;
+    files::folder(dir)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
     tensors.extend(variables::read(&parts.encoder.join("encoder.safetensors"))?);
     tensors.extend(variables::read(&parts.language.join("language.safetensors"))?);
@@ -48,10 +44,10 @@ pub fn model(
     }
     let weights = dir.join(WEIGHTS);
     candle_core::safetensors::save(&tensors, &weights)?;
-    let tokenizer = read(&parts.language.join(TOKENIZER))?;
-    write(&dir.join(TOKENIZER), &tokenizer)?;
+    let tokenizer = files::read(&parts.language.join(TOKENIZER))?;
+    files::write(&dir.join(TOKENIZER), &tokenizer)?;
     let files = BTreeMap::from([
-        (WEIGHTS.to_owned(), digest(&read(&weights)?)),
+        (WEIGHTS.to_owned(), digest(&files::read(&weights)?)),
         (TOKENIZER.to_owned(), digest(&tokenizer)),
     ]);
     let manifest = manifest(&parts.name, encoder, language, files);
@@ -59,7 +55,7 @@ pub fn model(
         .check()
         .and_then(|()| manifest.to_text())
         .map_err(|reason| TrainError::Run { path: dir.join(MANIFEST), reason })?;
-    write(&dir.join(MANIFEST), text.as_bytes())
+    files::write(&dir.join(MANIFEST), text.as_bytes())
 }
 
 fn manifest(
@@ -100,22 +96,6 @@ fn manifest(
 }
 
 fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
-    std::fs::read(path).map_err(|source| TrainError::File {
-        action: "read it",
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// Writes a file of a model directory.
-pub fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
-    std::fs::write(path, bytes).map_err(|source| TrainError::File {
-        action: "write it",
-        path: path.to_owned(),
-        source,
-    })
+    let digits = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }

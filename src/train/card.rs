@@ -75,7 +75,8 @@ pub fn text(facts: &Facts<'_>) -> String {
 fn table(out: &mut String, splits: &[(String, Assessment)]) {
     let mut row = |first: &str, cells: &mut dyn Iterator<Item = String>| {
         let cells: Vec<String> = cells.collect();
-        out.push_str(&format!("| {first} | {} |\n", cells.join(" | ")));
+        let line = format!("| {first} | {} |\n", cells.join(" | "));
+        out.push_str(&line);
     };
     row("", &mut splits.iter().map(|(name, a)| format!("{name} ({} radiographs)", a.studies)));
     row("---", &mut splits.iter().map(|_| "---".to_owned()));
@@ -107,7 +108,7 @@ fn two(value: f64) -> String {
 }
 
 fn limits(out: &mut String, facts: &Facts<'_>) {
-    out.push_str(&format!(
+    let text = format!(
         "\n`development` chose the thresholds, so its figures are too good. `test` is the one to quote \
          for abnormal against normal, `findings_test` for each finding; both were scored once, for \
          this card.\n\n\
@@ -127,5 +128,6 @@ fn limits(out: &mut String, facts: &Facts<'_>) {
         seed = facts.plan.seed,
         batch = facts.plan.batch,
         rate = facts.plan.rate,
-    ));
+    );
+    out.push_str(&text);
 }

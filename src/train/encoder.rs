@@ -14,6 +14,7 @@ use super::auroc::{auroc, threshold};
 use super::chance::Chance;
 use super::data::{Radiograph, Split, radiographs, table};
 use super::error::TrainError;
+use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES, score_names};
 use super::optimise::Named;
 use super::run::{Plan, Task, fit};
@@ -275,11 +276,7 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    std::fs::create_dir_all(out).map_err(|source| TrainError::File {
-        action: "make the folder",
-        path: out.to_owned(),
-        source,
-    })?;
+    files::folder(out)?;
     let swin = sizes.swin();
     if let Err(reason) = swin.check() {
         return Err(TrainError::Run { path: out.to_owned(), reason });
@@ -315,7 +312,7 @@ pub fn train(
     let figures = fit(&task, plan, out, bar)?;
     calibrate(&task, plan, &mut card)?;
     variables::write(&task.variables, &out.join("encoder.safetensors"))?;
-    write_card(&card, &out.join("encoder.toml"))?;
+    files::write_toml(&out.join("encoder.toml"), &card)?;
     Ok(figures)
 }
 
@@ -378,26 +375,10 @@ fn temperature(logits: &[Vec<f32>], studies: &[(Tensor, LabelSet)]) -> f32 {
     candidates.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).unwrap_or(1.0)
 }
 
-fn write_card(card: &EncoderCard, path: &Path) -> Result<(), TrainError> {
-    let text = toml::to_string(card)
-        .map_err(|error| TrainError::Run { path: path.to_owned(), reason: error.to_string() })?;
-    std::fs::write(path, text).map_err(|source| TrainError::File {
-        action: "write it",
-        path: path.to_owned(),
-        source,
-    })
-}
-
 /// Reads what [`train`] wrote: the encoder, frozen, and what is known of it.
 pub fn read(dir: &Path) -> Result<(Encoder, EncoderCard), TrainError> {
     let path = dir.join("encoder.toml");
-    let text = std::fs::read_to_string(&path).map_err(|source| TrainError::File {
-        action: "read it (is this what `train encoder` wrote?)",
-        path: path.clone(),
-        source,
-    })?;
-    let card: EncoderCard = toml::from_str(&text)
-        .map_err(|error| TrainError::Run { path: path.clone(), reason: error.to_string() })?;
+    let card: EncoderCard = files::read_toml(&path, "encoder")?;
     if card.scores.len() != SCORES {
         let reason = format!("{} scores instead of {SCORES}", card.scores.len());
         return Err(TrainError::Run { path, reason });

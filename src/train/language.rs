@@ -17,6 +17,7 @@ use tokenizers::Tokenizer;
 use super::chance::Chance;
 use super::data::{Split, table};
 use super::error::TrainError;
+use super::files;
 use super::grammar::Grammar;
 use super::label::{FINDINGS, LabelSet, SCORES};
 use super::optimise::Named;
@@ -82,11 +83,11 @@ impl Prompts {
 }
 
 fn encode(tokenizer: &Tokenizer, text: &str) -> Result<Vec<u32>, TrainError> {
-    let encoding = tokenizer.encode(text, false).map_err(refused)?;
+    let encoding = tokenizer.encode(text, false).map_err(|error| refused(&error))?;
     Ok(encoding.get_ids().to_vec())
 }
 
-fn refused(error: tokenizers::Error) -> TrainError {
+fn refused(error: &tokenizers::Error) -> TrainError {
     TrainError::Tokenizer { reason: error.to_string() }
 }
 
@@ -117,7 +118,7 @@ impl Language {
         labels: LabelSet,
         chance: &mut Chance,
     ) -> Result<Sample, TrainError> {
-        let mut text = encode(&self.prompts.tokenizer, &grammar.write(labels, chance.next()))?;
+        let mut text = encode(&self.prompts.tokenizer, &grammar.write(labels, chance.bits()))?;
         text.push(EOS);
         Ok(Sample { prompt: chance.below(self.prompts.after.len()), text })
     }
@@ -175,7 +176,7 @@ impl Language {
             text.push(next);
             embeds = self.llama.embed(&ids(&[next])?)?;
         }
-        self.prompts.tokenizer.decode(&text, true).map_err(refused)
+        self.prompts.tokenizer.decode(&text, true).map_err(|error| refused(&error))
     }
 }
 
@@ -325,11 +326,7 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    std::fs::create_dir_all(out).map_err(|source| TrainError::File {
-        action: "make the folder",
-        path: out.to_owned(),
-        source,
-    })?;
+    files::folder(out)?;
     let grammar = Grammar::embedded()?;
     let known: Vec<LabelSet> = match data {
         Some(dir) => {
@@ -340,7 +337,7 @@ pub fn train(
     };
     let path = out.join("tokenizer.json");
     tokenizer::train(&corpus(&grammar, plan.seed), sizes.pieces, &path)?;
-    let tokenizer = Tokenizer::from_file(&path).map_err(refused)?;
+    let tokenizer = Tokenizer::from_file(&path).map_err(|error| refused(&error))?;
     let config = sizes.llama(tokenizer.get_vocab_size(true));
     let (language, variables) =
         variables::fresh(plan.seed, |source| Language::load(&config, tokenizer, source))?;
@@ -356,14 +353,7 @@ pub fn train(
     variables::write(&task.variables, &out.join("language.safetensors"))?;
     let run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
     let card = LanguageCard { run, llama: config };
-    let path = out.join("language.toml");
-    let text = toml::to_string(&card)
-        .map_err(|error| TrainError::Run { path: path.clone(), reason: error.to_string() })?;
-    std::fs::write(&path, text).map_err(|source| TrainError::File {
-        action: "write it",
-        path: path.clone(),
-        source,
-    })?;
+    files::write_toml(&out.join("language.toml"), &card)?;
     Ok(figures)
 }
 
@@ -376,7 +366,7 @@ fn corpus(grammar: &Grammar, seed: u64) -> Vec<String> {
         .map(|index| {
             let mut chance = Chance::of(seed ^ 0x7E47, index);
             let labels = invented(&mut chance);
-            grammar.write(labels, chance.next())
+            grammar.write(labels, chance.bits())
         })
         .chain(prompts.iter().cycle().take(400).cloned())
         .collect()
@@ -401,15 +391,9 @@ fn obedience(task: &LanguageTask, threads: usize) -> Result<f32, TrainError> {
 
 /// Reads what [`train`] wrote: the language model, frozen, and its sizes.
 pub fn read(dir: &Path) -> Result<(Language, LanguageCard), TrainError> {
-    let path = dir.join("language.toml");
-    let text = std::fs::read_to_string(&path).map_err(|source| TrainError::File {
-        action: "read it (is this what `train lm` wrote?)",
-        path: path.clone(),
-        source,
-    })?;
-    let card: LanguageCard = toml::from_str(&text)
-        .map_err(|error| TrainError::Run { path, reason: error.to_string() })?;
-    let tokenizer = Tokenizer::from_file(dir.join("tokenizer.json")).map_err(refused)?;
+    let card: LanguageCard = files::read_toml(&dir.join("language.toml"), "lm")?;
+    let tokenizer =
+        Tokenizer::from_file(dir.join("tokenizer.json")).map_err(|error| refused(&error))?;
     let tensors = variables::read(&dir.join("language.safetensors"))?;
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let language = Language::load(&card.llama, tokenizer, &source)?;

@@ -17,6 +17,7 @@ pub mod chance;
 pub mod data;
 pub mod encoder;
 mod error;
+mod files;
 pub mod grammar;
 pub mod label;
 pub mod language;

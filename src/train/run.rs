@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use super::chance::Chance;
 use super::error::TrainError;
+use super::files;
 use super::optimise::{AdamW, Named, rate};
 use super::workers::{Loss, Workers};
 
@@ -174,17 +175,13 @@ fn save(
     let bytes = safetensors::serialize(views, Some(facts))
         .map_err(|error| unfit(path, &error.to_string()))?;
     let new = path.with_extension("new");
-    std::fs::write(&new, bytes).map_err(|e| written(&new, e))?;
+    files::write(&new, &bytes)?;
     std::fs::rename(&new, path).map_err(|e| written(path, e))
 }
 
 /// Sets variables and moments to what the checkpoint holds.
 fn resume(path: &Path, task: &impl Task, optimiser: &mut AdamW) -> Result<State, TrainError> {
-    let bytes = std::fs::read(path).map_err(|source| TrainError::File {
-        action: "read it",
-        path: path.to_owned(),
-        source,
-    })?;
+    let bytes = files::read(path)?;
     let bad = |error: safetensors::SafeTensorError| unfit(path, &error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
     let fact = |name: &str| header.metadata().as_ref().and_then(|m| m.get(name)).cloned();

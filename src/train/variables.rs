@@ -36,8 +36,8 @@ pub fn fresh<T>(
 }
 
 fn sorted(map: &VarMap) -> Result<Vec<Named>, TrainError> {
-    let lost = || TrainError::Worker { reason: "the table of variables is poisoned".to_owned() };
-    let table = map.data().lock().map_err(|_| lost())?;
+    let lost = |error: &dyn std::fmt::Display| TrainError::Worker { reason: error.to_string() };
+    let table = map.data().lock().map_err(|error| lost(&error))?;
     let mut variables: Vec<Named> =
         table.iter().map(|(name, var)| (name.clone(), var.clone())).collect();
     variables.sort_by(|a, b| a.0.cmp(&b.0));

@@ -21,7 +21,7 @@ pub struct Workers {
 impl Workers {
     /// That many threads, at least one.
     pub fn new(threads: usize) -> Result<Self, TrainError> {
-        let pool = |_| ThreadPoolBuilder::new().num_threads(1).build().map_err(lost);
+        let pool = |_| ThreadPoolBuilder::new().num_threads(1).build().map_err(|e| lost(&e));
         Ok(Self { pools: (0..threads.max(1)).map(pool).collect::<Result<_, _>>()? })
     }
 
@@ -52,7 +52,9 @@ impl Workers {
             }
         }
         for gradient in &mut sum {
-            gradient.iter_mut().for_each(|g| *g /= weight);
+            for g in gradient {
+                *g /= weight;
+            }
         }
         Ok((total / weight, sum))
     }
@@ -71,12 +73,15 @@ impl Workers {
                 .zip(&self.pools)
                 .map(|(part, pool)| scope.spawn(move || pool.install(|| work(part))))
                 .collect();
-            started.into_iter().map(|thread| thread.join().map_err(|_| panicked())?).collect()
+            started
+                .into_iter()
+                .map(|thread| thread.join().unwrap_or_else(|_panic| Err(panicked())))
+                .collect()
         })
     }
 }
 
-fn lost(error: rayon::ThreadPoolBuildError) -> TrainError {
+fn lost(error: &rayon::ThreadPoolBuildError) -> TrainError {
     TrainError::Worker { reason: error.to_string() }
 }
 

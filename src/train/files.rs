@@ -1,0 +1,45 @@
+//! Folders and files of a run, their errors with the path.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::TrainError;
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> TrainError {
+    move |source| TrainError::File { action, path: path.to_owned(), source }
+}
+
+/// Makes a folder unless it is there.
+pub(super) fn folder(path: &Path) -> Result<(), TrainError> {
+    std::fs::create_dir_all(path).map_err(failed("make the folder", path))
+}
+
+/// A whole file.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
+    std::fs::read(path).map_err(failed("read it", path))
+}
+
+/// Writes a whole file.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    std::fs::write(path, bytes).map_err(failed("write it", path))
+}
+
+/// What an earlier step of training wrote as TOML.
+pub(super) fn read_toml<T: DeserializeOwned>(path: &Path, step: &str) -> Result<T, TrainError> {
+    let unfit = |reason: String| TrainError::Run {
+        path: path.to_owned(),
+        reason: format!("not what `train {step}` writes: {reason}"),
+    };
+    let bytes = read(path)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| unfit(error.to_string()))?;
+    toml::from_str(text).map_err(|error| unfit(error.to_string()))
+}
+
+/// Writes a value as TOML.
+pub(super) fn write_toml(path: &Path, value: &impl Serialize) -> Result<(), TrainError> {
+    let text = toml::to_string(value)
+        .map_err(|error| TrainError::Run { path: path.to_owned(), reason: error.to_string() })?;
+    write(path, text.as_bytes())
+}
