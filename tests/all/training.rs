@@ -8,7 +8,8 @@ use candle_core::{DType, Device, Tensor, Var};
 use thorascribe::model::language::llama::{Llama, LlamaConfig};
 use thorascribe::model::vision::swin::SwinConfig;
 use thorascribe::model::{DraftRequest, Model};
-use thorascribe::radiograph::open_picture;
+use thorascribe::object::StoredObject;
+use thorascribe::radiograph::{GreyImage, open_picture, render};
 use thorascribe::train::chance::Chance;
 use thorascribe::train::encoder::Encoder;
 use thorascribe::train::grammar::Grammar;
@@ -174,7 +175,8 @@ fn data(dir: &Path) -> PathBuf {
                 _ => "0",
             })
             .collect();
-        table.push_str(&format!("{name},patient {number},{split},{}\n", flags.join(",")));
+        let row = format!("{name},patient {number},{split},{}\n", flags.join(","));
+        table.push_str(&row);
     }
     std::fs::write(data.join("labels.csv"), table).unwrap();
     data
@@ -341,4 +343,60 @@ fn a_table_without_the_needed_columns_is_refused_with_their_names() {
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr);
     assert!(told.contains("labels.csv") && told.contains("Atelectasis"), "{told}");
+}
+
+/// The frontal radiographs of the fixtures as the model gets them, one a picture.
+fn fixtures() -> Vec<GreyImage> {
+    let names = ["dx-pa-explicit", "dx-ap-voi-lut", "cr-ap-implicit", "cr-pa-japanese-name"];
+    let more = ["dx-pa-16-bit", "cr-ap-signed-16", "two-views-pa", "dx-ap-processing"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dicom");
+    let image = |name: &str| {
+        let object = StoredObject::open(&folder.join(format!("{name}.dcm"))).unwrap();
+        render(&object).unwrap().image
+    };
+    names.into_iter().chain(more).map(image).collect()
+}
+
+#[test]
+fn the_embedded_model_writes_what_the_features_of_the_image_say() {
+    let model = Model::embedded().unwrap();
+    let request = DraftRequest::default();
+    let images = fixtures();
+    let text = |image: &GreyImage| model.draft(image, &request).unwrap().text;
+    let texts: Vec<String> = images.iter().map(text).collect();
+    assert!(texts.iter().any(|t| *t != texts[0]), "every radiograph gets: {}", texts[0]);
+    let features: Vec<_> = images.iter().map(|i| model.encode(i).unwrap()).collect();
+    for (a, b) in (0..images.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+        // The features of two studies exchanged: so are their texts.
+        let exchanged = [b, a].map(|i| model.draft_from(&features[i], &request).unwrap().text);
+        assert_eq!(exchanged, [texts[b].clone(), texts[a].clone()]);
+    }
+}
+
+#[test]
+fn the_embedded_model_says_what_its_scores_say() {
+    let model = Model::embedded().unwrap();
+    let grammar = Grammar::embedded().unwrap();
+    let thresholds = &model.manifest().scores.as_ref().unwrap().thresholds;
+    let (mut same, mut all) = (0, 0);
+    for image in fixtures() {
+        let draft = model.draft(&image, &DraftRequest::default()).unwrap();
+        let said = grammar.read(&draft.text);
+        for (index, (name, score)) in draft.scores.iter().enumerate() {
+            assert_eq!(name, FINDINGS[index].observation);
+            same += usize::from(said.contains(index) == (*score >= thresholds[name]));
+            all += 1;
+        }
+        assert!(draft.text.contains("Impression:"), "{}", draft.text);
+    }
+    assert!(same * 10 >= all * 9, "text and score agree in {same} of {all} cases");
+}
+
+#[test]
+fn the_embedded_model_names_its_data_and_terms() {
+    let card = include_str!("../../src/model/embedded/CARD.md");
+    for needed in ["NIH Clinical Center", "Wang et al.", "Licence of the weights", "findings_test"]
+    {
+        assert!(card.contains(needed), "the card lacks {needed:?}");
+    }
 }
