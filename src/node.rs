@@ -1,1 +1,307 @@
-//! (to come)
+//! The node: its stages put together, and the order in which they stop.
+//!
+//! Everything that can fail at start fails in [`Node::bind`], before the node says that it is
+//! ready. On stop the intake closes first, then drafting, then delivery, then the page: each
+//! finishes what it has in hand, and the spool holds the rest for the next start.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, PromptSetting};
+use crate::deliver::{self, Delivery, Destination};
+use crate::dimse::Timers;
+use crate::dimse::listen::Listener;
+use crate::drafting::{self, Drafting, Recipient};
+use crate::model::engine::{Engine, EngineHandle};
+use crate::model::{DraftRequest, Model, ModelError, PromptChoice, Sampling};
+use crate::observe::metrics::Metrics;
+use crate::radiograph::eligible::View;
+use crate::receive::{self, Reception};
+use crate::report::NodeIdentity;
+use crate::spool::{Spool, SpoolError, SpoolSettings};
+use crate::worklist::{self, WorklistState};
+
+/// How long the stages may take to finish what they have in hand.
+const GRACE: Duration = Duration::from_secs(30);
+/// How often the retention rules are applied.
+const RETENTION_EVERY: Duration = Duration::from_secs(60);
+
+/// Why a node did not start, or stopped by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A port cannot be bound.
+    #[error(
+        "cannot listen on {address} for {purpose}: is another program using the port? Set {key}"
+    )]
+    Listen {
+        /// What was asked for.
+        address: SocketAddr,
+        /// DICOM or the web page.
+        purpose: &'static str,
+        /// The key to change.
+        key: &'static str,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The spool cannot be used.
+    #[error("the spool at {path} cannot be used")]
+    Spool {
+        /// Where it is.
+        path: String,
+        /// Why.
+        #[source]
+        source: SpoolError,
+    },
+    /// The model cannot be used.
+    #[error("the model cannot be used")]
+    Model(#[source] ModelError),
+    /// A stage ended by itself.
+    #[error("the stage {stage} stopped: {reason}")]
+    Stage {
+        /// Which.
+        stage: &'static str,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A node whose ports are bound and whose model is loaded.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    spool: Spool,
+    engine: EngineHandle,
+    metrics: Metrics,
+    dicom: Listener,
+    http: TcpListener,
+    dicom_address: SocketAddr,
+    http_address: SocketAddr,
+}
+
+impl Node {
+    /// Opens the spool, loads the model, binds both ports.
+    ///
+    /// # Errors
+    /// Whatever keeps the node from working, with the remedy.
+    pub async fn bind(config: Config) -> Result<Self, NodeError> {
+        let settings = spool_settings(&config);
+        let path = config.spool.path.display().to_string();
+        let spool = Spool::open(settings).map_err(|source| NodeError::Spool { path, source })?;
+        let dicom = Listener::bind(config.node.bind).await.map_err(|source| NodeError::Listen {
+            address: config.node.bind,
+            purpose: "DICOM",
+            key: "node.bind",
+            source,
+        })?;
+        let http =
+            TcpListener::bind(config.http.bind).await.map_err(|source| NodeError::Listen {
+                address: config.http.bind,
+                purpose: "the worklist page",
+                key: "http.bind",
+                source,
+            })?;
+        let dicom_address = dicom.local_addr().map_err(|source| NodeError::Listen {
+            address: config.node.bind,
+            purpose: "DICOM",
+            key: "node.bind",
+            source,
+        })?;
+        let http_address = http.local_addr().map_err(|source| NodeError::Listen {
+            address: config.http.bind,
+            purpose: "the worklist page",
+            key: "http.bind",
+            source,
+        })?;
+        let model_path = config.model.path.clone();
+        let load = move || match model_path {
+            Some(path) => Model::open(&path),
+            None => Model::embedded(),
+        };
+        let engine = Engine::start(load).await.map_err(NodeError::Model)?;
+        let metrics = Metrics::new();
+        Ok(Self { config, spool, engine, metrics, dicom, http, dicom_address, http_address })
+    }
+
+    /// Where modalities send to.
+    pub fn dicom_address(&self) -> SocketAddr {
+        self.dicom_address
+    }
+
+    /// Where the page is.
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// The durable store.
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Runs until `closing`; a cancelled `abandon` ends the grace period.
+    ///
+    /// # Errors
+    /// A stage that ended by itself.
+    pub async fn run(
+        self,
+        closing: CancellationToken,
+        abandon: CancellationToken,
+    ) -> Result<(), NodeError> {
+        self.warn_of_openness();
+        let mut stages = Stages { running: JoinSet::new(), closing: closing.clone() };
+        let metrics = self.metrics.clone();
+        let engine = self.engine.clone();
+        stages.add("worklist", {
+            let state =
+                WorklistState::new(self.spool.clone(), metrics.clone(), move || engine.is_ready());
+            worklist::serve(self.http, state, closing.clone())
+        });
+        stages.add("retention", retention(self.spool.clone(), closing.clone()));
+        for destination in &self.config.destinations {
+            let delivery = Arc::new(Delivery {
+                spool: self.spool.clone(),
+                timers: Timers::uniform(self.config.receive.timeout.0),
+                max_attempts: self.config.deliver.max_attempts,
+                metrics: metrics.clone(),
+            });
+            let destination = Destination::new(destination, &self.config.node.ae_title);
+            stages.add("deliver", deliver::run(delivery, destination, closing.clone()));
+        }
+        let drafting = Arc::new(drafting_of(&self.config, &self.spool, &self.engine, &metrics));
+        for _ in 0..2 {
+            stages.add("drafting", drafting::run(drafting.clone(), closing.clone()));
+        }
+        let reception = Arc::new(Reception::new(&self.config, self.spool.clone(), metrics.clone()));
+        stages.add("receive", {
+            receive::serve(self.dicom, reception, closing.clone(), abandon.clone())
+        });
+        stages.wait(abandon).await
+    }
+
+    fn warn_of_openness(&self) {
+        if self.config.destinations.is_empty() {
+            warn!("no [[destination]] is configured: drafts stay in the worklist");
+        }
+        if self.config.peers.is_empty() && !self.dicom_address.ip().is_loopback() {
+            warn!("no [[peer]] is configured: any caller that reaches the port may send");
+        }
+    }
+}
+
+fn spool_settings(config: &Config) -> SpoolSettings {
+    SpoolSettings {
+        path: config.spool.path.clone(),
+        min_free: config.spool.min_free,
+        quiet: config.study.quiet.0,
+        deadline: config.study.deadline.0,
+        after_delivery: config.retention.after_delivery.0,
+        max_attempts: config.deliver.max_attempts,
+    }
+}
+
+fn drafting_of(
+    config: &Config,
+    spool: &Spool,
+    engine: &EngineHandle,
+    metrics: &Metrics,
+) -> Drafting {
+    Drafting {
+        spool: spool.clone(),
+        engine: engine.clone(),
+        request: request_of(config),
+        assume_chest: config.study.assume_chest,
+        views: config.model.views.iter().map(|view| view.parse().unwrap_or(View::Unknown)).collect(),
+        recipients: config
+            .destinations
+            .iter()
+            .map(|destination| Recipient {
+                name: destination.name.clone(),
+                report: destination.receives_reports(),
+                images: destination.receives_images(),
+            })
+            .collect(),
+        node: NodeIdentity::new(&config.node.ae_title),
+        metrics: metrics.clone(),
+    }
+}
+
+fn request_of(config: &Config) -> DraftRequest {
+    DraftRequest {
+        prompt: match &config.model.prompt {
+            PromptSetting::Number(number) => PromptChoice::Number(*number),
+            PromptSetting::Text(text) => PromptChoice::Text(text.clone()),
+        },
+        sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },
+    }
+}
+
+async fn retention(spool: Spool, closing: CancellationToken) -> Result<(), SpoolError> {
+    loop {
+        tokio::select! {
+            () = closing.cancelled() => return Ok(()),
+            () = tokio::time::sleep(RETENTION_EVERY) => {}
+        }
+        let spool = spool.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || spool.retain()).await {
+            warn!(%error, "retention failed");
+        }
+    }
+}
+
+/// The running stages.
+struct Stages {
+    running: JoinSet<(&'static str, Result<(), String>)>,
+    closing: CancellationToken,
+}
+
+impl Stages {
+    fn add<E: std::error::Error + Send + 'static>(
+        &mut self,
+        name: &'static str,
+        stage: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let outcome = async move { (name, stage.await.map_err(|e| crate::observe::chain(&e))) };
+        self.running.spawn(outcome);
+    }
+
+    /// Waits for the end: of all stages after `closing`, or of one by itself before.
+    async fn wait(mut self, abandon: CancellationToken) -> Result<(), NodeError> {
+        let mut failure = None;
+        tokio::select! {
+            () = self.closing.cancelled() => {}
+            ended = self.running.join_next() => failure = Some(early(ended)),
+        }
+        if let Some(failure) = &failure {
+            error!(%failure, "a stage stopped; the node stops");
+        }
+        self.closing.cancel();
+        info!("stopping: finishing what is in hand");
+        tokio::select! {
+            () = abandon.cancelled() => warn!("abandoned what was in hand; the spool holds it"),
+            () = tokio::time::sleep(GRACE) => warn!("the grace period is over; the spool holds the rest"),
+            () = async { while self.running.join_next().await.is_some() {} } => {}
+        }
+        abandon.cancel();
+        self.running.shutdown().await;
+        failure.map_or(Ok(()), Err)
+    }
+}
+
+fn early(
+    ended: Option<Result<(&'static str, Result<(), String>), tokio::task::JoinError>>,
+) -> NodeError {
+    match ended {
+        Some(Ok((stage, Err(reason)))) => NodeError::Stage { stage, reason },
+        Some(Ok((stage, Ok(())))) => {
+            NodeError::Stage { stage, reason: "it ended without being asked to".to_owned() }
+        }
+        Some(Err(lost)) => NodeError::Stage { stage: "unknown", reason: lost.to_string() },
+        None => NodeError::Stage { stage: "all", reason: "nothing runs".to_owned() },
+    }
+}

@@ -1,1 +1,15 @@
-//! (to come)
+//! Stage: what was drafted goes to its destinations by C-STORE.
+//!
+//! Comes in: delivery leases from the spool. Goes out: objects at their destination, the outcome
+//! back in the spool. Promises: one task a destination, so that a slow or dead one delays no
+//! other; an object is `sent` only after the destination's status said so; files go out byte for
+//! byte. May use: everything above it in `lib.rs`.
+
+mod destination;
+mod disposition;
+mod implicit;
+mod sender;
+mod sr_class;
+
+pub use destination::Destination;
+pub use sender::{Delivery, run};

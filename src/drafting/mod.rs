@@ -1,1 +1,13 @@
-//! (to come)
+//! Stage: a sealed study becomes a draft, or is skipped with its reason.
+//!
+//! Comes in: draft leases from the spool. Goes out: the text, the reports for every SR class and
+//! the deliveries, in one transition of the job. Promises: one bad object fails one job; the
+//! image drafted from is the one that `radiograph::choose` names. May use: everything above it
+//! in `lib.rs`.
+
+mod disposition;
+mod examine;
+mod reports;
+mod worker;
+
+pub use worker::{Drafting, Recipient, run};

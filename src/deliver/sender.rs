@@ -1,0 +1,139 @@
+//! The loop that sends what waits for one destination.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::disposition::{self, Disposition};
+use super::{Destination, sr_class};
+use crate::dimse::Timers;
+use crate::dimse::requestor::{RequestError, Requestor};
+use crate::observe::metrics::Metrics;
+use crate::spool::{DeliveryLease, DeliveryObject, Spool, SpoolError, retry};
+use crate::vocabulary::InstanceUid;
+
+/// What the senders of all destinations share.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Where deliveries wait.
+    pub spool: Spool,
+    /// The deadlines of the association.
+    pub timers: Timers,
+    /// After how many attempts a delivery is dead.
+    pub max_attempts: u32,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Sends to one destination until `closing`; the delivery under way is finished.
+///
+/// # Errors
+/// Only the spool's own: a destination's failures are outcomes.
+pub async fn run(
+    delivery: Arc<Delivery>,
+    destination: Destination,
+    closing: CancellationToken,
+) -> Result<(), SpoolError> {
+    let mut changes = delivery.spool.changed();
+    while !closing.is_cancelled() {
+        let spool = delivery.spool.clone();
+        let name = destination.name.clone();
+        let lease = blocking(move || spool.lease_delivery(&name)).await?;
+        let Some(lease) = lease else {
+            tokio::select! {
+                () = closing.cancelled() => break,
+                () = changes.next() => continue,
+            }
+        };
+        attempt(&delivery, &destination, lease).await?;
+    }
+    Ok(())
+}
+
+async fn attempt(
+    delivery: &Delivery,
+    destination: &Destination,
+    lease: DeliveryLease,
+) -> Result<(), SpoolError> {
+    let (outcome, instance) = match send(delivery, destination, &lease.object).await {
+        Ok(sent) => sent,
+        Err(error) => (disposition::of_error(&error), None),
+    };
+    let attempts = lease.attempts + 1;
+    let outcome = match outcome {
+        Disposition::Retry(reason) if attempts >= delivery.max_attempts => {
+            Disposition::Dead(format!("{reason} (after {attempts} attempts)"))
+        }
+        other => other,
+    };
+    let study = lease.study.clone();
+    delivery.metrics.delivery(&destination.name, label(&outcome));
+    match &outcome {
+        Disposition::Sent => info!(destination = destination.name, %study, "delivered"),
+        Disposition::Retry(reason) => {
+            warn!(destination = destination.name, %study, attempts, reason, "delivery failed, will retry");
+        }
+        Disposition::Dead(reason) => {
+            warn!(destination = destination.name, %study, attempts, reason, "delivery dead");
+        }
+    }
+    blocking(move || match (outcome, instance) {
+        (Disposition::Sent, Some(instance)) => lease.sent(&instance),
+        (Disposition::Sent, None) => lease.dead("nothing to send"),
+        (Disposition::Retry(reason), _) => {
+            lease.retry(retry::delay(attempts, &mut rand::rng()), &reason)
+        }
+        (Disposition::Dead(reason), _) => lease.dead(&reason),
+    })
+    .await
+}
+
+fn label(outcome: &Disposition) -> &'static str {
+    match outcome {
+        Disposition::Sent => "sent",
+        Disposition::Retry(_) => "retry",
+        Disposition::Dead(_) => "dead",
+    }
+}
+
+/// One association that stores the object; a report in the first class that is accepted.
+async fn send(
+    delivery: &Delivery,
+    destination: &Destination,
+    object: &DeliveryObject,
+) -> Result<(Disposition, Option<InstanceUid>), RequestError> {
+    let (files, contexts) = match object {
+        DeliveryObject::Report(files) => {
+            let files = destination.wanted(files);
+            let contexts = sr_class::report_contexts(&files);
+            (files, contexts)
+        }
+        DeliveryObject::Image(file) => (vec![file.clone()], sr_class::image_contexts(file)),
+    };
+    let mut association =
+        Requestor::connect(&destination.remote, &contexts, &delivery.timers).await?;
+    let chosen = match sr_class::choose(&association, &files) {
+        Ok(Some(chosen)) => chosen,
+        Ok(None) => {
+            association.release().await;
+            return Ok((Disposition::Dead(sr_class::refusal(&files)), None));
+        }
+        Err(error) => {
+            association.release().await;
+            return Ok((Disposition::Retry(format!("the report cannot be read: {error}")), None));
+        }
+    };
+    let status = association.store(&chosen.item).await?;
+    association.release().await;
+    Ok((disposition::of_status(status), Some(chosen.instance)))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
+    }
+}

@@ -1,0 +1,94 @@
+//! Which of a draft's reports a destination gets: the first class that it accepts.
+
+use std::io::{self, Read, Seek, SeekFrom, Write};
+
+use tempfile::NamedTempFile;
+
+use super::implicit::implicit;
+use crate::dimse::requestor::{ProposedContext, Requestor, StoreItem};
+use crate::spool::SendableFile;
+use crate::vocabulary::{InstanceUid, TransferSyntax};
+
+/// The contexts for a report: each class in the order wanted, as it is stored and in the implicit
+/// encoding that every DICOM peer must take (PS3.5 §10.1).
+pub(super) fn report_contexts(files: &[SendableFile]) -> Vec<ProposedContext> {
+    let encodings = |file: &SendableFile| [file.transfer_syntax, TransferSyntax::ImplicitLittle];
+    files.iter().flat_map(|file| encodings(file).map(|syntax| context(file, syntax))).collect()
+}
+
+/// The context for an image: as it is stored, since what others made goes out byte for byte.
+pub(super) fn image_contexts(file: &SendableFile) -> Vec<ProposedContext> {
+    vec![context(file, file.transfer_syntax)]
+}
+
+fn context(file: &SendableFile, syntax: TransferSyntax) -> ProposedContext {
+    ProposedContext {
+        abstract_syntax: file.sop_class.uid().to_owned(),
+        transfer_syntaxes: vec![syntax],
+    }
+}
+
+/// What goes over the wire; the file made for it lives as long.
+pub(super) struct Chosen {
+    pub(super) item: StoreItem,
+    pub(super) instance: InstanceUid,
+    _converted: Option<NamedTempFile>,
+}
+
+/// The first file whose class the destination accepted, in the encoding that it accepted.
+///
+/// # Errors
+/// The stored report cannot be read, or its other encoding cannot be written.
+pub(super) fn choose(
+    association: &Requestor,
+    files: &[SendableFile],
+) -> io::Result<Option<Chosen>> {
+    for file in files {
+        let accepted = association.accepted(file.sop_class.uid());
+        if accepted.contains(&file.transfer_syntax) {
+            return Ok(Some(as_stored(file)));
+        }
+        if accepted.contains(&TransferSyntax::ImplicitLittle) {
+            return converted(file).map(Some);
+        }
+    }
+    Ok(None)
+}
+
+fn as_stored(file: &SendableFile) -> Chosen {
+    let item = StoreItem {
+        sop_class_uid: file.sop_class.uid().to_owned(),
+        instance_uid: file.instance.clone(),
+        transfer_syntax: file.transfer_syntax,
+        path: file.path.clone(),
+        data_set_offset: file.data_set_offset,
+    };
+    Chosen { item, instance: file.instance.clone(), _converted: None }
+}
+
+fn converted(file: &SendableFile) -> io::Result<Chosen> {
+    let mut stored = std::fs::File::open(&file.path)?;
+    stored.seek(SeekFrom::Start(file.data_set_offset))?;
+    let mut explicit = Vec::new();
+    stored.read_to_end(&mut explicit)?;
+    let rewritten = implicit(&explicit)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the report is not whole"))?;
+    let mut copy = NamedTempFile::new()?;
+    copy.write_all(&rewritten)?;
+    copy.flush()?;
+    let mut chosen = as_stored(file);
+    chosen.item.transfer_syntax = TransferSyntax::ImplicitLittle;
+    chosen.item.path = copy.path().to_owned();
+    chosen.item.data_set_offset = 0;
+    chosen._converted = Some(copy);
+    Ok(chosen)
+}
+
+/// What a destination that takes none of the files is told in the queue.
+pub(super) fn refusal(files: &[SendableFile]) -> String {
+    let offered: Vec<String> = files
+        .iter()
+        .map(|file| format!("{} ({})", file.sop_class.name(), file.transfer_syntax.name()))
+        .collect();
+    format!("the destination accepts none of the offered SOP classes: {}", offered.join(", "))
+}

@@ -1,0 +1,55 @@
+//! The reports of one draft: the same tree in each SR class that a destination may want.
+
+use crate::object::StoredObject;
+use crate::report::sr::{self, SrClass};
+use crate::report::{Draft, Evidence, NodeIdentity, ReportError};
+use crate::spool::{ArtefactKind, NewArtefact, SpooledObject};
+use crate::vocabulary::{SopKind, Uid};
+
+/// The classes in the order in which destinations are offered them.
+const CLASSES: [SrClass; 3] = [SrClass::Enhanced, SrClass::BasicText, SrClass::Comprehensive];
+
+/// Builds the report of `draft` in every class.
+///
+/// # Errors
+/// The source image lacks what a report must copy from it.
+pub(super) fn reports(
+    source: &StoredObject,
+    objects: &[SpooledObject],
+    draft: &Draft,
+    node: &NodeIdentity,
+) -> Result<Vec<NewArtefact>, ReportError> {
+    let evidence = evidence(objects);
+    CLASSES
+        .into_iter()
+        .map(|class| {
+            let file = sr::build(class, source, &evidence, draft, node)?;
+            Ok(NewArtefact {
+                kind: ArtefactKind::Report,
+                sop_class: file.sop_class,
+                instance: file.instance,
+                series: file.series,
+                bytes: file.bytes,
+                data_set_offset: file.data_set_offset,
+            })
+        })
+        .collect()
+}
+
+/// Every image of the job that another maker sent.
+fn evidence(objects: &[SpooledObject]) -> Vec<Evidence> {
+    let images = objects.iter().filter(|object| {
+        !object.own_object
+            && matches!(object.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)
+    });
+    images
+        .filter_map(|object| {
+            Some(Evidence {
+                sop_class: object.sop_class.uid().parse::<Uid>().ok()?,
+                instance: object.instance.clone(),
+                series: object.series.clone(),
+                digest: object.digest.clone(),
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,271 @@
+//! The loop that turns leased jobs into drafts.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::disposition::{Disposition, DraftingError, disposition};
+use super::examine::{Examined, examine};
+use super::reports::reports;
+use crate::model::engine::EngineHandle;
+use crate::model::{DraftRequest, ModelDraft};
+use crate::object::StoredObject;
+use crate::observe::metrics::{Metrics, Stage};
+use crate::radiograph::eligible::View;
+use crate::radiograph::{GreyImage, RadiographError, render};
+use crate::report::{Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
+use crate::spool::{
+    ArtefactKind, DraftLease, Drafted, NewDelivery, NewDeliveryObject, PreviousDraft, Spool,
+    SpoolError, SpooledObject,
+};
+use crate::vocabulary::{PatientText, Priority};
+
+/// A destination as drafting sees it: what it is to be sent.
+#[derive(Debug, Clone)]
+pub struct Recipient {
+    /// The destination's name.
+    pub name: String,
+    /// It receives the report.
+    pub report: bool,
+    /// It receives the study's images.
+    pub images: bool,
+}
+
+/// What the drafting stage needs.
+#[derive(Debug, Clone)]
+pub struct Drafting {
+    /// Where studies wait.
+    pub spool: Spool,
+    /// The model.
+    pub engine: EngineHandle,
+    /// Prompt and sampling.
+    pub request: DraftRequest,
+    /// Whether an image without a body part is taken for a chest.
+    pub assume_chest: bool,
+    /// The views that are drafted from.
+    pub views: Vec<View>,
+    /// Who receives what.
+    pub recipients: Vec<Recipient>,
+    /// What the reports say about this node.
+    pub node: NodeIdentity,
+    /// What is counted.
+    pub metrics: Metrics,
+}
+
+/// Drafts until `closing`; the job under way is finished.
+///
+/// # Errors
+/// Only the spool's own: a failed job is an outcome.
+pub async fn run(drafting: Arc<Drafting>, closing: CancellationToken) -> Result<(), SpoolError> {
+    let mut changes = drafting.spool.changed();
+    while !closing.is_cancelled() {
+        let spool = drafting.spool.clone();
+        let lease = blocking(move || {
+            spool.seal_due()?;
+            spool.lease_draft()
+        })
+        .await?;
+        let Some(lease) = lease else {
+            tokio::select! {
+                () = closing.cancelled() => break,
+                () = changes.next() => continue,
+            }
+        };
+        job(&drafting, lease).await?;
+    }
+    Ok(())
+}
+
+async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolError> {
+    let objects = lease.objects.clone();
+    let (assume, views) = (drafting.assume_chest, drafting.views.clone());
+    let examined = guarded(move || examine(&objects, assume, &views)).await;
+    match examined {
+        Err(error) => failed(lease, &error).await,
+        Ok(Examined::Nothing(reason)) => skipped(drafting, lease, reason).await,
+        Ok(Examined::Image { position, object, view }) => {
+            if unchanged(&lease, position) {
+                info!(study = %lease.study, "later images change nothing");
+                let deliveries = forwards(drafting, &lease);
+                return blocking(move || lease.unchanged(&deliveries)).await;
+            }
+            match draft(drafting, &lease, position, object, view).await {
+                Ok(drafted) => {
+                    info!(study = %lease.study, version = lease.version, "drafted");
+                    blocking(move || lease.drafted(drafted)).await
+                }
+                Err(DraftingError::Radiograph(error @ RadiographError::Undecodable(_))) => {
+                    skipped(drafting, lease, error.to_string()).await
+                }
+                Err(error) => failed(lease, &error).await,
+            }
+        }
+    }
+}
+
+/// Whether the image to draft from is the one that the version before was drafted from.
+fn unchanged(lease: &DraftLease, position: usize) -> bool {
+    match (&lease.previous, lease.objects.get(position)) {
+        (Some(previous), Some(chosen)) => {
+            previous.image.as_ref() == Some(&chosen.instance)
+                && previous.image_digest.as_ref() == Some(&chosen.digest)
+        }
+        _ => false,
+    }
+}
+
+async fn skipped(
+    drafting: &Drafting,
+    lease: DraftLease,
+    reason: String,
+) -> Result<(), SpoolError> {
+    info!(study = %lease.study, reason, "skipped");
+    let deliveries = forwards(drafting, &lease);
+    blocking(move || lease.skipped(&reason, &deliveries)).await
+}
+
+async fn failed(lease: DraftLease, error: &DraftingError) -> Result<(), SpoolError> {
+    let reason = crate::observe::chain(error);
+    warn!(study = %lease.study, reason, "drafting failed");
+    match disposition(error, lease.attempts + 1) {
+        Disposition::Retry(after) => blocking(move || lease.retry(after, &reason)).await,
+        Disposition::Dead => blocking(move || lease.dead(&reason)).await,
+    }
+}
+
+async fn draft(
+    drafting: &Arc<Drafting>,
+    lease: &DraftLease,
+    position: usize,
+    object: Box<StoredObject>,
+    view: View,
+) -> Result<Drafted, DraftingError> {
+    let started = Instant::now();
+    let (object, image) = guarded(move || {
+        let rendered = render(&object).map_err(DraftingError::Radiograph);
+        rendered.map(|rendered| (object, rendered.image))
+    })
+    .await??;
+    let read = started.elapsed();
+    drafting.metrics.stage(Stage::Read, read);
+    let answer = ask(drafting, image).await?;
+    let draft = report_of(drafting, lease, &answer);
+    let (objects, node, draft_for_reports) =
+        (lease.objects.clone(), drafting.node.clone(), draft.clone());
+    let artefacts = guarded(move || reports(&object, &objects, &draft_for_reports, &node)).await?;
+    let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
+    Ok(Drafted {
+        text: PatientText::new(answer.text.clone()),
+        image: chosen.instance.clone(),
+        priority: Priority::Routine,
+        draft: json!({
+            "model": { "name": draft.model.name, "digest": draft.model.digest },
+            "prompt": answer.prompt,
+            "view": view,
+            "abnormal": answer.abnormal,
+            "scores": answer.scores,
+        }),
+        seconds: json!({
+            "read": read.as_secs_f64(),
+            "encode": answer.seconds.encode,
+            "prefill": answer.seconds.prefill,
+            "decode": answer.seconds.decode,
+        }),
+        artefacts: artefacts.map_err(DraftingError::Report)?,
+        deliveries: deliveries(drafting, lease),
+    })
+}
+
+async fn ask(drafting: &Drafting, image: GreyImage) -> Result<ModelDraft, DraftingError> {
+    let answer = drafting
+        .engine
+        .draft(image, drafting.request.clone())
+        .await
+        .map_err(DraftingError::Model)?;
+    let seconds = &answer.seconds;
+    for (stage, value) in [
+        (Stage::Encode, seconds.encode),
+        (Stage::Prefill, seconds.prefill),
+        (Stage::Decode, seconds.decode),
+    ] {
+        drafting.metrics.stage(stage, Duration::from_secs_f64(value));
+    }
+    drafting.metrics.generated_tokens(answer.token_ids.len() as u64);
+    Ok(answer)
+}
+
+fn report_of(drafting: &Drafting, lease: &DraftLease, answer: &ModelDraft) -> Draft {
+    let identity = drafting.engine.identity();
+    Draft {
+        text: PatientText::new(answer.text.clone()),
+        model: ModelIdentity { name: identity.name, digest: identity.digest },
+        prompt: answer.prompt.clone(),
+        sampling: drafting.request.sampling.to_string(),
+        version: lease.version,
+        created: Created::now(),
+        predecessors: lease.previous.as_ref().map(|p| predecessors(p, lease)).unwrap_or_default(),
+        findings: Vec::new(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The reports of the version before, which this one stands in for.
+fn predecessors(previous: &PreviousDraft, lease: &DraftLease) -> Vec<Predecessor> {
+    let reports = previous.artefacts.iter().filter(|file| file.kind == ArtefactKind::Report);
+    reports
+        .filter_map(|file| {
+            Some(Predecessor {
+                sop_class: file.sop_class.uid().parse().ok()?,
+                instance: file.instance.clone(),
+                study: lease.study.clone(),
+                series: file.series.clone(),
+            })
+        })
+        .collect()
+}
+
+fn forwards(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
+    let images: Vec<&SpooledObject> = lease.objects.iter().filter(|o| !o.own_object).collect();
+    let receivers = drafting.recipients.iter().filter(|recipient| recipient.images);
+    receivers
+        .flat_map(|recipient| {
+            images.iter().map(|object| NewDelivery {
+                destination: recipient.name.clone(),
+                object: NewDeliveryObject::Image(object.instance.clone()),
+            })
+        })
+        .collect()
+}
+
+fn deliveries(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
+    let reports = drafting.recipients.iter().filter(|recipient| recipient.report);
+    let mut all: Vec<NewDelivery> = reports
+        .map(|recipient| NewDelivery {
+            destination: recipient.name.clone(),
+            object: NewDeliveryObject::Report,
+        })
+        .collect();
+    all.extend(forwards(drafting, lease));
+    all
+}
+
+/// Runs work on an object or a model apart from the network's threads; a panic in it is an error.
+async fn guarded<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, DraftingError> {
+    let run = move || catch_unwind(AssertUnwindSafe(work)).map_err(|_| DraftingError::Panic);
+    tokio::task::spawn_blocking(run).await.unwrap_or(Err(DraftingError::Panic))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
+    }
+}
