@@ -216,7 +216,12 @@ fn drafting_of(
         engine: engine.clone(),
         request: request_of(config),
         assume_chest: config.study.assume_chest,
-        views: config.model.views.iter().map(|view| view.parse().unwrap_or(View::Unknown)).collect(),
+        views: config
+            .model
+            .views
+            .iter()
+            .map(|view| view.parse().unwrap_or(View::Unknown))
+            .collect(),
         recipients: config
             .destinations
             .iter()

@@ -22,8 +22,23 @@ use crate::receive::archive::Archive;
 use crate::spool::{JobDetail, JobState};
 use crate::vocabulary::AeTitle;
 
+macro_rules! radiograph {
+    ($name:literal) => {
+        ($name, include_bytes!(concat!("../../fixtures/dicom/", $name)))
+    };
+}
+
 /// The radiographs that travel with the program: NIH ChestX-ray14, see `fixtures/README.md`.
-const RADIOGRAPHS: [(&str, &[u8]); 0] = [];
+const RADIOGRAPHS: [(&str, &[u8]); 8] = [
+    radiograph!("dx-pa-explicit.dcm"),
+    radiograph!("cr-ap-jpeg-baseline.dcm"),
+    radiograph!("dx-pa-jpeg-ls.dcm"),
+    radiograph!("dx-ap-jpeg-2000.dcm"),
+    radiograph!("dx-ap-jpeg-lossless.dcm"),
+    radiograph!("dx-pa-htj2k.dcm"),
+    radiograph!("cr-ap-rle.dcm"),
+    radiograph!("cr-hand.dcm"),
+];
 
 /// How long one study may take from its arrival to the archive.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -60,7 +60,7 @@ async fn attempt(
         Ok(sent) => sent,
         Err(error) => (disposition::of_error(&error), None),
     };
-    let attempts = lease.attempts + 1;
+    let attempts = lease.attempts;
     let outcome = match outcome {
         Disposition::Retry(reason) if attempts >= delivery.max_attempts => {
             Disposition::Dead(format!("{reason} (after {attempts} attempts)"))

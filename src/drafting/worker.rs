@@ -118,11 +118,7 @@ fn unchanged(lease: &DraftLease, position: usize) -> bool {
     }
 }
 
-async fn skipped(
-    drafting: &Drafting,
-    lease: DraftLease,
-    reason: String,
-) -> Result<(), SpoolError> {
+async fn skipped(drafting: &Drafting, lease: DraftLease, reason: String) -> Result<(), SpoolError> {
     info!(study = %lease.study, reason, "skipped");
     let deliveries = forwards(drafting, &lease);
     blocking(move || lease.skipped(&reason, &deliveries)).await
@@ -131,7 +127,7 @@ async fn skipped(
 async fn failed(lease: DraftLease, error: &DraftingError) -> Result<(), SpoolError> {
     let reason = crate::observe::chain(error);
     warn!(study = %lease.study, reason, "drafting failed");
-    match disposition(error, lease.attempts + 1) {
+    match disposition(error, lease.attempts) {
         Disposition::Retry(after) => blocking(move || lease.retry(after, &reason)).await,
         Disposition::Dead => blocking(move || lease.dead(&reason)).await,
     }
