@@ -17,7 +17,9 @@ mod error;
 mod file;
 mod keys;
 mod locate;
+mod peers;
 mod show;
+mod value;
 
 pub use address_range::{AddressRange, AddressRangeError};
 pub use environment::Environment;

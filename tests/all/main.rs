@@ -8,6 +8,7 @@ mod associations;
 mod configuration;
 mod crash;
 mod demo;
+mod documents;
 mod draft;
 mod fixtures;
 mod model;
