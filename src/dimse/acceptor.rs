@@ -80,7 +80,8 @@ impl Acceptor {
         let mut connection =
             Connection::new(stream, machine, self.timers, self.offer.max_pdu, stop.clone());
         let mut tally = Tally::default();
-        let run = self.run(&mut connection, peer.ip(), slots, &place, &stop, &mut tally);
+        let run =
+            self.run(&mut connection, peer.ip().to_canonical(), slots, &place, &stop, &mut tally);
         let Err(ended) = run.await;
         let Tally { echoes, stored, refused, bytes } = tally;
         let seconds = since.elapsed().as_secs_f32();

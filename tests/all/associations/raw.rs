@@ -63,9 +63,9 @@ impl Scp {
         Self::with(&Setup::default())
     }
 
-    /// One whose peers must be done with every step in half a second.
+    /// One whose peers must be done with every step in a second.
     pub(super) fn impatient() -> Self {
-        Self::with(&Setup { deadline: Duration::from_millis(500), ..Setup::default() })
+        Self::with(&Setup { deadline: Duration::from_secs(1), ..Setup::default() })
     }
 
     pub(super) fn with(setup: &Setup) -> Self {

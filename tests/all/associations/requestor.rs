@@ -259,7 +259,7 @@ fn an_acceptance_that_cannot_be_is_aborted() {
 
 #[test]
 fn a_peer_that_falls_silent_or_vanishes_is_given_up_in_time() {
-    let timers = Timers::uniform(Duration::from_millis(300));
+    let timers = Timers::uniform(Duration::from_secs(1));
     let started = Instant::now();
     let (to, thread) = archive(accepting(1, EXPLICIT, 0), |stream| while pdu(stream).is_some() {});
     let error = attempt(&to, timers).unwrap_err();
@@ -273,7 +273,7 @@ fn a_peer_that_falls_silent_or_vanishes_is_given_up_in_time() {
     let error = attempt(&to, timers).unwrap_err();
     assert!(error.is_transient(), "{error}");
     thread.join().unwrap();
-    assert!(started.elapsed() < Duration::from_secs(20));
+    assert!(started.elapsed() < Duration::from_secs(25));
 }
 
 #[test]
