@@ -101,6 +101,17 @@ def verified_and_partial(ds):
     ds.VerifyingObserverSequence = [person()]
 
 
+def without_charset(ds):
+    """What is not ASCII becomes question marks: how names get lost."""
+
+    def narrow(_, element):
+        if element.VR in ("LO", "LT", "PN", "SH", "ST", "UT") and element.VM == 1:
+            element.value = str(element.value).encode("ascii", "replace").decode("ascii")
+
+    ds.walk(narrow)
+    del ds.SpecificCharacterSet
+
+
 def bad_relationship(ds):
     text(ds).ContentSequence[0].RelationshipType = "CONTAINS"
 
@@ -168,7 +179,7 @@ def mutations():
     yield "VERIFIED + PARTIAL + observer", verified_and_partial
     yield "PreliminaryFlag=DRAFT", set_("PreliminaryFlag", "DRAFT")
     yield "Modality=OT", set_("Modality", "OT")
-    yield "UTF-8 bytes declared as Latin-1", "charset"
+    yield "CS removed: text encoded anew in ASCII", without_charset
     yield "child missing RelationshipType", lambda ds: delattr(ds.ContentSequence[0], "RelationshipType")
     yield "child bad RelationshipType CONTAINS under TEXT", bad_relationship
     yield "child missing ConceptName (TEXT)", lambda ds: delattr(text(ds), "ConceptNameCodeSequence")
@@ -211,7 +222,6 @@ def mutations():
 LAWFUL = {
     "TextValue 100 kB": "UT has no limit of its own",
     "TextValue LF only": "LF may stand in UT",
-    "remove SpecificCharacterSet": None,
 }
 
 
@@ -221,13 +231,12 @@ def main():
         base = {"BASIC": basic, "COMP:": comprehensive}.get(name[:5], enhanced)
         ds = pydicom.dcmread(base)
         file = folder / f"{position:03}.dcm"
-        if mutate == "charset" or name == "remove SpecificCharacterSet":
-            # The bytes stay, only what they are said to be changes.
+        if name == "remove SpecificCharacterSet":
+            # The bytes of the text stay as they are.
             raw = base.read_bytes()
             declared = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 192"
             assert declared in raw
-            other = b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100" if mutate == "charset" else b""
-            file.write_bytes(raw.replace(declared, other))
+            file.write_bytes(raw.replace(declared, b""))
         else:
             mutate(ds)
             ds.save_as(file, enforce_file_format=False)
