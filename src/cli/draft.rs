@@ -1,15 +1,23 @@
 //! `thorascribe draft`: files to texts.
 
+use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
+use anyhow::{Context, bail};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use super::Outcome;
+use crate::config::{Config, PromptSetting};
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice, Sampling};
-use crate::radiograph::{GreyImage, open_picture};
+use crate::object::StoredObject;
+use crate::radiograph::{GreyImage, eligibility, open_picture, render};
+use crate::report::sr::{self, SrClass};
+use crate::report::{Created, Draft, Evidence, ModelIdentity, NodeIdentity};
+use crate::vocabulary::PatientText;
 
 /// What may be asked of `draft`.
 #[derive(Debug, clap::Args)]
@@ -21,8 +29,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR")]
     model: Option<PathBuf>,
     /// The question: a text, or the number of one of the model's own.
-    #[arg(long, value_name = "TEXT|N", default_value = "1")]
-    prompt: String,
+    #[arg(long, value_name = "TEXT|N")]
+    prompt: Option<String>,
     /// 0 is greedy; higher is more random.
     #[arg(long, value_name = "F", default_value_t = 0.0)]
     temperature: f64,
@@ -33,47 +41,62 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "F", default_value_t = 1.0)]
     repetition_penalty: f32,
     /// The longest answer.
-    #[arg(long, value_name = "N", default_value_t = 300)]
-    max_tokens: usize,
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
     /// Of the random numbers.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Write the report too (Enhanced SR): a file, or with several FILEs a folder.
+    #[arg(long, value_name = "OUT")]
+    sr: Option<PathBuf>,
     /// One JSON object a line and a file.
     #[arg(long)]
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    let model = match &arguments.model {
+pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
+    let config = Config::load(config)?;
+    let model = match arguments.model.as_ref().or(config.model.path.as_ref()) {
         Some(folder) => Model::open(folder)?,
         None => Model::embedded()?,
     };
+    let prompt = match (&arguments.prompt, &config.model.prompt) {
+        (Some(text), _) => PromptChoice::parse(text),
+        (None, PromptSetting::Number(number)) => PromptChoice::Number(*number),
+        (None, PromptSetting::Text(text)) => PromptChoice::Text(text.clone()),
+    };
     let request = DraftRequest {
-        prompt: PromptChoice::parse(&arguments.prompt),
+        prompt,
         sampling: Sampling {
             temperature: arguments.temperature,
             top_p: arguments.top_p,
             repetition_penalty: arguments.repetition_penalty,
-            max_tokens: arguments.max_tokens,
+            max_tokens: arguments.max_tokens.unwrap_or(config.model.max_tokens),
             seed: arguments.seed,
         },
+    };
+    let drafter = Drafter {
+        model,
+        request,
+        node: NodeIdentity::new(&config.node.ae_title),
+        reports: Reports::new(arguments)?,
     };
     let mut out = std::io::stdout().lock();
     let mut code = ExitCode::SUCCESS;
     for file in &arguments.files {
-        let result = draft(&model, file, &request);
+        let result = drafter.draft(file);
         if result.is_err() {
             code = ExitCode::FAILURE;
         }
         if arguments.json {
             let line = match result {
-                Ok(drafted) => drafted.json(file, &model),
+                Ok(drafted) => drafted.json(file, &drafter.model),
                 Err(error) => json!({"file": file, "error": chain(&error)}),
             };
             writeln!(out, "{line}")?;
         } else {
             match result {
-                Ok(drafted) => drafted.print(&mut out, file, &model)?,
+                Ok(drafted) => drafted.print(&mut out, file, &drafter.model)?,
                 Err(error) => {
                     writeln!(std::io::stderr(), "error: {}: {}", file.display(), chain(&error))?;
                 }
@@ -84,22 +107,138 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     Ok(code)
 }
 
+/// Everything that is the same for all files.
+struct Drafter {
+    model: Model,
+    request: DraftRequest,
+    node: NodeIdentity,
+    reports: Reports,
+}
+
 /// One file's draft and how long reading it took.
 struct Drafted {
     draft: ModelDraft,
     read: f64,
+    report: Option<PathBuf>,
 }
 
-fn draft(model: &Model, file: &Path, request: &DraftRequest) -> anyhow::Result<Drafted> {
-    let start = Instant::now();
-    let image = read_image(file)?;
-    let read = start.elapsed().as_secs_f64();
-    Ok(Drafted { draft: model.draft(&image, request)?, read })
+/// Where reports go.
+enum Reports {
+    Nowhere,
+    File(PathBuf),
+    Folder(PathBuf),
+}
+
+impl Reports {
+    fn new(arguments: &Arguments) -> anyhow::Result<Self> {
+        let Some(out) = &arguments.sr else { return Ok(Self::Nowhere) };
+        if arguments.files.len() == 1 && !out.is_dir() {
+            return Ok(Self::File(out.clone()));
+        }
+        fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+        Ok(Self::Folder(out.clone()))
+    }
+
+    /// The report's place for one file.
+    fn place(&self, file: &Path) -> Option<PathBuf> {
+        match self {
+            Self::Nowhere => None,
+            Self::File(path) => Some(path.clone()),
+            Self::Folder(folder) => {
+                let mut name = file.file_stem().unwrap_or_default().to_owned();
+                name.push("-sr.dcm");
+                Some(folder.join(name))
+            }
+        }
+    }
+}
+
+/// A file's image, and its object when it is one.
+struct Source {
+    image: GreyImage,
+    object: Option<StoredObject>,
+}
+
+impl Source {
+    /// Reads a picture, or renders a DICOM object. Asking for a draft says that it is a chest when
+    /// the object does not.
+    fn open(file: &Path) -> anyhow::Result<Self> {
+        if !is_dicom(file)? {
+            return Ok(Self { image: open_picture(file)?, object: None });
+        }
+        let object = StoredObject::open(file)?;
+        if let Err(reason) = eligibility(&object, true) {
+            bail!("not drafted from: {reason}");
+        }
+        Ok(Self { image: render(&object)?.image, object: Some(object) })
+    }
+}
+
+/// Whether the file has the mark of a DICOM file (PS3.10 §7.1).
+fn is_dicom(file: &Path) -> anyhow::Result<bool> {
+    use std::io::Read;
+    let mut start = Vec::new();
+    let opened = fs::File::open(file).and_then(|f| f.take(132).read_to_end(&mut start));
+    opened.with_context(|| format!("cannot read {}", file.display()))?;
+    Ok(start.ends_with(b"DICM") && start.len() == 132)
 }
 
 /// Reads a picture, or renders a DICOM object.
 pub(super) fn read_image(file: &Path) -> anyhow::Result<GreyImage> {
-    Ok(open_picture(file)?)
+    Ok(Source::open(file)?.image)
+}
+
+impl Drafter {
+    fn draft(&self, file: &Path) -> anyhow::Result<Drafted> {
+        let start = Instant::now();
+        let source = Source::open(file)?;
+        let read = start.elapsed().as_secs_f64();
+        let draft = self.model.draft(&source.image, &self.request)?;
+        let report = self.reports.place(file);
+        if let Some(place) = &report {
+            let Some(object) = &source.object else {
+                bail!(
+                    "--sr needs a DICOM object: a report names the study and image it belongs to"
+                );
+            };
+            let bytes = self.report(file, object, &draft)?;
+            fs::write(place, bytes).with_context(|| format!("cannot write {}", place.display()))?;
+        }
+        Ok(Drafted { draft, read, report })
+    }
+
+    /// The report of one draft as a DICOM file.
+    fn report(
+        &self,
+        file: &Path,
+        object: &StoredObject,
+        answer: &ModelDraft,
+    ) -> anyhow::Result<Vec<u8>> {
+        let bytes = fs::read(file)?;
+        let offset = usize::try_from(object.data_set_offset())?;
+        let data_set = bytes.get(offset..).unwrap_or_default();
+        let evidence = Evidence {
+            sop_class: object.sop_class_uid().clone(),
+            instance: object.instance_uid().clone(),
+            series: object.series_uid().clone(),
+            digest: Sha256::digest(data_set).iter().map(|byte| format!("{byte:02x}")).collect(),
+        };
+        let draft = Draft {
+            text: PatientText::new(answer.text.clone()),
+            model: ModelIdentity {
+                name: self.model.name().to_owned(),
+                digest: self.model.digest().to_owned(),
+            },
+            prompt: answer.prompt.clone(),
+            sampling: self.request.sampling.to_string(),
+            version: 1,
+            created: Created::now(),
+            predecessors: vec![],
+            findings: vec![],
+            program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        Ok(sr::build(SrClass::Enhanced, object, &[evidence], &draft, &self.node)?.bytes)
+    }
 }
 
 impl Drafted {
@@ -118,6 +257,7 @@ impl Drafted {
             "token_ids": draft.token_ids,
             "abnormal": draft.abnormal,
             "findings": findings.collect::<Vec<_>>(),
+            "sr": self.report,
             "seconds": {
                 "read": self.read,
                 "encode": draft.seconds.encode,
@@ -132,6 +272,9 @@ impl Drafted {
         writeln!(out, "{}", self.draft.text)?;
         if let Some(abnormal) = self.draft.abnormal {
             writeln!(out, "abnormal: {:.0}%", abnormal * 100.0)?;
+        }
+        if let Some(report) = &self.report {
+            writeln!(out, "report: {}", report.display())?;
         }
         writeln!(out, "(draft by {}, not verified)\n", model.name())
     }

@@ -1,3 +1,11 @@
-//! The model against finite differences and against the published implementation's outputs.
+//! The model: layers against finite differences, a whole checkpoint against the published
+//! implementation's outputs, and files that lie.
 
 mod gradients;
+mod reference;
+mod stop;
+mod tokenizer;
+mod torch;
+mod torch_file;
+
+pub(crate) use reference::{imported, reference};
