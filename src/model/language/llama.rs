@@ -74,7 +74,7 @@ impl LlamaConfig {
             ("num_attention_heads", self.num_attention_heads, 256),
             ("num_key_value_heads", self.kv_heads(), 256),
             ("max_position_embeddings", self.max_position_embeddings, 1 << 17),
-            ("head_dim", self.head_width(), 1 << 10),
+            ("head_dim", self.head_width(), 1 << 9),
         ] {
             if value == 0 || value > most {
                 return Err(format!("{name} = {value} is outside 1 to {most}"));

@@ -13,6 +13,12 @@ use crate::model::layer::{
     AttentionMask, LayerNorm, Linear, RowMap, attention_softmax, gather_rows, gelu,
 };
 
+/// Of the norms after cutting and merging patches, which the published code leaves at its default
+/// whatever the configuration says.
+const FIXED_EPS: f32 = 1e-5;
+/// The most numbers in the mask of one stage's windows.
+const LARGEST_MASK: usize = 1 << 26;
+
 /// The sizes of a Swin transformer, under the keys of Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SwinConfig {
@@ -40,7 +46,7 @@ pub struct SwinConfig {
     /// Whether query, key and value have a bias.
     #[serde(default = "default_true")]
     pub qkv_bias: bool,
-    /// Added to the variance in every norm.
+    /// Added to the variance in the norms of blocks and output.
     #[serde(default = "default_eps")]
     pub layer_norm_eps: f64,
     /// The activation; only `gelu` (by the error function) is known.
@@ -135,6 +141,13 @@ impl SwinConfig {
                     "stage {stage}: {depth} blocks, {heads} heads, width {width}; the width must divide by the heads"
                 ));
             }
+            let padded = side.next_multiple_of(self.window_size);
+            if padded.pow(2) * self.window_size.pow(2) > LARGEST_MASK {
+                return Err(format!(
+                    "stage {stage}: {side} × {side} patches in windows of {} are too many",
+                    self.window_size
+                ));
+            }
             if side < self.window_size {
                 return Err(format!(
                     "stage {stage} has {side} × {side} patches, fewer than the window of {}",
@@ -187,7 +200,7 @@ impl Swin {
         Ok(Self {
             config: config.clone(),
             patch,
-            patch_norm: LayerNorm::load(width, eps, &embeddings.pp("norm"))?,
+            patch_norm: LayerNorm::load(width, FIXED_EPS, &embeddings.pp("norm"))?,
             stages,
             norm: LayerNorm::load(config.output_width(), eps, &source.pp("layernorm"))?,
         })
@@ -255,8 +268,7 @@ impl Stage {
         let merge = if last {
             None
         } else {
-            let eps = config.layer_norm_eps as f32;
-            Some(Merge::load(config.stage_width(stage), side, eps, &source.pp("downsample"))?)
+            Some(Merge::load(config.stage_width(stage), side, &source.pp("downsample"))?)
         };
         Ok(Self { blocks, merge })
     }
@@ -437,7 +449,7 @@ struct Merge {
 }
 
 impl Merge {
-    fn load(width: usize, side: usize, eps: f32, source: &VarBuilder<'_>) -> Result<Self> {
+    fn load(width: usize, side: usize, source: &VarBuilder<'_>) -> Result<Self> {
         let half = side.div_ceil(2);
         // Four neighbours a result, column by column: (0,0) (1,0) (0,1) (1,1).
         let source_of = |i: usize| {
@@ -449,7 +461,7 @@ impl Merge {
         let map = RowMap::new(side * side, (0..half * half * 4).map(source_of).collect())?;
         Ok(Self {
             map,
-            norm: LayerNorm::load(4 * width, eps, &source.pp("norm"))?,
+            norm: LayerNorm::load(4 * width, FIXED_EPS, &source.pp("norm"))?,
             reduction: Linear::load(4 * width, 2 * width, false, &source.pp("reduction"))?,
         })
     }
