@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::Outcome;
 use crate::config::{Config, PromptSetting};
+use crate::model::checkpoint::hexadecimal;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice, Sampling};
 use crate::object::StoredObject;
 use crate::radiograph::{GreyImage, eligibility, open_picture, render};
@@ -221,7 +222,7 @@ impl Drafter {
             sop_class: object.sop_class_uid().clone(),
             instance: object.instance_uid().clone(),
             series: object.series_uid().clone(),
-            digest: Sha256::digest(data_set).iter().map(|byte| format!("{byte:02x}")).collect(),
+            digest: hexadecimal(&Sha256::digest(data_set)),
         };
         let draft = Draft {
             text: PatientText::new(answer.text.clone()),

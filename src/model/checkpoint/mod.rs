@@ -16,6 +16,7 @@ pub mod manifest;
 pub mod torch;
 
 pub use files::ModelFiles;
+pub(crate) use files::hexadecimal;
 pub use manifest::Manifest;
 
 /// Tensors by name.
