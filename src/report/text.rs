@@ -163,4 +163,34 @@ mod tests {
         );
         assert_eq!(attribute(" Modèle\\7B\n ", 8), " Modele/");
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_comes_out_in_its_set(text in "(\\PC|[\\x00-\\x20\\x7f-\\xa0])*") {
+            for set in ["", "ISO_IR 13", "ISO_IR 100", "ISO_IR 126", "ISO_IR 166", "GBK", "GB18030", "ISO_IR 192"] {
+                let bytes = encoded(set, &text);
+                let lines = bytes.split(|byte| *byte == b'\n');
+                for line in lines {
+                    let line = line.strip_suffix(b"\r").unwrap_or(line);
+                    proptest::prop_assert!(!line.iter().any(u8::is_ascii_control), "{set}: {bytes:?}");
+                    proptest::prop_assert!(!line.ends_with(b" "), "{set}: {bytes:?}");
+                }
+                let fits = match set {
+                    "" => bytes.is_ascii(),
+                    "ISO_IR 192" => std::str::from_utf8(&bytes).is_ok(),
+                    "GBK" | "GB18030" => !encoding_rs::GB18030.decode(&bytes).2,
+                    _ => !bytes.iter().any(|byte| (0x7f..=0xa0).contains(byte)),
+                };
+                proptest::prop_assert!(fits, "{set}: {bytes:?}");
+            }
+        }
+
+        #[test]
+        fn any_text_parts_into_sections_without_loss_of_all(text in "(\\PC|[.!?\n ]|impression:|overall)*") {
+            let sections = crate::report::draft::Sections::of(&text);
+            let nothing = sections.findings.is_none() && sections.impression.is_none();
+            let words = text.to_ascii_lowercase().replace("impression:", "").replace("findings:", "");
+            proptest::prop_assert!(!nothing || words.trim().is_empty(), "{text:?}");
+        }
+    }
 }
