@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use tempfile::TempDir;
 use thorascribe::object::StoredObject;
+use thorascribe::radiograph::eligible::eligibility;
 use thorascribe::vocabulary::TransferSyntax;
 
 use super::support::fixtures;
@@ -34,6 +35,22 @@ fn the_node_reads_the_identity_of_every_fixture() {
         assert_eq!(object.study_uid().as_str(), fixture.study, "{}", fixture.file);
         assert_eq!(object.series_uid().as_str(), fixture.series, "{}", fixture.file);
         assert_eq!(object.instance_uid().as_str(), fixture.instance, "{}", fixture.file);
+    }
+}
+
+#[test]
+fn the_node_may_draft_from_the_fixtures_that_the_index_says() {
+    for fixture in fixtures() {
+        let object = StoredObject::open(&fixture.path()).unwrap();
+        match eligibility(&object, false) {
+            Ok(_) => assert!(fixture.eligible, "{} counts as eligible", fixture.file),
+            Err(reason) => {
+                let reason = reason.to_string();
+                assert!(!fixture.eligible, "{} is skipped: {reason}", fixture.file);
+                let named = reason.to_lowercase().contains(&fixture.reason);
+                assert!(named, "{}: {reason:?} does not name {:?}", fixture.file, fixture.reason);
+            }
+        }
     }
 }
 

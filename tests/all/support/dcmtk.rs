@@ -114,13 +114,12 @@ impl Storescp {
         destination(name, "STORESCP", self.port, &["report", "images"])
     }
 
-    /// The files whose names start with a modality's two letters (`SR`, `CR`, `DX`).
+    /// The files whose names start with a modality's two letters: `CR.…`, `DX.…`, `SRe.…`.
     pub(crate) fn received(&self, modality: &str) -> Vec<PathBuf> {
-        let prefix = format!("{modality}.");
         std::fs::read_dir(self.folder.path().join("received"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
-            .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&prefix))
+            .filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(modality))
             .collect()
     }
 
