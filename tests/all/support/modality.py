@@ -12,6 +12,8 @@ import threading
 from pydicom import dcmread
 from pynetdicom import AE
 
+ONE_AT_A_TIME = threading.Lock()
+
 
 def send(host, port, called, files):
     """Sends the files on one association."""
@@ -26,7 +28,9 @@ def send(host, port, called, files):
                 status = association.send_c_store(file).get("Status")
             except (RuntimeError, ValueError) as error:
                 print(f"{file}: {error}", file=sys.stderr)
-        print(json.dumps({"instance": head(file).SOPInstanceUID, "status": status}), flush=True)
+        answer = json.dumps({"instance": head(file).SOPInstanceUID, "status": status})
+        with ONE_AT_A_TIME:
+            print(answer, flush=True)
     if association.is_established:
         association.release()
 
