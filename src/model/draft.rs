@@ -35,7 +35,7 @@ impl Default for DraftRequest {
 }
 
 /// What a model says of an image.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct ModelDraft {
     /// The text, without white space around it.
     pub text: String,
@@ -49,6 +49,14 @@ pub struct ModelDraft {
     pub scores: Vec<(String, f32)>,
     /// How long each step took.
     pub seconds: Seconds,
+}
+
+/// The text and the scores are a patient's: only their size is shown.
+impl std::fmt::Debug for ModelDraft {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let tokens = self.token_ids.len();
+        f.debug_struct("ModelDraft").field("tokens", &tokens).finish_non_exhaustive()
+    }
 }
 
 /// How long each step took, seconds.

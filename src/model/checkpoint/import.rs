@@ -75,7 +75,7 @@ pub fn import(
     report("reading the language model");
     let language = read_language(&files.language)?;
     report("reading the tokenizer");
-    let (json, bos, eos) = read_tokenizer(&files.tokenizer)?;
+    let (json, bos, eos) = read_tokenizer(&files)?;
     let embedding = encoder.get("vision_model.projection_head.weight");
     let embedding = embedding.and_then(|t| t.dims().first().copied());
     let tokenizer = Tokenizer::from_json(&json, vec![bos, eos])?;
@@ -104,6 +104,11 @@ pub fn import(
         files: BTreeMap::from([("tokenizer.json".to_owned(), String::new())]),
     };
     manifest.check().map_err(|reason| ModelError::invalid(source, reason))?;
+    let (ids, vocabulary) = (tokenizer.size(), manifest.language_model.vocab_size);
+    if ids > vocabulary {
+        let reason = format!("{ids} ids for a language model of {vocabulary}");
+        return Err(ModelError::invalid(files.tokenizer, reason));
+    }
     report("checking the tensors");
     check(&manifest, &[&encoder, &projection, &language])?;
     report("writing");
@@ -172,14 +177,17 @@ fn read_safetensors(path: &Path) -> Result<Tensors, ModelError> {
         .map_err(|e| ModelError::invalid(path, e.to_string()))
 }
 
-fn read_tokenizer(path: &Path) -> Result<(Vec<u8>, u32, u32), ModelError> {
+/// The tokenizer as `tokenizer.json`, and its begin and end of sequence.
+fn read_tokenizer(files: &layout::MedclipFiles) -> Result<(Vec<u8>, u32, u32), ModelError> {
+    let path = &files.tokenizer;
     let bytes = read(path)?;
     if path.extension().is_some_and(|e| e == "model") {
         let pieces = SentencePiece::parse(&bytes).map_err(|e| ModelError::invalid(path, e))?;
         return Ok((pieces.to_json(), pieces.bos, pieces.eos));
     }
-    // LLaMA's ids, which a tokenizer.json does not name.
-    Ok((bytes, 1, 2))
+    // A tokenizer.json does not say which of its ids these are.
+    let variant = read_json::<LlamaVariant>(&files.language_config)?;
+    Ok((bytes, variant.bos_token_id.unwrap_or(1), variant.eos_token_id.unwrap_or(2)))
 }
 
 /// LLaMA's two stop sequences where the tokenizer is LLaMA's, else the one it gives itself.
@@ -198,9 +206,12 @@ fn swin_config(path: &Path) -> Result<SwinConfig, ModelError> {
     Ok(config)
 }
 
-/// What else a LLaMA configuration may say; each of these changes the arithmetic.
+/// What else a LLaMA configuration may say.
 #[derive(Deserialize)]
 struct LlamaVariant {
+    bos_token_id: Option<u32>,
+    eos_token_id: Option<u32>,
+    // Each of these changes the arithmetic.
     hidden_act: Option<String>,
     rope_scaling: Option<serde_json::Value>,
     attention_bias: Option<bool>,

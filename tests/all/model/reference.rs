@@ -225,9 +225,13 @@ fn an_import_says_what_it_cannot_use() {
     let folder = copy();
     replace(folder.path(), "vicuna/config.json", |path| std::fs::write(path, scaled).unwrap());
     assert!(refused(folder.path()).contains("rope_scaling"));
+    let folder = copy();
+    let small = config.replace("32000", "31999");
+    replace(folder.path(), "vicuna/config.json", |path| std::fs::write(path, small).unwrap());
+    assert!(refused(folder.path()).contains("32000 ids for a language model of 31999"));
     let empty = tempfile::tempdir().unwrap();
     assert!(refused(empty.path()).contains("no known layout"));
-    let occupied = import(&reference(), &root(), ImageTokens::Pooled, &mut |_| {}).unwrap_err();
+    let occupied = import(&reference(), root(), ImageTokens::Pooled, &mut |_| {}).unwrap_err();
     assert!(matches!(occupied, ModelError::Occupied { .. }), "{occupied}");
 }
 
