@@ -279,6 +279,8 @@ impl Stages {
     async fn wait(mut self, abandon: CancellationToken) -> Result<(), NodeError> {
         let mut failure = None;
         tokio::select! {
+            // A stage that ends because it was asked to is no failure.
+            biased;
             () = self.closing.cancelled() => {}
             ended = self.running.join_next() => failure = Some(early(ended)),
         }

@@ -39,7 +39,7 @@ fn check(file: Option<&Path>) -> Outcome {
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "ok: {destinations} destinations, {peers} peers, spool {}",
+        "ok: destinations {destinations}, peers {peers}, spool {}",
         config.spool.path.display()
     )?;
     Ok(ExitCode::SUCCESS)

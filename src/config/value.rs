@@ -173,7 +173,8 @@ impl Checker<'_> {
             Place::File { path, .. } => path.parent().map_or_else(PathBuf::new, Path::to_owned),
             _ => PathBuf::new(),
         };
-        Some(Some(base.join(text)))
+        let path = base.join(text);
+        Some(Some(std::path::absolute(&path).unwrap_or(path)))
     }
 
     pub(super) fn required(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Setting> {

@@ -16,9 +16,13 @@ pub fn init_quiet() {
     start(filter("warn"), LogFormat::Text);
 }
 
-/// The configuration has parsed the directives before; what fails all the same is left out.
+/// What is not wanted of a library: dicom-rs warns of each empty sequence that it reads.
+const LIBRARIES: &str = "dicom_parser=error";
+
+/// The configuration has parsed the directives before; what fails all the same is left out. What
+/// they say of a library comes after, and so replaces, what is said here.
 fn filter(directives: &str) -> EnvFilter {
-    EnvFilter::builder().parse_lossy(directives)
+    EnvFilter::builder().parse_lossy(format!("{LIBRARIES},{directives}"))
 }
 
 fn start(filter: EnvFilter, format: LogFormat) {
