@@ -268,8 +268,8 @@ fn inflate(deflated: &[u8], limit: usize) -> Result<Vec<u8>, ObjectError> {
     if inflated.len() > limit {
         return Err(ObjectError::Inflate("it is larger than this node allows"));
     }
-    // One byte may pad the stream to an even length.
-    if deflated.len() as u64 - decoder.total_in() > 1 {
+    // One byte may pad the stream to an even length; some writers leave the trailer of gzip there.
+    if deflated.len() as u64 - decoder.total_in() > 9 {
         return Err(ObjectError::Inflate("bytes follow the end of the stream"));
     }
     Ok(inflated)
