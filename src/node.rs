@@ -30,7 +30,7 @@ use crate::worklist::{self, WorklistState};
 /// How long the stages may take to finish what they have in hand.
 const GRACE: Duration = Duration::from_secs(30);
 /// How often the retention rules are applied.
-const RETENTION_EVERY: Duration = Duration::from_secs(60);
+const RETENTION_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a node did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -259,9 +259,12 @@ async fn retention(spool: Spool, closing: CancellationToken) -> Result<(), Spool
     }
 }
 
+/// A stage's name and how it ended.
+type StageEnd = (&'static str, Result<(), String>);
+
 /// The running stages.
 struct Stages {
-    running: JoinSet<(&'static str, Result<(), String>)>,
+    running: JoinSet<StageEnd>,
     closing: CancellationToken,
 }
 
@@ -300,9 +303,7 @@ impl Stages {
     }
 }
 
-fn early(
-    ended: Option<Result<(&'static str, Result<(), String>), tokio::task::JoinError>>,
-) -> NodeError {
+fn early(ended: Option<Result<StageEnd, tokio::task::JoinError>>) -> NodeError {
     match ended {
         Some(Ok((stage, Err(reason)))) => NodeError::Stage { stage, reason },
         Some(Ok((stage, Ok(())))) => {

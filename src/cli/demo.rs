@@ -41,7 +41,7 @@ const RADIOGRAPHS: [(&str, &[u8]); 8] = [
 ];
 
 /// How long one study may take from its arrival to the archive.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What may be asked of `demo`.
 #[derive(Debug, Default, clap::Args)]
@@ -109,7 +109,7 @@ async fn demo(arguments: &Arguments) -> Outcome {
                 _ => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         };
-        show(arguments, shown(image, &reports, &job, received))?;
+        show(arguments, &shown(image, &reports, &job, received))?;
     }
     if arguments.keep {
         eprint(&format!("serving on {dicom} and http://{http}/ until interrupted"));
@@ -196,10 +196,10 @@ fn deliver_seconds(job: &JobDetail) -> Option<f64> {
     Some(last.at.duration_since(drafted).as_secs_f64())
 }
 
-fn show(arguments: &Arguments, shown: Shown) -> anyhow::Result<()> {
+fn show(arguments: &Arguments, shown: &Shown) -> anyhow::Result<()> {
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        writeln!(out, "{}", serde_json::to_string(&shown)?)?;
+        writeln!(out, "{}", serde_json::to_string(shown)?)?;
         return Ok(());
     }
     writeln!(out, "\n{}", shown.image.display())?;

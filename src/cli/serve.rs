@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::Outcome;
 use crate::config::Config;
@@ -44,15 +44,21 @@ async fn serve(config: Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first SIGTERM or SIGINT drains; the second abandons what is in hand.
+/// The first SIGTERM or SIGINT drains; the second abandons what is in hand. SIGHUP, which would
+/// end the process, is answered with a line in the log.
 fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
+                _ = hangup.recv() => {
+                    warn!("SIGHUP: the configuration is read at start only; restart the node");
+                    continue;
+                }
             }
             if closing.is_cancelled() {
                 abandon.cancel();

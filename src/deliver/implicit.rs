@@ -36,19 +36,16 @@ pub(super) fn implicit(explicit: &[u8]) -> Option<Vec<u8>> {
             let length = length_of(explicit, &mut at, vr)?;
             (length, (&vr == b"SQ").then_some(SEQUENCE_END))
         };
-        match delimiter {
-            Some(delimiter) => {
-                header(&mut out, tag, UNDEFINED);
-                if length != UNDEFINED {
-                    open.push((at.checked_add(usize::try_from(length).ok()?)?, delimiter));
-                }
+        if let Some(delimiter) = delimiter {
+            header(&mut out, tag, UNDEFINED);
+            if length != UNDEFINED {
+                open.push((at.checked_add(usize::try_from(length).ok()?)?, delimiter));
             }
-            None => {
-                let end = at.checked_add(usize::try_from(length).ok()?)?;
-                header(&mut out, tag, length);
-                out.extend_from_slice(explicit.get(at..end)?);
-                at = end;
-            }
+        } else {
+            let end = at.checked_add(usize::try_from(length).ok()?)?;
+            header(&mut out, tag, length);
+            out.extend_from_slice(explicit.get(at..end)?);
+            at = end;
         }
     }
 }

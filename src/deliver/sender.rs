@@ -125,6 +125,7 @@ async fn send(
         }
     };
     let status = association.store(&chosen.item).await?;
+    drop(chosen.converted);
     association.release().await;
     Ok((disposition::of_status(status), Some(chosen.instance)))
 }

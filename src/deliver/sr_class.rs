@@ -32,7 +32,8 @@ fn context(file: &SendableFile, syntax: TransferSyntax) -> ProposedContext {
 pub(super) struct Chosen {
     pub(super) item: StoreItem,
     pub(super) instance: InstanceUid,
-    _converted: Option<NamedTempFile>,
+    /// Deletes the converted file when the delivery is over.
+    pub(super) converted: Option<NamedTempFile>,
 }
 
 /// The first file whose class the destination accepted, in the encoding that it accepted.
@@ -63,7 +64,7 @@ fn as_stored(file: &SendableFile) -> Chosen {
         path: file.path.clone(),
         data_set_offset: file.data_set_offset,
     };
-    Chosen { item, instance: file.instance.clone(), _converted: None }
+    Chosen { item, instance: file.instance.clone(), converted: None }
 }
 
 fn converted(file: &SendableFile) -> io::Result<Chosen> {
@@ -78,9 +79,9 @@ fn converted(file: &SendableFile) -> io::Result<Chosen> {
     copy.flush()?;
     let mut chosen = as_stored(file);
     chosen.item.transfer_syntax = TransferSyntax::ImplicitLittle;
-    chosen.item.path = copy.path().to_owned();
+    copy.path().clone_into(&mut chosen.item.path);
     chosen.item.data_set_offset = 0;
-    chosen._converted = Some(copy);
+    chosen.converted = Some(copy);
     Ok(chosen)
 }
 

@@ -253,7 +253,7 @@ fn deliveries(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
 async fn guarded<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, DraftingError> {
-    let run = move || catch_unwind(AssertUnwindSafe(work)).map_err(|_| DraftingError::Panic);
+    let run = move || catch_unwind(AssertUnwindSafe(work)).ok().ok_or(DraftingError::Panic);
     tokio::task::spawn_blocking(run).await.unwrap_or(Err(DraftingError::Panic))
 }
 
