@@ -14,8 +14,8 @@ use thorascribe::dimse::c_store::{StoreReply, StoreRequest, StoreService};
 use thorascribe::dimse::data::Fragments;
 use thorascribe::dimse::listen::{self, Listener};
 use thorascribe::dimse::negotiate::Offer;
-use thorascribe::dimse::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Status, Timers};
-use thorascribe::vocabulary::{ByteSize, SopClass, TransferSyntax};
+use thorascribe::dimse::{Status, Timers};
+use thorascribe::vocabulary::ByteSize;
 use tokio_util::sync::CancellationToken;
 
 use super::support::objects::{Fixture, fixture, fixtures, root};

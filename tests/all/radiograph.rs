@@ -24,7 +24,9 @@ const VOI_FUNCTION: Tag = (0x0028, 0x1056);
 const PHOTOMETRIC: Tag = (0x0028, 0x0004);
 
 fn digest(pixels: &[u8]) -> String {
-    Sha256::digest(pixels).iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let digest = Sha256::digest(pixels);
+    let (first, _) = digest.split_first_chunk::<16>().unwrap();
+    format!("{:032x}", u128::from_be_bytes(*first))
 }
 
 fn object(data: &DataSet) -> StoredObject {

@@ -10,6 +10,7 @@ use thorascribe::spool::{
 };
 use thorascribe::vocabulary::{ByteSize, Priority};
 
+mod action;
 pub(crate) mod bench;
 mod durability;
 mod model;
