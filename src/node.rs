@@ -4,11 +4,13 @@
 //! ready. On stop the intake closes first, then drafting, then delivery, then the page: each
 //! finishes what it has in hand, and the spool holds the rest for the next start.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -81,8 +83,55 @@ pub struct Node {
     metrics: Metrics,
     dicom: Listener,
     http: TcpListener,
-    dicom_address: SocketAddr,
-    http_address: SocketAddr,
+    addresses: (SocketAddr, SocketAddr),
+    reload: Reload,
+}
+
+/// What of a running node follows a changed configuration: who may send, and the destinations.
+#[derive(Clone)]
+pub struct Reload {
+    reception: Arc<Reception>,
+    destinations: Arc<watch::Sender<Vec<Destination>>>,
+    recipients: Arc<watch::Sender<Vec<Recipient>>>,
+}
+
+impl fmt::Debug for Reload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reload").finish_non_exhaustive()
+    }
+}
+
+impl Reload {
+    /// Takes peers and destinations from `config`: from the next association, draft and delivery
+    /// on. All other keys are read at start only.
+    pub fn apply(&self, config: &Config) {
+        self.reception.reload(config);
+        self.destinations.send_replace(destinations_of(config));
+        self.recipients.send_replace(recipients_of(config));
+    }
+}
+
+fn destinations_of(config: &Config) -> Vec<Destination> {
+    let named = |destination| Destination::new(destination, &config.node.ae_title);
+    config.destinations.iter().map(named).collect()
+}
+
+fn recipients_of(config: &Config) -> Vec<Recipient> {
+    let recipients = config.destinations.iter().map(|destination| Recipient {
+        name: destination.name.clone(),
+        report: destination.receives_reports(),
+        images: destination.receives_images(),
+    });
+    recipients.collect()
+}
+
+fn not_listening(
+    address: SocketAddr,
+    purpose: &'static str,
+    key: &'static str,
+    source: std::io::Error,
+) -> NodeError {
+    NodeError::Listen { address, purpose, key, source }
 }
 
 impl Node {
@@ -94,31 +143,13 @@ impl Node {
         let settings = spool_settings(&config);
         let path = config.spool.path.display().to_string();
         let spool = Spool::open(settings).map_err(|source| NodeError::Spool { path, source })?;
-        let dicom = Listener::bind(config.node.bind).await.map_err(|source| NodeError::Listen {
-            address: config.node.bind,
-            purpose: "DICOM",
-            key: "node.bind",
-            source,
-        })?;
-        let http =
-            TcpListener::bind(config.http.bind).await.map_err(|source| NodeError::Listen {
-                address: config.http.bind,
-                purpose: "the worklist page",
-                key: "http.bind",
-                source,
-            })?;
-        let dicom_address = dicom.local_addr().map_err(|source| NodeError::Listen {
-            address: config.node.bind,
-            purpose: "DICOM",
-            key: "node.bind",
-            source,
-        })?;
-        let http_address = http.local_addr().map_err(|source| NodeError::Listen {
-            address: config.http.bind,
-            purpose: "the worklist page",
-            key: "http.bind",
-            source,
-        })?;
+        let no_dicom = |source| not_listening(config.node.bind, "DICOM", "node.bind", source);
+        let no_page =
+            |source| not_listening(config.http.bind, "the worklist page", "http.bind", source);
+        let dicom = Listener::bind(config.node.bind).await.map_err(no_dicom)?;
+        let http = TcpListener::bind(config.http.bind).await.map_err(no_page)?;
+        let dicom_address = dicom.local_addr().map_err(no_dicom)?;
+        let http_address = http.local_addr().map_err(no_page)?;
         let model_path = config.model.path.clone();
         let load = move || match model_path {
             Some(path) => Model::open(&path),
@@ -126,17 +157,29 @@ impl Node {
         };
         let engine = Engine::start(load).await.map_err(NodeError::Model)?;
         let metrics = Metrics::new();
-        Ok(Self { config, spool, engine, metrics, dicom, http, dicom_address, http_address })
+        let reception = Reception::new(&config, spool.clone(), metrics.clone());
+        let reload = Reload {
+            reception: Arc::new(reception),
+            destinations: Arc::new(watch::Sender::new(destinations_of(&config))),
+            recipients: Arc::new(watch::Sender::new(recipients_of(&config))),
+        };
+        let addresses = (dicom_address, http_address);
+        Ok(Self { config, spool, engine, metrics, dicom, http, addresses, reload })
+    }
+
+    /// The door through which a running node is told of another configuration.
+    pub fn reload(&self) -> Reload {
+        self.reload.clone()
     }
 
     /// Where modalities send to.
     pub fn dicom_address(&self) -> SocketAddr {
-        self.dicom_address
+        self.addresses.0
     }
 
     /// Where the page is.
     pub fn http_address(&self) -> SocketAddr {
-        self.http_address
+        self.addresses.1
     }
 
     /// The durable store.
@@ -157,38 +200,49 @@ impl Node {
         let mut stages = Stages { running: JoinSet::new(), closing: closing.clone() };
         let metrics = self.metrics.clone();
         let engine = self.engine.clone();
+        let drafting = Arc::new(self.drafting());
         stages.add("worklist", {
             let state =
                 WorklistState::new(self.spool.clone(), metrics.clone(), move || engine.is_ready());
             worklist::serve(self.http, state, closing.clone())
         });
         stages.add("retention", retention(self.spool.clone(), closing.clone()));
-        for destination in &self.config.destinations {
-            let delivery = Arc::new(Delivery {
-                spool: self.spool.clone(),
-                timers: Timers::uniform(self.config.receive.timeout.0),
-                max_attempts: self.config.deliver.max_attempts,
-                metrics: metrics.clone(),
-            });
-            let destination = Destination::new(destination, &self.config.node.ae_title);
-            stages.add("deliver", deliver::run(delivery, destination, closing.clone()));
-        }
-        let drafting = Arc::new(drafting_of(&self.config, &self.spool, &self.engine, &metrics));
+        let delivery = Arc::new(Delivery {
+            spool: self.spool.clone(),
+            timers: Timers::uniform(self.config.receive.timeout.0),
+            max_attempts: self.config.deliver.max_attempts,
+            metrics: metrics.clone(),
+        });
+        let destinations = self.reload.destinations.subscribe();
+        stages.add("deliver", deliver::run(delivery, destinations, closing.clone()));
         for _ in 0..2 {
             stages.add("drafting", drafting::run(drafting.clone(), closing.clone()));
         }
-        let reception = Arc::new(Reception::new(&self.config, self.spool.clone(), metrics.clone()));
         stages.add("receive", {
-            receive::serve(self.dicom, reception, closing.clone(), abandon.clone())
+            receive::serve(self.dicom, self.reload.reception, closing.clone(), abandon.clone())
         });
         stages.wait(abandon).await
+    }
+
+    fn drafting(&self) -> Drafting {
+        let config = &self.config;
+        Drafting {
+            spool: self.spool.clone(),
+            engine: self.engine.clone(),
+            request: request_of(config),
+            assume_chest: config.study.assume_chest,
+            views: config.model.views.iter().map(|v| v.parse().unwrap_or(View::Unknown)).collect(),
+            recipients: self.reload.recipients.subscribe(),
+            node: NodeIdentity::new(&config.node.ae_title),
+            metrics: self.metrics.clone(),
+        }
     }
 
     fn warn_of_openness(&self) {
         if self.config.destinations.is_empty() {
             warn!("no [[destination]] is configured: drafts stay in the worklist");
         }
-        if self.config.peers.is_empty() && !self.dicom_address.ip().is_loopback() {
+        if self.config.peers.is_empty() && !self.addresses.0.ip().is_loopback() {
             warn!("no [[peer]] is configured: any caller that reaches the port may send");
         }
     }
@@ -202,37 +256,6 @@ fn spool_settings(config: &Config) -> SpoolSettings {
         deadline: config.study.deadline.0,
         after_delivery: config.retention.after_delivery.0,
         max_attempts: config.deliver.max_attempts,
-    }
-}
-
-fn drafting_of(
-    config: &Config,
-    spool: &Spool,
-    engine: &EngineHandle,
-    metrics: &Metrics,
-) -> Drafting {
-    Drafting {
-        spool: spool.clone(),
-        engine: engine.clone(),
-        request: request_of(config),
-        assume_chest: config.study.assume_chest,
-        views: config
-            .model
-            .views
-            .iter()
-            .map(|view| view.parse().unwrap_or(View::Unknown))
-            .collect(),
-        recipients: config
-            .destinations
-            .iter()
-            .map(|destination| Recipient {
-                name: destination.name.clone(),
-                report: destination.receives_reports(),
-                images: destination.receives_images(),
-            })
-            .collect(),
-        node: NodeIdentity::new(&config.node.ae_title),
-        metrics: metrics.clone(),
     }
 }
 

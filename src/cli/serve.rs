@@ -1,17 +1,17 @@
 //! `thorascribe serve`: runs the node until it is told to stop.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Outcome;
 use crate::config::Config;
-use crate::node::Node;
+use crate::node::{Node, Reload};
 use crate::observe::log;
 
 /// What may be asked of `serve`.
@@ -19,9 +19,9 @@ use crate::observe::log;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, config: Option<&Path>) -> Outcome {
-    let config = Config::load(config)?;
-    log::init(&config.log);
-    runtime()?.block_on(serve(config))
+    let loaded = Config::load(config)?;
+    log::init(&loaded.log);
+    runtime()?.block_on(serve(loaded, config))
 }
 
 /// The runtime of everything that talks to the network.
@@ -32,10 +32,12 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the network runtime")
 }
 
-async fn serve(config: Config) -> Outcome {
+async fn serve(config: Config, file: Option<&Path>) -> Outcome {
     let (closing, abandon) = (CancellationToken::new(), CancellationToken::new());
     stop_on_signals(closing.clone(), abandon.clone())?;
+    let hangup = signal(SignalKind::hangup())?;
     let node = Node::bind(config).await?;
+    tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload()));
     let mut out = std::io::stdout();
     writeln!(out, "ready dicom={} http={}", node.dicom_address(), node.http_address())?;
     out.flush()?;
@@ -44,21 +46,15 @@ async fn serve(config: Config) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The first SIGTERM or SIGINT drains; the second abandons what is in hand. SIGHUP, which would
-/// end the process, is answered with a line in the log.
+/// The first SIGTERM or SIGINT drains; the second abandons what is in hand.
 fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         loop {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
-                _ = hangup.recv() => {
-                    warn!("SIGHUP: the configuration is read at start only; restart the node");
-                    continue;
-                }
             }
             if closing.is_cancelled() {
                 abandon.cancel();
@@ -67,4 +63,19 @@ fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> an
         }
     });
     Ok(())
+}
+
+/// SIGHUP takes peers and destinations from the configuration anew, all of it or nothing.
+async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
+    while hangup.recv().await.is_some() {
+        let file = file.clone();
+        match tokio::task::spawn_blocking(move || Config::load(file.as_deref())).await {
+            Ok(Ok(config)) => {
+                reload.apply(&config);
+                info!("SIGHUP: peers and destinations are those of the configuration as it is now");
+            }
+            Ok(Err(problems)) => warn!(%problems, "SIGHUP: nothing was taken over"),
+            Err(fault) => warn!(%fault, "SIGHUP: the configuration could not be read"),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::spool::SendableFile;
 use crate::vocabulary::{AeTitle, SopClass};
 
 /// A peer that receives reports, images, or both.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// Its name in the configuration, and in the queue.
     pub name: String,

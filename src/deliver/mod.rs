@@ -6,10 +6,12 @@
 //! byte. May use: everything above it in `lib.rs`.
 
 mod destination;
+mod dispatch;
 mod disposition;
 mod implicit;
 mod sender;
 mod sr_class;
 
 pub use destination::Destination;
-pub use sender::{Delivery, run};
+pub use dispatch::run;
+pub use sender::Delivery;

@@ -30,7 +30,7 @@ pub struct Delivery {
 ///
 /// # Errors
 /// Only the spool's own: a destination's failures are outcomes.
-pub async fn run(
+pub(super) async fn run(
     delivery: Arc<Delivery>,
     destination: Destination,
     closing: CancellationToken,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -42,10 +42,31 @@ impl Default for Limits {
     }
 }
 
+/// What an acceptor takes at present; clones share it. Associations that run keep what they have.
+#[derive(Debug, Clone)]
+pub struct CurrentOffer(Arc<RwLock<Arc<Offer>>>);
+
+impl From<Offer> for CurrentOffer {
+    fn from(offer: Offer) -> Self {
+        Self(Arc::new(RwLock::new(Arc::new(offer))))
+    }
+}
+
+impl CurrentOffer {
+    /// From the next association on.
+    pub fn replace(&self, offer: Offer) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(offer);
+    }
+
+    fn get(&self) -> Arc<Offer> {
+        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// An application entity that accepts associations.
 pub struct Acceptor {
     /// What it takes and from whom.
-    pub offer: Offer,
+    pub offer: CurrentOffer,
     /// Its deadlines.
     pub timers: Timers,
     /// Its limits.
@@ -78,7 +99,7 @@ impl Acceptor {
         let since = Instant::now();
         let machine = Machine::acceptor(self.timers, since);
         let mut connection =
-            Connection::new(stream, machine, self.timers, self.offer.max_pdu, stop.clone());
+            Connection::new(stream, machine, self.timers, self.offer.get().max_pdu, stop.clone());
         let mut tally = Tally::default();
         let run =
             self.run(&mut connection, peer.ip().to_canonical(), slots, &place, &stop, &mut tally);
@@ -118,7 +139,7 @@ impl Acceptor {
         let span = Span::current();
         span.record("calling", Excerpt(&request.calling_ae_title).to_string());
         span.record("called", Excerpt(&request.called_ae_title).to_string());
-        let (accept, agreement) = match negotiate::answer(&request, address, &self.offer) {
+        let (accept, agreement) = match negotiate::answer(&request, address, &self.offer.get()) {
             Answer::Accept(accept, agreement) => (accept, agreement),
             Answer::Reject(rejection) => return Err(reject(connection, rejection).await),
             Answer::Abort(abort, what) => return Err(connection.violate(abort, what).await),

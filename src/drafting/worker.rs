@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -48,8 +49,8 @@ pub struct Drafting {
     pub assume_chest: bool,
     /// The views that are drafted from.
     pub views: Vec<View>,
-    /// Who receives what.
-    pub recipients: Vec<Recipient>,
+    /// Who receives what, at present.
+    pub recipients: watch::Receiver<Vec<Recipient>>,
     /// What the reports say about this node.
     pub node: NodeIdentity,
     /// What is counted.
@@ -226,7 +227,8 @@ fn predecessors(previous: &PreviousDraft, lease: &DraftLease) -> Vec<Predecessor
 
 fn forwards(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
     let images: Vec<&SpooledObject> = lease.objects.iter().filter(|o| !o.own_object).collect();
-    let receivers = drafting.recipients.iter().filter(|recipient| recipient.images);
+    let recipients = drafting.recipients.borrow();
+    let receivers = recipients.iter().filter(|recipient| recipient.images);
     receivers
         .flat_map(|recipient| {
             images.iter().map(|object| NewDelivery {
@@ -238,7 +240,8 @@ fn forwards(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
 }
 
 fn deliveries(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
-    let reports = drafting.recipients.iter().filter(|recipient| recipient.report);
+    let recipients = drafting.recipients.borrow().clone();
+    let reports = recipients.iter().filter(|recipient| recipient.report);
     let mut all: Vec<NewDelivery> = reports
         .map(|recipient| NewDelivery {
             destination: recipient.name.clone(),

@@ -48,7 +48,7 @@ impl Archive {
         let address = listener.local_addr()?;
         let files = Arc::new(Folder { path: folder.to_owned(), written: Mutex::default() });
         let acceptor = Arc::new(Acceptor {
-            offer,
+            offer: offer.into(),
             timers: Timers::default(),
             limits: Limits::default(),
             service: Arc::clone(&files) as Arc<dyn StoreService>,

@@ -9,7 +9,7 @@ use super::accept;
 use super::store::Keeper;
 use crate::config::Config;
 use crate::dimse::Timers;
-use crate::dimse::acceptor::{Acceptor, Limits};
+use crate::dimse::acceptor::{Acceptor, CurrentOffer, Limits};
 use crate::dimse::listen::{self, Listener};
 use crate::dimse::negotiate::Offer;
 use crate::observe::metrics::Metrics;
@@ -36,7 +36,13 @@ impl Reception {
         metrics: Metrics,
     ) -> Self {
         let service = Arc::new(Keeper { spool, metrics });
+        let offer = CurrentOffer::from(offer);
         Self { acceptor: Arc::new(Acceptor { offer, timers, limits, service }) }
+    }
+
+    /// Who may send, as another configuration says; associations that run are not touched.
+    pub fn reload(&self, config: &Config) {
+        self.acceptor.offer.replace(accept::offer(config));
     }
 }
 

@@ -176,7 +176,7 @@ impl StoreService for Faulty {
 fn a_fault_of_the_program_fails_one_object_and_no_association() {
     let runtime = raw::runtime();
     let acceptor = Acceptor {
-        offer: Offer::everything("THORASCRIBE".parse().unwrap()),
+        offer: Offer::everything("THORASCRIBE".parse().unwrap()).into(),
         timers: Timers::default(),
         limits: Limits::default(),
         service: Arc::new(Faulty),

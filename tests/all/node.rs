@@ -381,3 +381,36 @@ fn two_hundred_objects_over_eight_associations_are_all_answered() {
     let drafted = copies.iter().filter(|copy| copy.drafted).count();
     println!("{acknowledged} acknowledged in {} syntaxes, {drafted} reports", syntaxes.len());
 }
+
+#[test]
+fn sighup_takes_over_peers_and_destinations_or_nothing() {
+    let folder = TempDir::new().unwrap();
+    let orthanc = Orthanc::start();
+    let node = Node::start(&Settings::default());
+    let before = node.configuration();
+
+    node.configure(&format!("{before}{}nonsense = 1\n", orthanc.destination("pacs")));
+    node.signal(Signal::HUP);
+    wait_until("the node says that nothing was taken over", || {
+        node.log().contains("nothing was taken over")
+    });
+
+    node.configure(&format!("{before}{}", orthanc.destination("pacs")));
+    node.signal(Signal::HUP);
+    wait_until("the node says what it took over", || node.log().contains("as it is now"));
+    let image = fixture("cr-ap-jpeg-extended").copy(folder.path(), "reload");
+    send(&node, &[&image]);
+    orthanc.wait_for_report(&image.study);
+
+    let stranger = "[[peer]]\nae_title = \"SOMEBODY_ELSE\"\naddress = \"127.0.0.0/8\"\n";
+    node.configure(&format!("{before}{stranger}"));
+    node.signal(Signal::HUP);
+    wait_until("the node says it again", || node.log().matches("as it is now").count() == 2);
+    let refused = fixture("cr-ap-jpeg-extended").copy(folder.path(), "refused");
+    let sent = program(folder.path())
+        .args(["send", "--to", &format!("THORASCRIBE@127.0.0.1:{}", node.port())])
+        .arg(&refused.path)
+        .output()
+        .unwrap();
+    assert!(!sent.status.success(), "{sent:?}");
+}

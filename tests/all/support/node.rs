@@ -89,6 +89,16 @@ impl Node {
         Self { folder, environment, running, stdout: Some(stdout), dicom, http }
     }
 
+    /// The text of its configuration file.
+    pub(crate) fn configuration(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("thorascribe.toml")).unwrap()
+    }
+
+    /// Writes its configuration file anew; the node reads it when told to.
+    pub(crate) fn configure(&self, toml: &str) {
+        std::fs::write(self.folder.path().join("thorascribe.toml"), toml).unwrap();
+    }
+
     /// Where modalities send to: host and port.
     pub(crate) fn port(&self) -> u16 {
         self.dicom.port()
