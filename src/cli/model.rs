@@ -13,7 +13,7 @@ use super::Outcome;
 use crate::model::checkpoint::compare::compare;
 use crate::model::checkpoint::import::import;
 use crate::model::checkpoint::manifest::{ImageTokens, Manifest};
-use crate::model::{DraftRequest, Model};
+use crate::model::{DraftRequest, Model, PromptChoice};
 use crate::radiograph::GreyImage;
 
 /// What may be asked of `model`.
@@ -47,6 +47,9 @@ enum Action {
         /// The image that they were made from: DICOM, PNG or JPEG.
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
+        /// The question: a number of the model's own, or a text.
+        #[arg(long, value_name = "TEXT|N", default_value = "1")]
+        prompt: String,
     },
     /// Describe a model directory, or the embedded model.
     Info {
@@ -70,10 +73,13 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
             };
             run_import(source, out, image_tokens)
         }
-        Action::Check { folder, against: Some(against), image: Some(image) } => {
-            check_against(folder, against, image)
+        Action::Check { folder, against, image, prompt } => {
+            let prompt = PromptChoice::parse(prompt);
+            match (against, image) {
+                (Some(against), Some(image)) => check_against(folder, against, image, &prompt),
+                _ => check(folder, image.as_deref(), prompt),
+            }
         }
-        Action::Check { folder, image, .. } => check(folder, image.as_deref()),
         Action::Info { folder } => {
             let model = match folder {
                 Some(folder) => Model::open(folder)?,
@@ -105,12 +111,12 @@ fn run_import(source: &Path, out: &Path, image_tokens: ImageTokens) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_against(folder: &Path, against: &Path, image: &Path) -> Outcome {
+fn check_against(folder: &Path, against: &Path, image: &Path, prompt: &PromptChoice) -> Outcome {
     let model = Model::open(folder)?;
     let image = super::draft::read_image(image)?;
     let expected = candle_core::safetensors::load(against, &Device::Cpu)
         .with_context(|| format!("cannot read {}", against.display()))?;
-    let rows = compare(&model, &image, &expected)?;
+    let rows = compare(&model, &image, prompt, &expected)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<28} {:>12} {:>10}  result", "stage", "difference", "tolerance")?;
     for row in &rows {
@@ -127,7 +133,7 @@ fn check_against(folder: &Path, against: &Path, image: &Path) -> Outcome {
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn check(folder: &Path, image: Option<&Path>) -> Outcome {
+fn check(folder: &Path, image: Option<&Path>, prompt: PromptChoice) -> Outcome {
     let model = Model::open(folder)?;
     let mut out = std::io::stdout().lock();
     describe(&mut out, model.manifest(), model.digest())?;
@@ -136,7 +142,7 @@ fn check(folder: &Path, image: Option<&Path>) -> Outcome {
         Some(path) => super::draft::read_image(path)?,
         None => ramp(model.manifest().image_encoder.image_size as u32)?,
     };
-    let draft = model.draft(&image, &DraftRequest::default())?;
+    let draft = model.draft(&image, &DraftRequest { prompt, ..DraftRequest::default() })?;
     let seconds = draft.seconds;
     writeln!(
         out,

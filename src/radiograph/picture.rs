@@ -55,6 +55,10 @@ pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
         DynamicImage::ImageLumaA8(image) => image.pixels().map(|p| p.0[0]).collect(),
         DynamicImage::ImageLuma16(image) => image.pixels().map(|p| upper(p.0[0])).collect(),
         DynamicImage::ImageLumaA16(image) => image.pixels().map(|p| upper(p.0[0])).collect(),
+        DynamicImage::ImageRgb16(image) => image.pixels().map(|p| luma(p.0.map(upper))).collect(),
+        DynamicImage::ImageRgba16(image) => {
+            image.pixels().map(|p| luma([p.0[0], p.0[1], p.0[2]].map(upper))).collect()
+        }
         colour => colour.into_rgb8().pixels().map(|p| luma(p.0)).collect(),
     };
     GreyImage::new(width, height, pixels).ok_or_else(|| {

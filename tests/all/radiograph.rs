@@ -8,7 +8,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use thorascribe::object::{ObjectError, StoredObject};
 use thorascribe::radiograph::{
-    GreyImage, RadiographError, View, WindowShape, WindowSource, eligibility, render, resize,
+    GreyImage, RadiographError, View, WindowShape, WindowSource, eligibility, open_picture, render,
+    resize,
 };
 use thorascribe::vocabulary::TransferSyntax;
 
@@ -513,4 +514,18 @@ fn an_object_that_no_scan_passed_is_never_rendered() {
     data.numbers((0x28, 0x10), &[65_535]);
     let refused = StoredObject::from_data_set(data.bytes(), TransferSyntax::ExplicitLittle);
     assert!(matches!(refused, Err(ObjectError::Malformed(_))));
+}
+
+#[test]
+fn pictures_of_16_bits_are_cut_to_their_upper_8() {
+    let folder = tempfile::tempdir().unwrap();
+    let (deep, flat) = (folder.path().join("deep.png"), folder.path().join("flat.png"));
+    let value = |x: u32, y: u32, channel: u32| (x * 4099 + y * 257 + channel * 20_011) as u16;
+    let deeper = |x, y| image::Rgb([0, 1, 2].map(|channel| value(x, y, channel)));
+    image::ImageBuffer::from_fn(64, 48, deeper).save(&deep).unwrap();
+    let upper = |x, y| image::Rgb([0, 1, 2].map(|channel| (value(x, y, channel) >> 8) as u8));
+    image::ImageBuffer::from_fn(64, 48, upper).save(&flat).unwrap();
+    let (deep, flat) = (open_picture(&deep).unwrap(), open_picture(&flat).unwrap());
+    assert!(flat.pixels().iter().any(|grey| *grey > 200));
+    assert_eq!(deep.pixels(), flat.pixels());
 }

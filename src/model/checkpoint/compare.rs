@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::Tensors;
 use crate::model::draft::Model;
 use crate::model::error::{ModelError, Step};
-use crate::model::prompt::PromptTokens;
+use crate::model::prompt::{PromptChoice, PromptTokens};
 use crate::model::vision::preprocess;
 use crate::radiograph::GreyImage;
 
@@ -32,11 +32,12 @@ impl Row {
     }
 }
 
-/// Runs the model on `image` and compares each stage that `expected` holds. Stages of the image
+/// Runs the model on `image` with `question` and compares each stage that `expected` holds. Stages of the image
 /// tokens and after may carry the kind of image tokens as a prefix, as `patches.greedy_ids`.
 pub fn compare(
     model: &Model,
     image: &GreyImage,
+    question: &PromptChoice,
     expected: &Tensors,
 ) -> Result<Vec<Row>, ModelError> {
     let manifest = model.manifest();
@@ -64,7 +65,7 @@ pub fn compare(
             rows.push(stage(key, want, got)?);
         }
     }
-    let question = model.prompts().first().map_or("", String::as_str);
+    let question = question.resolve(model.prompts())?;
     let prompt = PromptTokens::new(manifest, model.tokenizer(), question)?;
     for (name, got) in [("prompt_before_ids", &prompt.before), ("prompt_after_ids", &prompt.after)]
     {

@@ -73,12 +73,18 @@ pub fn import(
     report("reading the projection");
     let projection = read_projection(&files.projection, image_tokens)?;
     report("reading the language model");
-    let language = read_language(&files.language)?;
+    let mut language = read_language(&files.language)?;
     report("reading the tokenizer");
-    let (json, bos, eos) = read_tokenizer(&files)?;
+    let variant = read_json::<LlamaVariant>(&files.language_config)?;
+    let (json, bos, eos) = read_tokenizer(&files, &variant)?;
     let embedding = encoder.get("vision_model.projection_head.weight");
     let embedding = embedding.and_then(|t| t.dims().first().copied());
     let tokenizer = Tokenizer::from_json(&json, vec![bos, eos])?;
+    let language_model = llama_config(&files.language_config, &variant)?;
+    if language_model.tie_word_embeddings {
+        // The table once more: PyTorch's files hold it, and the published code does not read it.
+        language.remove("lm_head.weight");
+    }
     let mut manifest = Manifest {
         format: 1,
         name: format!("xraygpt-medclip-{image_tokens}"),
@@ -93,12 +99,12 @@ pub fn import(
         },
         image_encoder: swin_config(&files.encoder_config)?,
         projection: ProjectionConfig { image_tokens, embedding },
-        language_model: llama_config(&files.language_config)?,
+        language_model,
         tokenizer: TokenizerConfig { file: "tokenizer.json".to_owned(), bos, eos },
         conversation: Conversation {
             template: TEMPLATE.to_owned(),
             stop_texts: vec![STOP.to_owned()],
-            stop_tokens: stop_tokens(&tokenizer)?,
+            stop_tokens: stop_tokens(&tokenizer, &variant, eos)?,
         },
         scores: None,
         files: BTreeMap::from([("tokenizer.json".to_owned(), String::new())]),
@@ -141,8 +147,24 @@ fn derived(name: &str) -> bool {
         || name.ends_with(".rotary_emb.inv_freq")
 }
 
+/// What transformers 5 calls a Swin's tensors, and what every version before it and MedCLIP do.
+const NEWER_NAMES: [(&str, &str); 7] = [
+    (".attention.q_proj.", ".attention.self.query."),
+    (".attention.k_proj.", ".attention.self.key."),
+    (".attention.v_proj.", ".attention.self.value."),
+    (".attention.o_proj.", ".attention.output.dense."),
+    (".attention.relative_position_bias.", ".attention.self."),
+    (".mlp.fc1.", ".intermediate.dense."),
+    (".mlp.fc2.", ".output.dense."),
+];
+
 fn read_encoder(path: &Path) -> Result<Tensors, ModelError> {
-    torch::read(path, |name| !derived(name))
+    let older = |name: String| {
+        let newer = NEWER_NAMES.iter().find(|(newer, _)| name.contains(newer));
+        newer.map_or(name.clone(), |(newer, older)| name.replacen(newer, older, 1))
+    };
+    let tensors = torch::read(path, |name| !derived(name))?;
+    Ok(tensors.into_iter().map(|(name, tensor)| (older(name), tensor)).collect())
 }
 
 fn read_projection(path: &Path, image_tokens: ImageTokens) -> Result<Tensors, ModelError> {
@@ -174,11 +196,14 @@ fn read_language(paths: &[PathBuf]) -> Result<Tensors, ModelError> {
 fn read_safetensors(path: &Path) -> Result<Tensors, ModelError> {
     let bytes = read(path)?;
     candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-        .map_err(|e| ModelError::invalid(path, e.to_string()))
+        .map_err(|e| ModelError::invalid(path, format!("not a safetensors file, or cut off: {e}")))
 }
 
 /// The tokenizer as `tokenizer.json`, and its begin and end of sequence.
-fn read_tokenizer(files: &layout::MedclipFiles) -> Result<(Vec<u8>, u32, u32), ModelError> {
+fn read_tokenizer(
+    files: &layout::MedclipFiles,
+    variant: &LlamaVariant,
+) -> Result<(Vec<u8>, u32, u32), ModelError> {
     let path = &files.tokenizer;
     let bytes = read(path)?;
     if path.extension().is_some_and(|e| e == "model") {
@@ -186,18 +211,23 @@ fn read_tokenizer(files: &layout::MedclipFiles) -> Result<(Vec<u8>, u32, u32), M
         return Ok((pieces.to_json(), pieces.bos, pieces.eos));
     }
     // A tokenizer.json does not say which of its ids these are.
-    let variant = read_json::<LlamaVariant>(&files.language_config)?;
-    Ok((bytes, variant.bos_token_id.unwrap_or(1), variant.eos_token_id.unwrap_or(2)))
+    let eos = variant.ends().first().copied().unwrap_or(2);
+    Ok((bytes, variant.bos_token_id.unwrap_or(1), eos))
 }
 
-/// LLaMA's two stop sequences where the tokenizer is LLaMA's, else the one it gives itself.
-fn stop_tokens(tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, ModelError> {
+/// LLaMA's two stop sequences where the tokenizer is LLaMA's, else the one it gives itself; and
+/// each end of sequence of the language model that is not `eos`.
+fn stop_tokens(
+    tokenizer: &Tokenizer,
+    variant: &LlamaVariant,
+    eos: u32,
+) -> Result<Vec<Vec<u32>>, ModelError> {
     let own = tokenizer.encode(STOP)?;
     let [first, _] = STOP_TOKENS;
-    if own == first {
-        return Ok(STOP_TOKENS.map(<[u32]>::to_vec).to_vec());
-    }
-    Ok(vec![own])
+    let mut stops =
+        if own == first { STOP_TOKENS.map(<[u32]>::to_vec).to_vec() } else { vec![own] };
+    stops.extend(variant.ends().iter().filter(|id| **id != eos).map(|id| vec![*id]));
+    Ok(stops)
 }
 
 fn swin_config(path: &Path) -> Result<SwinConfig, ModelError> {
@@ -210,27 +240,61 @@ fn swin_config(path: &Path) -> Result<SwinConfig, ModelError> {
 #[derive(Deserialize)]
 struct LlamaVariant {
     bos_token_id: Option<u32>,
-    eos_token_id: Option<u32>,
+    eos_token_id: Option<Ends>,
     // Each of these changes the arithmetic.
     hidden_act: Option<String>,
-    rope_scaling: Option<serde_json::Value>,
+    rope_scaling: Option<RopeParameters>,
+    /// Where transformers 5 writes the base and the scaling.
+    rope_parameters: Option<RopeParameters>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
 }
 
-fn llama_config(path: &Path) -> Result<LlamaConfig, ModelError> {
+/// One end of sequence, or several.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Ends {
+    One(u32),
+    Several(Vec<u32>),
+}
+
+#[derive(Deserialize)]
+struct RopeParameters {
+    #[serde(alias = "type")]
+    rope_type: Option<String>,
+    rope_theta: Option<f64>,
+}
+
+impl LlamaVariant {
+    fn ends(&self) -> &[u32] {
+        match &self.eos_token_id {
+            None => &[],
+            Some(Ends::One(id)) => std::slice::from_ref(id),
+            Some(Ends::Several(ids)) => ids,
+        }
+    }
+}
+
+fn llama_config(path: &Path, variant: &LlamaVariant) -> Result<LlamaConfig, ModelError> {
     let invalid = |reason: String| Err(ModelError::invalid(path, reason));
-    let variant = read_json::<LlamaVariant>(path)?;
-    if let Some(other) = variant.hidden_act.filter(|act| act != "silu") {
+    if let Some(other) = variant.hidden_act.as_ref().filter(|act| *act != "silu") {
         return invalid(format!("hidden_act = {other:?}; only \"silu\" is supported"));
     }
-    if variant.rope_scaling.is_some_and(|scaling| !scaling.is_null()) {
-        return invalid("rope_scaling is not supported".to_owned());
+    let rope =
+        [("rope_scaling", &variant.rope_scaling), ("rope_parameters", &variant.rope_parameters)];
+    for (key, rope) in rope {
+        let kind = rope.as_ref().and_then(|rope| rope.rope_type.as_deref());
+        if let Some(kind) = kind.filter(|kind| *kind != "default") {
+            return invalid(format!("{key} of type {kind:?}; only \"default\" is supported"));
+        }
     }
     if variant.attention_bias == Some(true) || variant.mlp_bias == Some(true) {
         return invalid("attention_bias and mlp_bias are not supported".to_owned());
     }
-    let config = read_json::<LlamaConfig>(path)?;
+    let mut config = read_json::<LlamaConfig>(path)?;
+    if let Some(theta) = variant.rope_parameters.as_ref().and_then(|rope| rope.rope_theta) {
+        config.rope_theta = theta;
+    }
     match config.check() {
         Ok(()) => Ok(config),
         Err(reason) => invalid(reason),

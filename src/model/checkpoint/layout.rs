@@ -70,20 +70,26 @@ fn existing(folder: &Path, names: &[&str]) -> Option<PathBuf> {
     names.iter().map(|name| folder.join(name)).find(|path| path.is_file())
 }
 
-/// The tensors of a Hugging Face language model: one file, or the shards that an index names.
+/// The tensors of a Hugging Face language model: one file, or the shards that an index names; the
+/// first there is in the order in which `from_pretrained` looks.
 fn language(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
-    if let Some(index) =
-        existing(folder, &["model.safetensors.index.json", "pytorch_model.bin.index.json"])
-    {
-        return shards(folder, &index);
-    }
-    let single = existing(folder, &["model.safetensors", "pytorch_model.bin"]);
-    single.map(|path| vec![path]).ok_or_else(|| {
-        ModelError::invalid(
+    let names = [
+        "model.safetensors",
+        "model.safetensors.index.json",
+        "pytorch_model.bin",
+        "pytorch_model.bin.index.json",
+    ];
+    let Some(path) = existing(folder, &names) else {
+        return Err(ModelError::invalid(
             folder,
             "a language model needs model.safetensors, pytorch_model.bin, or their index and shards",
-        )
-    })
+        ));
+    };
+    if path.extension().is_some_and(|e| e == "json") {
+        shards(folder, &path)
+    } else {
+        Ok(vec![path])
+    }
 }
 
 #[derive(Deserialize)]

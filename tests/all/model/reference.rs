@@ -9,6 +9,7 @@ use thorascribe::model::checkpoint::compare::compare;
 use thorascribe::model::checkpoint::expect::shapes;
 use thorascribe::model::checkpoint::import::import;
 use thorascribe::model::checkpoint::manifest::{ImageTokens, Manifest};
+use thorascribe::model::checkpoint::torch;
 use thorascribe::model::engine::Engine;
 use thorascribe::model::{DraftRequest, Model, ModelError, PromptChoice, Sampling};
 use thorascribe::radiograph::{GreyImage, open_picture};
@@ -58,7 +59,7 @@ const STAGES: [&str; 10] = [
 fn every_stage_equals_the_published_implementation() {
     for tokens in [ImageTokens::Pooled, ImageTokens::Patches] {
         let model = Model::open(imported(tokens)).unwrap();
-        let rows = compare(&model, &image(), &expected()).unwrap();
+        let rows = compare(&model, &image(), &PromptChoice::Number(1), &expected()).unwrap();
         let named = |stage: &str| stage.trim_start_matches(&format!("{tokens}.")).to_owned();
         let stages = rows.iter().map(|row| named(&row.stage)).collect::<Vec<_>>();
         assert_eq!(stages, STAGES);
@@ -67,6 +68,73 @@ fn every_stage_equals_the_published_implementation() {
             assert!(row.passed(), "{tokens}: {row:?}");
         }
     }
+}
+
+/// The second reference, of other sizes in every part; `fixtures/generate/model.py` made it.
+fn small() -> PathBuf {
+    root().join("fixtures/reference/small")
+}
+
+/// Imports `source` and holds it to the second reference's outputs.
+fn equals_small(source: &Path, tokens: ImageTokens) -> Manifest {
+    let out = tempfile::tempdir().unwrap();
+    let manifest = import(source, out.path(), tokens, &mut |_| {}).unwrap();
+    let model = Model::open(out.path()).unwrap();
+    let expected = small().join("expected.safetensors");
+    let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
+    let image = open_picture(&small().join("image.png")).unwrap();
+    let rows = compare(&model, &image, &PromptChoice::Number(1), &expected).unwrap();
+    assert_eq!(rows.len(), STAGES.len());
+    for row in &rows {
+        assert!(row.passed(), "{tokens}: {row:?}");
+    }
+    manifest
+}
+
+#[test]
+fn every_stage_of_other_sizes_equals_the_published_implementation() {
+    for tokens in [ImageTokens::Pooled, ImageTokens::Patches] {
+        let manifest = equals_small(&small(), tokens);
+        // The base stands where transformers 5 writes it, and there are two ends of sequence.
+        assert_eq!(manifest.language_model.rope_theta, 500.0);
+        assert_eq!(manifest.tokenizer.eos, 2);
+        assert!(manifest.conversation.stop_tokens.contains(&vec![321]));
+    }
+}
+
+#[test]
+fn an_encoder_under_the_names_of_transformers_5_is_the_same_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["swin_config.json", "projection.safetensors", "vicuna"] {
+        std::os::unix::fs::symlink(small().join(file), folder.path().join(file)).unwrap();
+    }
+    let file = "medclip_pytorch_model.bin";
+    let tensors = torch::read(&small().join(file), |name| !name.ends_with("_index")).unwrap();
+    let renamed = |name: &str| {
+        name.replace(".attention.self.query.", ".attention.q_proj.")
+            .replace(".attention.self.key.", ".attention.k_proj.")
+            .replace(".attention.self.value.", ".attention.v_proj.")
+            .replace(".attention.output.dense.", ".attention.o_proj.")
+            .replace(".attention.self.", ".attention.relative_position_bias.")
+            .replace(".intermediate.dense.", ".mlp.fc1.")
+            .replace(".output.dense.", ".mlp.fc2.")
+    };
+    let numbers = |tensor: &Tensor| {
+        let wide = tensor.to_dtype(DType::F32).and_then(|t| t.flatten_all()).unwrap();
+        wide.to_vec1::<f32>().unwrap()
+    };
+    let tensors = tensors.iter().map(|(name, t)| (renamed(name), t.dims().to_vec(), numbers(t)));
+    torch_file::save(&folder.path().join(file), &tensors.collect::<Vec<_>>());
+    equals_small(folder.path(), ImageTokens::Pooled);
+}
+
+#[test]
+fn whole_weights_are_taken_before_the_index_of_others() {
+    let folder = copy();
+    let index = r#"{"weight_map": {"lm_head.weight": "pytorch_model-00001-of-00002.bin"}}"#;
+    std::fs::write(folder.path().join("vicuna/pytorch_model.bin.index.json"), index).unwrap();
+    let out = tempfile::tempdir().unwrap();
+    import(folder.path(), out.path(), ImageTokens::Pooled, &mut |_| {}).unwrap();
 }
 
 #[test]
@@ -78,11 +146,17 @@ fn a_stage_that_differs_is_found() {
         let moved = (tensor.to_dtype(DType::F32).unwrap() * 1.02).unwrap();
         let moved = moved.to_dtype(tensor.dtype()).unwrap();
         expected.insert(stage.to_owned(), moved);
-        let rows = compare(&model, &image(), &expected).unwrap();
+        let rows = compare(&model, &image(), &PromptChoice::Number(1), &expected).unwrap();
         let wrong = rows.iter().filter(|row| !row.passed()).map(|row| row.stage.as_str());
         assert_eq!(wrong.collect::<Vec<_>>(), [stage]);
     }
-    let error = compare(&model, &image(), &Tensors::new()).unwrap_err();
+    let other = compare(&model, &image(), &PromptChoice::Number(2), &expected()).unwrap();
+    let wrong = other.iter().filter(|row| !row.passed()).map(|row| row.stage.as_str());
+    assert_eq!(
+        wrong.collect::<Vec<_>>(),
+        ["prompt_after_ids", "pooled.prompt_logits_last", "pooled.greedy_ids"]
+    );
+    let error = compare(&model, &image(), &PromptChoice::Number(1), &Tensors::new()).unwrap_err();
     assert!(error.to_string().contains("no stage"), "{error}");
 }
 
