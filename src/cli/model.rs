@@ -140,7 +140,7 @@ fn check(folder: &Path, image: Option<&Path>, prompt: PromptChoice) -> Outcome {
     writeln!(out, "files: digests equal; tensors: names and shapes equal")?;
     let image = match image {
         Some(path) => super::draft::read_image(path)?,
-        None => ramp(model.manifest().image_encoder.image_size as u32)?,
+        None => ramp(model.manifest().image_encoder.image_size() as u32)?,
     };
     let draft = model.draft(&image, &DraftRequest { prompt, ..DraftRequest::default() })?;
     let seconds = draft.seconds;
@@ -171,16 +171,7 @@ fn describe(out: &mut impl Write, manifest: &Manifest, digest: &str) -> std::io:
     writeln!(out, "version       {digest}")?;
     writeln!(out, "licence       {}", manifest.licence)?;
     writeln!(out, "source        {}", manifest.source)?;
-    writeln!(
-        out,
-        "image encoder Swin, {} × {} pixels, width {}, depths {:?}, heads {:?}, window {}",
-        encoder.image_size,
-        encoder.image_size,
-        encoder.embed_dim,
-        encoder.depths,
-        encoder.num_heads,
-        encoder.window_size
-    )?;
+    writeln!(out, "image encoder {encoder}")?;
     writeln!(
         out,
         "projection    linear, {} → {}, {} image token(s) ({})",

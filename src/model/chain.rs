@@ -7,13 +7,13 @@ use super::checkpoint::Manifest;
 use super::checkpoint::manifest::ImageTokens;
 use super::language::llama::Llama;
 use super::layer::Linear;
-use super::vision::swin::{Swin, SwinOutput};
+use super::vision::encoder::{EncoderOutput, ImageEncoder};
 
 /// The parts, loaded.
 #[derive(Clone, Debug)]
 pub struct Chain {
     /// The image encoder.
-    pub encoder: Swin,
+    pub encoder: ImageEncoder,
     /// The encoder's own projection (MedCLIP's), without bias.
     head: Option<Linear>,
     /// The alignment layer.
@@ -28,7 +28,7 @@ pub struct Chain {
 #[derive(Clone, Debug)]
 pub struct Encoded {
     /// The encoder's output.
-    pub swin: SwinOutput,
+    pub vision: EncoderOutput,
     /// `[batch, embedding]`, where the encoder has a projection of its own.
     pub embedding: Option<Tensor>,
     /// `[batch, positions, hidden size]`: what stands for the image in a prompt.
@@ -47,7 +47,7 @@ impl Chain {
         };
         let hidden = manifest.language_model.hidden_size;
         Ok(Self {
-            encoder: Swin::load(&manifest.image_encoder, &vision.pp("model"))?,
+            encoder: ImageEncoder::load(&manifest.image_encoder, &vision.pp("model"))?,
             head: manifest
                 .projection
                 .embedding
@@ -66,20 +66,20 @@ impl Chain {
 
     /// Encodes `[batch, channels, rows, columns]` of normalised pixels.
     pub fn encode(&self, pixels: &Tensor) -> Result<Encoded> {
-        let swin = self.encoder.forward(pixels)?;
-        let embedding = self.head.as_ref().map(|head| head.forward(&swin.pooled)).transpose()?;
+        let vision = self.encoder.forward(pixels)?;
+        let embedding = self.head.as_ref().map(|head| head.forward(&vision.pooled)).transpose()?;
         let image_tokens = match self.image_tokens {
-            ImageTokens::Patches => self.projection.forward(&swin.last_hidden)?,
+            ImageTokens::Patches => self.projection.forward(&vision.last_hidden)?,
             ImageTokens::Pooled => {
-                let pooled = embedding.as_ref().unwrap_or(&swin.pooled);
+                let pooled = embedding.as_ref().unwrap_or(&vision.pooled);
                 self.projection.forward(pooled)?.unsqueeze(D::Minus2)?
             }
         };
         let scores = match &self.scores {
-            Some(heads) => Some(candle_nn::ops::sigmoid(&heads.forward(&swin.pooled)?)?),
+            Some(heads) => Some(candle_nn::ops::sigmoid(&heads.forward(&vision.pooled)?)?),
             None => None,
         };
-        Ok(Encoded { swin, embedding, image_tokens, scores })
+        Ok(Encoded { vision, embedding, image_tokens, scores })
     }
 
     /// The embeddings of a prompt: text, image, text.

@@ -18,6 +18,7 @@ use crate::model::checkpoint::manifest::{
     Architecture, Conversation, Fit, IMAGE_HERE, ImageProcessing, ImageTokens, MANIFEST,
     PROMPT_HERE, ProjectionConfig, Scores, TokenizerConfig,
 };
+use crate::model::vision::encoder::ImageEncoderConfig;
 
 /// The weights' file.
 const WEIGHTS: &str = "weights.safetensors";
@@ -66,19 +67,26 @@ fn manifest(
 ) -> Manifest {
     let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
     let scores = encoder.scores.iter();
+    let (licence, origin) = match &encoder.encoder {
+        ImageEncoderConfig::Swin(_) => ("MIT OR Apache-2.0", ""),
+        // That of the weights it was tuned from.
+        ImageEncoderConfig::EfficientNetLite(_) => {
+            ("Apache-2.0", ", from ImageNet weights of EfficientNet-Lite0")
+        }
+    };
     Manifest {
         format: 1,
         name: name.to_owned(),
-        architecture: Architecture::SwinLinearLlama,
-        licence: "MIT OR Apache-2.0; see CARD.md for the data's credits".to_owned(),
-        source: "thorascribe train, on NIH ChestX-ray14 and the summary grammar".to_owned(),
+        architecture: Architecture::of(&encoder.encoder),
+        licence: format!("{licence}; see CARD.md for the data's credits"),
+        source: format!("thorascribe train, on NIH ChestX-ray14 and the summary grammar{origin}"),
         prompts: INSTRUCTIONS.iter().map(|text| (*text).to_owned()).collect(),
         image: ImageProcessing {
             fit: Fit::PadToSquare,
             mean: vec![encoder.mean],
             std: vec![encoder.std],
         },
-        image_encoder: encoder.swin.clone(),
+        image_encoder: encoder.encoder.clone(),
         projection: ProjectionConfig { image_tokens: ImageTokens::Pooled, embedding: None },
         language_model: language.llama.clone(),
         tokenizer: TokenizerConfig { file: TOKENIZER.to_owned(), bos: BOS, eos: EOS },

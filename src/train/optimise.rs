@@ -18,6 +18,8 @@ pub struct AdamW {
     /// How many steps were made.
     pub(super) steps: i32,
     decay: f32,
+    /// By variable, the learning rate over that of the step.
+    paces: Vec<f32>,
 }
 
 const BETA1: f32 = 0.9;
@@ -27,11 +29,13 @@ const EPSILON: f32 = 1e-8;
 const CLIP: f32 = 1.0;
 
 impl AdamW {
-    /// Fresh moments for these variables. Matrices decay, vectors (biases, norms) do not.
-    pub fn new(variables: &[Named], decay: f32) -> Self {
+    /// Fresh moments for these variables. Matrices decay, vectors (biases, norms) do not;
+    /// `pace` gives a variable's learning rate over that of the step.
+    pub fn new(variables: &[Named], decay: f32, pace: impl Fn(&str) -> f32) -> Self {
         let zeros = |(_, var): &Named| vec![0.0; var.elem_count()];
         let moments = variables.iter().map(|v| (zeros(v), zeros(v))).collect();
-        Self { moments, steps: 0, decay }
+        let paces = variables.iter().map(|(name, _)| pace(name)).collect();
+        Self { moments, steps: 0, decay, paces }
     }
 
     /// One step along these gradients, a slice a variable; gives the norm before clipping.
@@ -46,9 +50,10 @@ impl AdamW {
         let norm = gradients.iter().map(square).sum::<f64>().sqrt() as f32;
         let shrink = if norm > CLIP { CLIP / norm } else { 1.0 };
         let (unbias1, unbias2) = (1.0 - BETA1.powi(self.steps), 1.0 - BETA2.powi(self.steps));
-        for ((_, var), (gradient, (first, second))) in
-            variables.iter().zip(gradients.iter().zip(&mut self.moments))
+        for (((_, var), pace), (gradient, (first, second))) in
+            variables.iter().zip(&self.paces).zip(gradients.iter().zip(&mut self.moments))
         {
+            let rate = rate * pace;
             let decay = if var.rank() > 1 { self.decay } else { 0.0 };
             let mut values = var.flatten_all()?.to_vec1::<f32>()?;
             let slots = values.iter_mut().zip(first.iter_mut().zip(second.iter_mut()));

@@ -25,6 +25,14 @@ pub trait Task: Sync {
     fn variables(&self) -> &[Named];
     /// How many items an epoch has.
     fn items(&self) -> usize;
+    /// How many of them [`Task::loss`] takes at once.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+    /// The learning rate of a variable over that of the run.
+    fn pace(&self, _variable: &str) -> f32 {
+        1.0
+    }
     /// The loss of some items in this epoch.
     fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError>;
     /// Figures on what is not trained on.
@@ -69,7 +77,7 @@ pub fn fit(
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
     let workers = Workers::new(plan.threads)?;
-    let mut optimiser = AdamW::new(task.variables(), plan.decay);
+    let mut optimiser = AdamW::new(task.variables(), plan.decay, |name| task.pace(name));
     let checkpoint = out.join("checkpoint.safetensors");
     let mut state = State { settings: task.settings(), ..State::default() };
     if checkpoint.exists() {
@@ -97,7 +105,9 @@ pub fn fit(
             }
             let epoch = state.epoch;
             let (loss, gradients) =
-                workers.gradients(task.variables(), batch, |part| task.loss(part, epoch))?;
+                workers.gradients(task.variables(), batch, task.at_once(), |part| {
+                    task.loss(part, epoch)
+                })?;
             optimiser.step(task.variables(), &gradients, rate(plan.rate, now as f32))?;
             state.step += 1;
             total += f64::from(loss) * batch.len() as f64;

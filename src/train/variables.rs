@@ -10,6 +10,9 @@ use super::chance::Chance;
 use super::error::TrainError;
 use super::optimise::Named;
 
+/// Tensors by name.
+pub type Tensors = HashMap<String, Tensor>;
+
 /// Builds a part on fresh variables. Vectors begin as its layers say (biases 0, norms 1). Matrices
 /// begin with normal numbers drawn by seed, since candle's own draws cannot be repeated: tables
 /// with a standard deviation of 0.02, layers with one over the root of their inputs (LeCun), as
@@ -52,20 +55,25 @@ pub fn named<'a>(variables: &'a [Named], name: &str) -> Result<&'a Var, TrainErr
 
 /// Writes the values of variables as a safetensors file.
 pub fn write(variables: &[Named], path: &Path) -> Result<(), TrainError> {
-    let tensors: HashMap<String, Tensor> =
+    let tensors: Tensors =
         variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
     Ok(candle_core::safetensors::save(&tensors, path)?)
 }
 
 /// Reads a safetensors file as constants: nothing built on them is trained.
-pub fn read(path: &Path) -> Result<HashMap<String, Tensor>, TrainError> {
+pub fn read(path: &Path) -> Result<Tensors, TrainError> {
     Ok(candle_core::safetensors::load(path, &Device::Cpu)?)
 }
 
-/// Sets every variable to what a safetensors file holds under its name.
-pub fn set(variables: &[Named], path: &Path) -> Result<(), TrainError> {
-    let tensors = read(path)?;
-    for (name, var) in variables {
+/// Sets the variables whose names `chosen` takes to the tensors of their names, which were read from
+/// `path`.
+pub fn set(
+    variables: &[Named],
+    tensors: &Tensors,
+    chosen: impl Fn(&str) -> bool,
+    path: &Path,
+) -> Result<(), TrainError> {
+    for (name, var) in variables.iter().filter(|(name, _)| chosen(name)) {
         let unfit = |reason: &str| TrainError::Run {
             path: path.to_owned(),
             reason: format!("{name}: {reason}; were other sizes asked for?"),

@@ -25,32 +25,23 @@ impl Workers {
         Ok(Self { pools: (0..threads.max(1)).map(pool).collect::<Result<_, _>>()? })
     }
 
-    /// The mean loss over the items and its gradient by each variable.
+    /// The mean loss over the items and its gradient by each variable; each thread takes its items
+    /// `at_once` by `at_once`.
     pub fn gradients(
         &self,
         variables: &[Named],
         items: &[usize],
+        at_once: usize,
         loss: impl Fn(&[usize]) -> Result<Loss, TrainError> + Sync,
     ) -> Result<(f32, Vec<Vec<f32>>), TrainError> {
         let parts = self.map(items, |part| {
-            let (sum, weight) = loss(part)?;
-            let store = sum.backward()?;
-            let gradient = |(_, var): &Named| match store.get(var) {
-                Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>(),
-                None => Ok(vec![0.0; var.elem_count()]),
-            };
-            let gradients = variables.iter().map(gradient).collect::<Result<Vec<_>, _>>()?;
-            Ok((sum.to_scalar::<f32>()?, weight, gradients))
+            let few = part.chunks(at_once.max(1)).map(|few| gradients(variables, few, &loss));
+            few.reduce(|a, b| Ok(joined(a?, b?)))
+                .unwrap_or_else(|| gradients(variables, &[], &loss))
         })?;
-        let weight: f32 = parts.iter().map(|p| p.1).sum();
-        let total: f32 = parts.iter().map(|p| p.0).sum();
-        let mut parts = parts.into_iter().map(|p| p.2);
-        let mut sum = parts.next().unwrap_or_default();
-        for part in parts {
-            for (into, from) in sum.iter_mut().zip(part) {
-                into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
-            }
-        }
+        let Some((total, weight, mut sum)) = parts.into_iter().reduce(joined) else {
+            return Ok((0.0, vec![]));
+        };
         for gradient in &mut sum {
             for g in gradient {
                 *g /= weight;
@@ -79,6 +70,31 @@ impl Workers {
                 .collect()
         })
     }
+}
+
+/// The sum of the losses, what it counts, and its gradient by each variable.
+type Gradients = (f32, f32, Vec<Vec<f32>>);
+
+fn gradients(
+    variables: &[Named],
+    items: &[usize],
+    loss: &impl Fn(&[usize]) -> Result<Loss, TrainError>,
+) -> Result<Gradients, TrainError> {
+    let (sum, weight) = loss(items)?;
+    let store = sum.backward()?;
+    let gradient = |(_, var): &Named| match store.get(var) {
+        Some(gradient) => gradient.flatten_all()?.to_vec1::<f32>(),
+        None => Ok(vec![0.0; var.elem_count()]),
+    };
+    let gradients = variables.iter().map(gradient).collect::<Result<Vec<_>, _>>()?;
+    Ok((sum.to_scalar::<f32>()?, weight, gradients))
+}
+
+fn joined(mut a: Gradients, b: Gradients) -> Gradients {
+    for (into, from) in a.2.iter_mut().zip(b.2) {
+        into.iter_mut().zip(from).for_each(|(a, b)| *a += b);
+    }
+    (a.0 + b.0, a.1 + b.1, a.2)
 }
 
 fn lost(error: &rayon::ThreadPoolBuildError) -> TrainError {

@@ -1,6 +1,7 @@
 //! The model: layers against finite differences, a whole checkpoint against the published
 //! implementation's outputs, and files that lie.
 
+mod efficientnet_lite;
 mod gradients;
 mod reference;
 mod stop;

@@ -6,12 +6,13 @@ use std::process::{Command, Output};
 
 use candle_core::{DType, Device, Tensor, Var};
 use thorascribe::model::language::llama::{Llama, LlamaConfig};
+use thorascribe::model::vision::encoder::ImageEncoderConfig;
 use thorascribe::model::vision::swin::SwinConfig;
 use thorascribe::model::{DraftRequest, Model};
 use thorascribe::object::StoredObject;
 use thorascribe::radiograph::{GreyImage, open_picture, render};
 use thorascribe::train::chance::Chance;
-use thorascribe::train::encoder::Encoder;
+use thorascribe::train::encoder::{Encoder, read};
 use thorascribe::train::grammar::Grammar;
 use thorascribe::train::label::{FINDINGS, LabelSet, SCORES};
 use thorascribe::train::variables::fresh;
@@ -93,7 +94,7 @@ fn numbers(chance: &mut Chance, count: usize) -> Vec<f32> {
 
 #[test]
 fn every_variable_of_the_image_encoder_has_the_gradient_of_finite_differences() {
-    let config = SwinConfig {
+    let config = ImageEncoderConfig::Swin(SwinConfig {
         image_size: 56,
         patch_size: 4,
         num_channels: 1,
@@ -106,7 +107,7 @@ fn every_variable_of_the_image_encoder_has_the_gradient_of_finite_differences() 
         layer_norm_eps: 1e-5,
         hidden_act: "gelu".to_owned(),
         use_absolute_embeddings: false,
-    };
+    });
     let (encoder, variables) = fresh(1, |source| Encoder::load(&config, source)).unwrap();
     let mut chance = Chance::new(4);
     let pixels =
@@ -282,6 +283,49 @@ fn encoder_language_model_and_alignment_end_in_a_model_that_drafts() {
         candle_core::safetensors::load(aligned.join("model/weights.safetensors"), &Device::Cpu)
             .unwrap();
     assert!(stored.values().all(|t| t.dtype() == DType::F16));
+}
+
+#[test]
+fn an_efficientnet_lite_is_tuned_from_imagenet_weights_and_from_an_earlier_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let imagenet = root.join("fixtures/reference/efficientnet_lite0/weights.safetensors");
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    let run = |from: &Path, out: &Path, rate: &str| {
+        trained(&[
+            "encoder",
+            "--architecture",
+            "efficientnet-lite0",
+            "--from",
+            text(from),
+            "--data",
+            text(&data),
+            "--out",
+            text(out),
+            "--epochs",
+            "3",
+            "--size",
+            "32",
+            "--batch",
+            "8",
+            "--rate",
+            rate,
+        ])
+    };
+    let figures = run(&imagenet, &first, "0.001");
+    assert!(figures["pleural_effusion"].as_f64().unwrap() > 0.7, "{figures}");
+    // Without learning the second run gives what the first gave.
+    let again = run(&first, &second, "0");
+    let (encoder, _) = read(&first).unwrap();
+    let (other, card) = read(&second).unwrap();
+    assert_eq!(figures["pleural_effusion"], again["pleural_effusion"]);
+    let side = card.encoder.image_size();
+    let grey = numbers(&mut Chance::new(7), side * side);
+    let pixels = Tensor::from_vec(grey, (1, 1, side, side), &Device::Cpu).unwrap();
+    let features = |encoder: &Encoder| encoder.forward(&pixels).unwrap().0;
+    let gap = (features(&encoder) - features(&other)).unwrap().abs().unwrap().max_all().unwrap();
+    assert!(gap.to_scalar::<f32>().unwrap() < 1e-3);
 }
 
 #[test]

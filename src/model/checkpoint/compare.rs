@@ -56,8 +56,8 @@ pub fn compare(
     let (pixels, encoded) = model.encode_steps(image)?;
     for (name, got) in [
         ("pixel_values", Some(&pixels)),
-        ("swin_last_hidden", Some(&encoded.swin.last_hidden)),
-        ("swin_pooled", Some(&encoded.swin.pooled)),
+        ("swin_last_hidden", Some(&encoded.vision.last_hidden)),
+        ("swin_pooled", Some(&encoded.vision.pooled)),
         ("image_embedding", encoded.embedding.as_ref()),
         ("image_tokens", Some(&encoded.image_tokens)),
     ] {

@@ -20,6 +20,7 @@ use crate::model::error::{ModelError, Step};
 use crate::model::language::llama::LlamaConfig;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::tokenizer::sentencepiece::SentencePiece;
+use crate::model::vision::encoder::ImageEncoderConfig;
 use crate::model::vision::swin::SwinConfig;
 
 /// MedCLIP's own mean and deviation of grey values (`medclip/constants.py`).
@@ -97,7 +98,7 @@ pub fn import(
             mean: vec![MEDCLIP_MEAN],
             std: vec![MEDCLIP_STD],
         },
-        image_encoder: swin_config(&files.encoder_config)?,
+        image_encoder: ImageEncoderConfig::Swin(swin_config(&files.encoder_config)?),
         projection: ProjectionConfig { image_tokens, embedding },
         language_model,
         tokenizer: TokenizerConfig { file: "tokenizer.json".to_owned(), bos, eos },

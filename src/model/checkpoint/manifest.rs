@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::model::language::llama::LlamaConfig;
-use crate::model::vision::swin::SwinConfig;
+use crate::model::vision::encoder::ImageEncoderConfig;
 
 /// The file's name within a model directory.
 pub const MANIFEST: &str = "manifest.toml";
@@ -13,7 +13,8 @@ pub const MANIFEST: &str = "manifest.toml";
 /// A model's description.
 ///
 /// The tensors lie in the safetensors files that `files` names, under these names:
-/// `vision_model.model.*` (Hugging Face's `SwinModel`), `vision_model.projection_head.weight` when
+/// `vision_model.model.*` (Hugging Face's `SwinModel`, or an EfficientNet-Lite with its norms folded
+/// in), `vision_model.projection_head.weight` when
 /// `projection.embedding` is set, `projection.weight` and `.bias`, `model.*` and `lm_head.weight`
 /// (Hugging Face's `LlamaForCausalLM`), and `heads.weight` and `.bias` when `scores` is set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,7 +35,7 @@ pub struct Manifest {
     /// From a grey image to the encoder's input.
     pub image: ImageProcessing,
     /// The image encoder's sizes.
-    pub image_encoder: SwinConfig,
+    pub image_encoder: ImageEncoderConfig,
     /// The alignment layer.
     pub projection: ProjectionConfig,
     /// The language model's sizes.
@@ -56,6 +57,19 @@ pub enum Architecture {
     /// Swin → linear projection → LLaMA: the paper's.
     #[serde(rename = "swin-linear-llama")]
     SwinLinearLlama,
+    /// EfficientNet-Lite → linear projection → LLaMA.
+    #[serde(rename = "efficientnet-lite-linear-llama")]
+    EfficientNetLiteLinearLlama,
+}
+
+impl Architecture {
+    /// That with this encoder.
+    pub fn of(encoder: &ImageEncoderConfig) -> Self {
+        match encoder {
+            ImageEncoderConfig::Swin(_) => Self::SwinLinearLlama,
+            ImageEncoderConfig::EfficientNetLite(_) => Self::EfficientNetLiteLinearLlama,
+        }
+    }
 }
 
 /// From a grey image to the encoder's input: fit, resize (bicubic), divide by 255, normalise.
@@ -170,12 +184,19 @@ impl Manifest {
         if self.format != 1 {
             return Err(format!("format = {}; this program reads format 1", self.format));
         }
+        let built = Architecture::of(&self.image_encoder);
+        if self.architecture != built {
+            return Err(format!(
+                "architecture = {:?}, but the image encoder is that of {built:?}",
+                self.architecture
+            ));
+        }
         self.image_encoder.check().map_err(|e| format!("[image_encoder] {e}"))?;
         self.language_model.check().map_err(|e| format!("[language_model] {e}"))?;
         if self.prompts.is_empty() {
             return Err("prompts is empty; a model needs at least one".to_owned());
         }
-        let channels = self.image_encoder.num_channels;
+        let channels = self.image_encoder.num_channels();
         for (name, values) in [("mean", &self.image.mean), ("std", &self.image.std)] {
             let finite = values.iter().all(|v| v.is_finite());
             if !finite || (values.len() != 1 && values.len() != channels) {

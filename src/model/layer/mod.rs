@@ -6,6 +6,7 @@
 
 mod activation;
 mod bias;
+mod depthwise;
 mod gather;
 mod linear;
 mod norm;
@@ -14,7 +15,8 @@ mod rows;
 mod softmax;
 
 pub use activation::{gelu, silu};
-pub use bias::bias_add;
+pub use bias::{bias_add, bias_relu6};
+pub use depthwise::{Steps, depthwise, tap_image};
 pub use gather::{RowMap, gather_rows};
 pub use linear::Linear;
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};

@@ -9,7 +9,7 @@ use crate::radiograph::resize::bicubic;
 
 /// The image as the encoder's size has it, 8 bits.
 pub fn resized(image: &GreyImage, manifest: &Manifest) -> GreyImage {
-    fitted(image, manifest.image.fit, manifest.image_encoder.image_size as u32)
+    fitted(image, manifest.image.fit, manifest.image_encoder.image_size() as u32)
 }
 
 /// The image as a square of `side` columns.
@@ -22,8 +22,8 @@ pub fn fitted(image: &GreyImage, fit: Fit, side: u32) -> GreyImage {
 
 /// A batch of one: `[1, channels, side, side]`, normalised; a grey image fills every channel.
 pub fn pixels(resized: &GreyImage, manifest: &Manifest, device: &Device) -> Result<Tensor> {
-    let channels = manifest.image_encoder.num_channels;
-    let side = manifest.image_encoder.image_size;
+    let channels = manifest.image_encoder.num_channels();
+    let side = manifest.image_encoder.image_size();
     let of = |values: &[f64], channel: usize| {
         values.get(channel).or(values.first()).copied().unwrap_or_default()
     };

@@ -9,6 +9,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use serde::{Deserialize, Serialize};
 
+use super::encoder::EncoderOutput;
 use crate::model::layer::{
     AttentionMask, LayerNorm, Linear, RowMap, attention_softmax, gather_rows, gelu,
 };
@@ -159,15 +160,6 @@ impl SwinConfig {
     }
 }
 
-/// What the encoder gives for a batch of images.
-#[derive(Clone, Debug)]
-pub struct SwinOutput {
-    /// `[batch, patches, width]`, after the last norm.
-    pub last_hidden: Tensor,
-    /// `[batch, width]`: its mean over the patches.
-    pub pooled: Tensor,
-}
-
 /// The encoder.
 #[derive(Clone, Debug)]
 pub struct Swin {
@@ -212,7 +204,7 @@ impl Swin {
     }
 
     /// Encodes `[batch, channels, rows, columns]` of normalised pixels.
-    pub fn forward(&self, pixels: &Tensor) -> Result<SwinOutput> {
+    pub fn forward(&self, pixels: &Tensor) -> Result<EncoderOutput> {
         let patches = self.patches(pixels)?;
         let mut x = self.patch_norm.forward(&self.patch.forward(&patches)?)?;
         for stage in &self.stages {
@@ -220,7 +212,7 @@ impl Swin {
         }
         let last_hidden = self.norm.forward(&x)?;
         let pooled = last_hidden.mean(1)?;
-        Ok(SwinOutput { last_hidden, pooled })
+        Ok(EncoderOutput { last_hidden, pooled })
     }
 
     /// Cuts the image: `[batch, patches, channels · side · side]`.

@@ -6,6 +6,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thorascribe::model::language::llama::{Llama, LlamaConfig};
 use thorascribe::model::layer;
+use thorascribe::model::vision::efficientnet_lite::{
+    EfficientNetLite, EfficientNetLiteConfig, StageConfig,
+};
 use thorascribe::model::vision::swin::{Swin, SwinConfig};
 
 /// Numbers that look random and are the same in every run, within ±√3 (variance 1).
@@ -31,6 +34,11 @@ fn loss(x: &Tensor) -> Tensor {
 
 /// Moves each variable along its gradient and compares the change with the gradient's length.
 fn agree(name: &str, vars: &[(String, Var)], f: impl Fn() -> Result<Tensor>) {
+    agree_over(0.05, name, vars, f);
+}
+
+/// The same, over a change of about `change` in the loss: small where corners lie close.
+fn agree_over(change: f64, name: &str, vars: &[(String, Var)], f: impl Fn() -> Result<Tensor>) {
     let gradients = loss(&f().unwrap()).backward().unwrap();
     let value = || loss(&f().unwrap()).to_scalar::<f64>().unwrap();
     for (key, var) in vars {
@@ -49,7 +57,7 @@ fn agree(name: &str, vars: &[(String, Var)], f: impl Fn() -> Result<Tensor>) {
             (at(step) - at(-step)) / (2.0 * step)
         };
         // A step that moves the loss well above rounding; then without the cubic term (Richardson).
-        let step = (0.05 / length).clamp(3e-4, 2e-2);
+        let step = (change / length).clamp(change / 160.0, change / 2.5);
         let slope = (4.0 * slope(step / 2.0) - slope(step)) / 3.0;
         var.set(&here).unwrap();
         let error = (slope - length).abs() / length;
@@ -87,6 +95,30 @@ fn each_layer_agrees_with_finite_differences() {
     agree("causal attention", &vars[..1], || layer::attention_softmax(&scores, 0.7, None, &causal));
 }
 
+/// Kernels with stride 1 and 2, images of even and odd sides, widths below, at and above the lanes.
+const CONVOLUTIONS: [(layer::Steps, [usize; 4]); 4] = [
+    (layer::Steps { kernel: 3, stride: 1 }, [2, 5, 4, 16]),
+    (layer::Steps { kernel: 3, stride: 2 }, [1, 6, 7, 19]),
+    (layer::Steps { kernel: 5, stride: 2 }, [2, 6, 5, 33]),
+    (layer::Steps { kernel: 5, stride: 1 }, [1, 3, 9, 5]),
+];
+
+#[test]
+fn a_depthwise_convolution_agrees_with_finite_differences() {
+    for (steps, shape) in CONVOLUTIONS {
+        let x = random(&shape);
+        let (weight, bias) =
+            (random(&[steps.kernel * steps.kernel, shape[3]]), random(&[shape[3]]));
+        let vars = named(&[("x", &x), ("weight", &weight)]);
+        agree("depthwise", &vars, || layer::depthwise(&x, &weight, steps));
+        // Away from the rectifier's corners, which have no slope.
+        let wide = Var::from_tensor(&(x.as_tensor() * 4.0).unwrap().round().unwrap()).unwrap();
+        let bias = Var::from_tensor(&(bias.round().unwrap() + 0.5).unwrap()).unwrap();
+        let vars = named(&[("x", &wide), ("bias", &bias)]);
+        agree("bias_relu6", &vars, || layer::bias_relu6(&wide, &bias));
+    }
+}
+
 #[test]
 fn the_fused_kernels_equal_the_plain_operations() {
     // f64 takes the path of plain tensor operations.
@@ -121,6 +153,15 @@ fn the_fused_kernels_equal_the_plain_operations() {
         layer::attention_softmax(&scores, 0.3, None, &causal).unwrap(),
         layer::attention_softmax(&wide(&scores), 0.3, None, &causal).unwrap(),
     );
+    for (steps, shape) in CONVOLUTIONS {
+        let (x, b) = (random(&shape), random(&[shape[3]]));
+        let w = random(&[steps.kernel * steps.kernel, shape[3]]);
+        let plain = layer::depthwise(&wide(&x), &wide(&w), steps).unwrap();
+        close("depthwise", layer::depthwise(&x, &w, steps).unwrap(), plain);
+        let (x, tall) = ((x.as_tensor() * 5.0).unwrap(), (wide(&x) * 5.0).unwrap());
+        let plain = layer::bias_relu6(&tall, &wide(&b)).unwrap();
+        close("bias_relu6", layer::bias_relu6(&x, &b).unwrap(), plain);
+    }
     let map = layer::RowMap::new(5, vec![Some(3), None, Some(0), Some(4)]).unwrap();
     close(
         "gather",
@@ -174,6 +215,54 @@ fn every_variable_of_a_swin_gets_its_gradient() {
     let pixels = numbers(&Shape::from((2, 1, 20, 20)), 1);
     agree("swin", &vars, || Ok(swin.forward(&pixels)?.last_hidden));
     assert_eq!(swin.forward(&pixels).unwrap().last_hidden.dims(), [2, config.output_tokens(), 16]);
+}
+
+#[test]
+fn every_variable_of_an_efficientnet_lite_gets_its_gradient() {
+    let stage = |kernel, stride, expansion, width, repeats| StageConfig {
+        kernel,
+        stride,
+        expansion,
+        width,
+        repeats,
+    };
+    let config = EfficientNetLiteConfig {
+        image_size: 18,
+        stem_width: 6,
+        head_width: 10,
+        stages: vec![stage(3, 1, 1, 4, 1), stage(5, 2, 3, 5, 2)],
+        ..EfficientNetLiteConfig::lite0(18)
+    };
+    let map = VarMap::new();
+    let source = VarBuilder::from_varmap(&map, DType::F32, &Device::Cpu);
+    let statistics = VarMap::new();
+    let frozen = VarBuilder::from_varmap(&statistics, DType::F32, &Device::Cpu);
+    for (name, var) in [("mean", 0.1), ("variance", 0.4)].map(|(n, v)| (format!("norm.{n}"), v)) {
+        for (part, width) in [
+            ("stem", 6),
+            ("blocks.0.depthwise", 6),
+            ("blocks.0.project", 4),
+            ("blocks.1.expand", 12),
+            ("blocks.1.depthwise", 12),
+            ("blocks.1.project", 5),
+            ("blocks.2.expand", 15),
+            ("blocks.2.depthwise", 15),
+            ("blocks.2.project", 5),
+            ("head", 10),
+        ] {
+            let init = candle_nn::Init::Const(var);
+            frozen.get_with_hints(width, &format!("{part}.{name}"), init).unwrap();
+        }
+    }
+    let encoder = EfficientNetLite::trainable(&config, &source, &frozen).unwrap();
+    let vars = variables(&map);
+    let pixels = numbers(&Shape::from((3, 1, 18, 18)), 1);
+    let change = 0.005;
+    agree_over(change, "efficientnet-lite", &vars, || {
+        encoder.stages(&pixels, 0).map(|(features, _)| features)
+    });
+    let output = encoder.forward(&pixels).unwrap().last_hidden;
+    assert_eq!(output.dims(), [3, config.output_tokens(), 10]);
 }
 
 #[test]

@@ -1,0 +1,178 @@
+//! Which encoder is trained, and the weights that its training begins with.
+
+use std::path::{Path, PathBuf};
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::encoder::Encoder;
+use super::error::TrainError;
+use super::optimise::Named;
+use super::variables::{self, Tensors};
+use crate::model::vision::efficientnet_lite::{EfficientNetLiteConfig, NORM_EPS};
+use crate::model::vision::encoder::ImageEncoderConfig;
+use crate::model::vision::imagenet;
+use crate::model::vision::swin::SwinConfig;
+
+/// The kind of encoder and what of its sizes may be chosen.
+#[derive(Debug, Clone)]
+pub enum Architecture {
+    /// A Swin transformer.
+    Swin {
+        /// Width of the first stage.
+        width: usize,
+        /// Blocks a stage.
+        depths: Vec<usize>,
+    },
+    /// EfficientNet-Lite0.
+    EfficientNetLite0,
+}
+
+impl Architecture {
+    /// All sizes, for images of `side` columns and rows.
+    pub fn config(&self, side: usize) -> ImageEncoderConfig {
+        match self {
+            Self::Swin { width, depths } => ImageEncoderConfig::Swin(SwinConfig {
+                image_size: side,
+                patch_size: 4,
+                num_channels: 1,
+                embed_dim: *width,
+                depths: depths.clone(),
+                num_heads: (0..depths.len()).map(|s| (width << s).div_ceil(32)).collect(),
+                window_size: 7,
+                mlp_ratio: 4.0,
+                qkv_bias: true,
+                layer_norm_eps: 1e-5,
+                hidden_act: "gelu".to_owned(),
+                use_absolute_embeddings: false,
+            }),
+            Self::EfficientNetLite0 => {
+                ImageEncoderConfig::EfficientNetLite(EfficientNetLiteConfig::lite0(side))
+            }
+        }
+    }
+
+    /// Mean and standard deviation of the pixels, grey values in [0, 1].
+    pub fn pixels(&self) -> (f64, f64) {
+        match self {
+            Self::Swin { .. } => (0.5, 0.25),
+            // What the ImageNet weights were trained with.
+            Self::EfficientNetLite0 => (127.0 / 255.0, 128.0 / 255.0),
+        }
+    }
+}
+
+/// Where the encoder's tensors stand in a model directory.
+pub const VISION: &str = "vision_model.model";
+
+/// First weights.
+#[derive(Debug, Default)]
+pub struct Beginning {
+    path: PathBuf,
+    values: Tensors,
+    /// Mean and variance of each batch norm, frozen.
+    statistics: Tensors,
+    /// Whether the scoring heads are among the values.
+    heads: bool,
+}
+
+impl Beginning {
+    /// From random weights (`None`), from the folder of an earlier run, or, for an EfficientNet-Lite,
+    /// from a file of ImageNet weights.
+    pub fn read(config: &ImageEncoderConfig, from: Option<&Path>) -> Result<Self, TrainError> {
+        let Some(from) = from else { return Ok(Self::default()) };
+        let earlier = from.join("encoder.safetensors");
+        match config {
+            ImageEncoderConfig::EfficientNetLite(lite) if from.is_file() => {
+                let (values, statistics) = imagenet::renamed(lite, &variables::read(from)?)?;
+                let full = |tensors: Tensors| {
+                    tensors.into_iter().map(|(n, t)| (format!("{VISION}.{n}"), t)).collect()
+                };
+                let (values, statistics) = (full(values), full(statistics));
+                Ok(Self { path: from.to_owned(), values, statistics, heads: false })
+            }
+            ImageEncoderConfig::EfficientNetLite(_) => {
+                let (values, statistics) = unfolded(variables::read(&earlier)?)?;
+                Ok(Self { path: earlier, values, statistics, heads: true })
+            }
+            ImageEncoderConfig::Swin(_) => Ok(Self {
+                values: variables::read(&earlier)?,
+                path: earlier,
+                statistics: Tensors::new(),
+                heads: true,
+            }),
+        }
+    }
+
+    /// The encoder for training, with these weights.
+    pub fn encoder(
+        self,
+        config: &ImageEncoderConfig,
+        seed: u64,
+    ) -> Result<(Encoder, Vec<Named>), TrainError> {
+        let statistics = match config {
+            ImageEncoderConfig::EfficientNetLite(_) if self.statistics.is_empty() => {
+                VarBuilder::from_backend(Box::new(Standard), DType::F32, Device::Cpu)
+            }
+            _ => VarBuilder::from_tensors(self.statistics, DType::F32, &Device::Cpu),
+        };
+        let (encoder, variables) =
+            variables::fresh(seed, |source| Encoder::trainable(config, source, &statistics))?;
+        if !self.values.is_empty() {
+            let set = |name: &str| self.heads || !name.starts_with("heads.");
+            variables::set(&variables, &self.values, set, &self.path)?;
+        }
+        Ok((encoder, variables))
+    }
+}
+
+/// Takes folded convolutions apart again: norms that change nothing, with the bias as their own.
+fn unfolded(folded: Tensors) -> Result<(Tensors, Tensors), TrainError> {
+    let (mut values, mut statistics) = (Tensors::new(), Tensors::new());
+    for (name, tensor) in folded {
+        let layer = name.strip_suffix(".bias").filter(|layer| layer.starts_with(VISION));
+        if let Some(layer) = layer {
+            values.insert(format!("{layer}.norm.weight"), tensor.ones_like()?);
+            statistics.insert(format!("{layer}.norm.mean"), tensor.zeros_like()?);
+            let variance = (tensor.ones_like()? - NORM_EPS)?;
+            statistics.insert(format!("{layer}.norm.variance"), variance);
+            values.insert(format!("{layer}.norm.bias"), tensor);
+        } else {
+            values.insert(name, tensor);
+        }
+    }
+    Ok((values, statistics))
+}
+
+/// Mean 0 and variance 1, for random weights.
+struct Standard;
+
+impl candle_nn::var_builder::SimpleBackend for Standard {
+    fn get(
+        &self,
+        shape: candle_core::Shape,
+        name: &str,
+        _init: candle_nn::Init,
+        dtype: DType,
+        device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        if name.ends_with("variance") {
+            Tensor::ones(shape, dtype, device)
+        } else {
+            Tensor::zeros(shape, dtype, device)
+        }
+    }
+
+    fn get_unchecked(
+        &self,
+        name: &str,
+        _dtype: DType,
+        _device: &Device,
+    ) -> candle_core::Result<Tensor> {
+        candle_core::bail!("{name} was asked for without a shape")
+    }
+
+    fn contains_tensor(&self, _name: &str) -> bool {
+        true
+    }
+}
