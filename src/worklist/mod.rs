@@ -23,6 +23,7 @@ use crate::spool::Spool;
 
 mod api;
 mod caption;
+mod connections;
 mod failure;
 mod guard;
 mod health;
@@ -61,23 +62,15 @@ impl WorklistState {
 /// Answers requests until `closing`, and those under way a little longer.
 ///
 /// # Errors
-/// A listener that fails for good.
+/// A listener that has no address.
 pub async fn serve(
     listener: TcpListener,
     state: WorklistState,
     closing: CancellationToken,
 ) -> Result<(), std::io::Error> {
     let open = guard::Open::of(listener.local_addr()?);
-    let server = axum::serve(listener, router(state, open))
-        .with_graceful_shutdown(closing.clone().cancelled_owned());
-    let late = async {
-        closing.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        ended = server.into_future() => ended,
-        () = late => Ok(()),
-    }
+    connections::serve(listener, router(state, open), closing, GRACE).await;
+    Ok(())
 }
 
 fn router(state: WorklistState, open: guard::Open) -> Router {

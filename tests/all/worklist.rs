@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use serde_json::Value;
 use thorascribe::object::StoredObject;
@@ -235,4 +236,47 @@ fn nothing_about_a_patient_leaves_the_loopback() {
         assert_eq!(closed.get_as("rebound.example", path).0, 403, "{path}");
         assert_eq!(closed.get_as("127.0.0.1:8080", path).0, 200, "{path}");
     }
+}
+
+/// Whether the node closes the connection before it has said anything for this long.
+fn is_closed(stream: &mut TcpStream, within: Duration) -> bool {
+    stream.set_read_timeout(Some(within)).unwrap();
+    let mut rest = Vec::new();
+    match stream.read_to_end(&mut rest) {
+        Ok(_) => true,
+        Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+    }
+}
+
+#[test]
+fn a_client_that_asks_a_byte_at_a_time_is_closed() {
+    let bench = Bench::new();
+    let web = Web::of(&bench.spool, true);
+    let mut slow = TcpStream::connect(web.address).unwrap();
+    let mut silent = TcpStream::connect(web.address).unwrap();
+    write!(slow, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ").unwrap();
+    let mut writer = slow.try_clone().unwrap();
+    let trickle = std::thread::spawn(move || {
+        for _ in 0..200 {
+            if writer.write_all(b"a").is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    });
+    assert!(is_closed(&mut slow, Duration::from_secs(15)));
+    assert!(is_closed(&mut silent, Duration::from_secs(15)));
+    drop(slow);
+    trickle.join().unwrap();
+    assert_eq!(web.get("/healthz").0, 200);
+}
+
+#[test]
+fn a_flood_of_silent_clients_hides_no_health() {
+    let bench = Bench::new();
+    let web = Web::of(&bench.spool, true);
+    let mut silent: Vec<TcpStream> =
+        (0..200).map(|_| TcpStream::connect(web.address).unwrap()).collect();
+    assert_eq!(web.get("/healthz").0, 200);
+    assert!(is_closed(&mut silent[0], Duration::from_secs(3)), "the oldest gives way at once");
 }
