@@ -12,6 +12,7 @@ use tracing::{Span, debug, error, info, warn};
 use super::c_echo;
 use super::c_store::{self, StoreReply, StoreRequest, StoreService};
 use super::command::{Command, Request, field};
+use super::complaints::{Complaints, Say};
 use super::connection::{Connection, Incoming, Stop};
 use super::data::{self, Feed};
 use super::excerpt::Excerpt;
@@ -76,8 +77,9 @@ pub struct Acceptor {
 }
 
 /// What happened on one association.
-#[derive(Debug, Default)]
-struct Tally {
+#[derive(Debug)]
+struct Tally<'a> {
+    complaints: &'a Complaints,
     echoes: u32,
     stored: u32,
     refused: u32,
@@ -100,11 +102,11 @@ impl Acceptor {
         let machine = Machine::acceptor(self.timers, since);
         let mut connection =
             Connection::new(stream, machine, self.timers, self.offer.get().max_pdu, stop.clone());
-        let mut tally = Tally::default();
-        let run =
-            self.run(&mut connection, peer.ip().to_canonical(), slots, &place, &stop, &mut tally);
+        let (complaints, address) = (&slots.complaints, peer.ip().to_canonical());
+        let mut tally = Tally { complaints, echoes: 0, stored: 0, refused: 0, bytes: 0 };
+        let run = self.run(&mut connection, address, slots, &place, &stop, &mut tally);
         let Err(ended) = run.await;
-        let Tally { echoes, stored, refused, bytes } = tally;
+        let Tally { echoes, stored, refused, bytes, .. } = tally;
         let seconds = since.elapsed().as_secs_f32();
         let outcome = ended.outcome();
         match &ended {
@@ -113,7 +115,13 @@ impl Acceptor {
             Ended::Released | Ended::Stopped => {
                 info!(outcome, echoes, stored, refused, bytes, seconds, "{ended}");
             }
-            _ => warn!(outcome, echoes, stored, refused, bytes, seconds, "{ended}"),
+            _ => match complaints.of(address, Instant::now()) {
+                Say::Debug => debug!(outcome, echoes, stored, refused, bytes, seconds, "{ended}"),
+                say => {
+                    warn!(outcome, echoes, stored, refused, bytes, seconds, "{ended}");
+                    announce(say);
+                }
+            },
         }
         self.service.ended(&ended);
         place.enter();
@@ -128,7 +136,7 @@ impl Acceptor {
         slots: &Slots,
         place: &Place,
         stop: &Stop,
-        tally: &mut Tally,
+        tally: &mut Tally<'_>,
     ) -> Result<Infallible, Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -172,7 +180,7 @@ impl Acceptor {
         connection: &mut Connection<S>,
         address: IpAddr,
         agreement: &Agreement,
-        tally: &mut Tally,
+        tally: &mut Tally<'_>,
     ) -> Result<(), Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -202,7 +210,14 @@ impl Acceptor {
         };
         if reply.status != Status::SUCCESS {
             let comment = reply.comment.as_deref().unwrap_or_default();
-            warn!(status = %reply.status, "request refused: {}", Excerpt(comment));
+            let (status, comment) = (reply.status, Excerpt(comment));
+            match tally.complaints.of(address, Instant::now()) {
+                Say::Debug => debug!(%status, "request refused: {comment}"),
+                say => {
+                    warn!(%status, "request refused: {comment}");
+                    announce(say);
+                }
+            }
         }
         let response = request.response(reply.status, reply.comment);
         connection.send_command(id, &response.encode()).await?;
@@ -216,7 +231,7 @@ impl Acceptor {
         address: IpAddr,
         (agreement, context): (&Agreement, &Context),
         request: &Request,
-        tally: &mut Tally,
+        tally: &mut Tally<'_>,
     ) -> Result<StoreReply, Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -243,7 +258,7 @@ impl Acceptor {
         &self,
         connection: &mut Connection<S>,
         request: StoreRequest,
-        tally: &mut Tally,
+        tally: &mut Tally<'_>,
     ) -> Result<StoreReply, Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -275,6 +290,13 @@ impl Acceptor {
                 Err(connection.end(Some(Pdu::Abort(Abort::PROVIDER)), ended).await)
             }
         }
+    }
+}
+
+/// Says that nothing more is said.
+fn announce(say: Say) {
+    if say == Say::LastWarning {
+        warn!("more of this address is counted in the metrics, and logged at DEBUG for a minute");
     }
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field, info_span, warn};
 
 use super::acceptor::{Acceptor, Limits};
+use super::complaints::Complaints;
 use super::connection::Stop;
 use super::pdu::Rejection;
 
@@ -34,6 +35,8 @@ impl Listener {
 /// Which associations run, in all and by address.
 #[derive(Debug)]
 pub(super) struct Slots {
+    /// What was said of their peers.
+    pub(super) complaints: Complaints,
     limits: Limits,
     used: Arc<Mutex<Used>>,
 }
@@ -53,7 +56,7 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, used: Arc::default() }
+        Self { complaints: Complaints::default(), limits, used: Arc::default() }
     }
 
     /// A place, or the rejection that says which limit is reached.

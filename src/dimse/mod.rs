@@ -10,6 +10,7 @@ pub mod acceptor;
 mod c_echo;
 pub mod c_store;
 pub mod command;
+mod complaints;
 mod connection;
 pub mod data;
 pub mod excerpt;
