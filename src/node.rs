@@ -151,9 +151,14 @@ impl Node {
         let dicom_address = dicom.local_addr().map_err(no_dicom)?;
         let http_address = http.local_addr().map_err(no_page)?;
         let model_path = config.model.path.clone();
-        let load = move || match model_path {
-            Some(path) => Model::open(&path),
-            None => Model::embedded(),
+        let request = request_of(&config);
+        let load = move || {
+            let model = match model_path {
+                Some(path) => Model::open(&path),
+                None => Model::embedded(),
+            }?;
+            model.check(&request)?;
+            Ok(model)
         };
         let engine = Engine::start(load).await.map_err(NodeError::Model)?;
         let metrics = Metrics::new();

@@ -194,6 +194,22 @@ impl Model {
         Ok(ImageFeatures { image_tokens: encoded.image_tokens, abnormal, scores, seconds })
     }
 
+    /// Whether drafts can be asked for like this: a node says so at its start, not a job at a time.
+    ///
+    /// # Errors
+    /// A prompt that the model has not or that does not fit, or a sampling that cannot be.
+    pub fn check(&self, request: &DraftRequest) -> Result<(), ModelError> {
+        let question = request.prompt.resolve(&self.manifest.prompts)?;
+        let tokens = PromptTokens::new(&self.manifest, &self.tokenizer, question)?;
+        Sampler::new(&request.sampling)?;
+        let context = self.chain.language.config().max_position_embeddings;
+        let needed = tokens.before.len() + tokens.after.len() + 1;
+        if needed >= context {
+            return Err(ModelError::Context { needed, context });
+        }
+        Ok(())
+    }
+
     /// Drafts the text for an image.
     pub fn draft(
         &self,
