@@ -1,5 +1,7 @@
 //! `thorascribe draft`: files to texts.
 
+use std::collections::HashSet;
+use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,6 +17,7 @@ use crate::config::{Config, PromptSetting};
 use crate::model::checkpoint::hexadecimal;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice, Sampling};
 use crate::object::StoredObject;
+use crate::observe::chain;
 use crate::radiograph::{GreyImage, eligibility, open_picture, render};
 use crate::report::sr::{self, SrClass};
 use crate::report::{Created, Draft, Evidence, ModelIdentity, NodeIdentity};
@@ -83,23 +86,28 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         reports: Reports::new(arguments)?,
     };
     let mut out = std::io::stdout().lock();
-    let mut code = ExitCode::SUCCESS;
+    let (mut code, mut taken) = (ExitCode::SUCCESS, HashSet::new());
     for file in &arguments.files {
-        let result = drafter.draft(file);
+        let result = drafter.draft(file, &mut taken);
         if result.is_err() {
             code = ExitCode::FAILURE;
         }
         if arguments.json {
             let line = match result {
                 Ok(drafted) => drafted.json(file, &drafter.model),
-                Err(error) => json!({"file": file, "error": chain(&error)}),
+                Err(error) => json!({"file": file, "error": chain(error.as_ref())}),
             };
             writeln!(out, "{line}")?;
         } else {
             match result {
                 Ok(drafted) => drafted.print(&mut out, file, &drafter.model)?,
                 Err(error) => {
-                    writeln!(std::io::stderr(), "error: {}: {}", file.display(), chain(&error))?;
+                    writeln!(
+                        std::io::stderr(),
+                        "error: {}: {}",
+                        file.display(),
+                        chain(error.as_ref())
+                    )?;
                 }
             }
         }
@@ -140,15 +148,25 @@ impl Reports {
         Ok(Self::Folder(out.clone()))
     }
 
-    /// The report's place for one file.
-    fn place(&self, file: &Path) -> Option<PathBuf> {
+    /// The report's place for one file: files of one name in several folders overwrite nothing.
+    fn place(&self, file: &Path, taken: &mut HashSet<OsString>) -> Option<PathBuf> {
         match self {
             Self::Nowhere => None,
             Self::File(path) => Some(path.clone()),
             Self::Folder(folder) => {
-                let mut name = file.file_stem().unwrap_or_default().to_owned();
-                name.push("-sr.dcm");
-                Some(folder.join(name))
+                let stem = file.file_stem().unwrap_or_default();
+                let mut number = 1;
+                loop {
+                    let mut name = stem.to_owned();
+                    if number > 1 {
+                        name.push(format!("-{number}"));
+                    }
+                    name.push("-sr.dcm");
+                    if taken.insert(name.clone()) {
+                        return Some(folder.join(name));
+                    }
+                    number += 1;
+                }
             }
         }
     }
@@ -190,12 +208,12 @@ pub(super) fn read_image(file: &Path) -> anyhow::Result<GreyImage> {
 }
 
 impl Drafter {
-    fn draft(&self, file: &Path) -> anyhow::Result<Drafted> {
+    fn draft(&self, file: &Path, taken: &mut HashSet<OsString>) -> anyhow::Result<Drafted> {
         let start = Instant::now();
         let source = Source::open(file)?;
         let read = start.elapsed().as_secs_f64();
         let draft = self.model.draft(&source.image, &self.request)?;
-        let report = self.reports.place(file);
+        let report = self.reports.place(file, taken);
         if let Some(place) = &report {
             let Some(object) = &source.object else {
                 bail!(
@@ -279,9 +297,4 @@ impl Drafted {
         }
         writeln!(out, "(draft by {}, not verified)\n", model.name())
     }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::Outcome;
 use crate::config::Config;
 use crate::object::StoredObject;
+use crate::observe::chain;
 use crate::radiograph::{self, GreyImage, View, Window};
 
 /// What may be asked of `radiograph`.
@@ -62,7 +63,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
             Ok(row) => describe(&mut out, &row)?,
             Err(error) => {
                 code = ExitCode::FAILURE;
-                let error = format!("{error:#}");
+                let error = chain(error.as_ref());
                 if arguments.json {
                     writeln!(out, "{}", serde_json::to_string(&Failure { file, error })?)?;
                 } else {
