@@ -1,6 +1,7 @@
 //! The loop that sends what waits for one destination.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -9,7 +10,7 @@ use super::disposition::{self, Disposition};
 use super::{Destination, sr_class};
 use crate::dimse::Timers;
 use crate::dimse::requestor::{RequestError, Requestor};
-use crate::observe::metrics::Metrics;
+use crate::observe::metrics::{Metrics, Stage};
 use crate::spool::{DeliveryLease, DeliveryObject, Spool, SpoolError, retry};
 use crate::vocabulary::InstanceUid;
 
@@ -56,10 +57,12 @@ async fn attempt(
     destination: &Destination,
     lease: DeliveryLease,
 ) -> Result<(), SpoolError> {
+    let started = Instant::now();
     let (outcome, instance) = match send(delivery, destination, &lease.object).await {
         Ok(sent) => sent,
         Err(error) => (disposition::of_error(&error), None),
     };
+    delivery.metrics.stage(Stage::Deliver, started.elapsed());
     let attempts = lease.attempts;
     let outcome = match outcome {
         Disposition::Retry(reason) if attempts >= delivery.max_attempts => {

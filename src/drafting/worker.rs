@@ -153,7 +153,9 @@ async fn draft(
     let draft = report_of(drafting, lease, &answer);
     let (objects, node, draft_for_reports) =
         (lease.objects.clone(), drafting.node.clone(), draft.clone());
+    let writing = Instant::now();
     let artefacts = guarded(move || reports(&object, &objects, &draft_for_reports, &node)).await?;
+    drafting.metrics.stage(Stage::Report, writing.elapsed());
     let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
     Ok(Drafted {
         text: PatientText::new(answer.text.clone()),

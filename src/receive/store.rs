@@ -29,9 +29,6 @@ impl StoreService for Keeper {
                 self.metrics.stage(Stage::Receive, since.elapsed());
                 self.metrics.object(word(receipt));
                 debug!(instance = %request.instance, outcome = word(receipt), "object kept");
-                if receipt == Receipt::NewContent {
-                    warn!(instance = %request.instance, "an instance came again with other content");
-                }
                 Status::SUCCESS.into()
             }
             Err(failure) => {

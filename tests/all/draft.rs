@@ -163,3 +163,42 @@ fn draft_writes_the_report_of_an_object() {
     assert_eq!(output.status.code(), Some(1));
     assert!(lines(&output)[0]["error"].as_str().unwrap().contains("DICOM"));
 }
+
+#[test]
+fn reports_of_files_of_one_name_overwrite_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for fixture in fixtures().iter().filter(|fixture| fixture.drafted).take(2) {
+        let place = folder.path().join(files.len().to_string());
+        std::fs::create_dir(&place).unwrap();
+        let file = place.join("image.dcm");
+        std::fs::copy(fixture.path(), &file).unwrap();
+        files.push(file.to_str().unwrap().to_owned());
+    }
+    let out = folder.path().join("out");
+    let [first, second] = &files[..] else { panic!("{files:?}") };
+    let arguments =
+        ["draft", first, second, "--max-tokens", "5", "--sr", out.to_str().unwrap(), "--json"];
+    let output = thorascribe(&arguments);
+    assert_eq!(output.status.code(), Some(0));
+    for (line, file) in lines(&output).iter().zip(&files) {
+        let sr = StoredObject::open(Path::new(line["sr"].as_str().unwrap())).unwrap();
+        let source = StoredObject::open(Path::new(file)).unwrap();
+        assert_eq!(sr.study_uid(), source.study_uid(), "{line}");
+    }
+}
+
+#[test]
+fn an_error_says_everything_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = fixtures().iter().find(|f| f.file == "dx-pa-explicit.dcm").unwrap();
+    let cut = folder.path().join("cut.dcm");
+    let bytes = std::fs::read(fixture.path()).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() / 2]).unwrap();
+    for command in ["draft", "radiograph"] {
+        let output = thorascribe(&[command, "--json", cut.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = lines(&output)[0]["error"].as_str().unwrap().to_owned();
+        assert_eq!(error.matches("bytes, ").count(), 1, "{error}");
+    }
+}

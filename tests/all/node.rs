@@ -1,8 +1,8 @@
 //! The node end to end: real radiographs from real modalities, reports in real archives.
 
 use std::collections::BTreeSet;
-use std::io::BufReader;
-use std::net::TcpListener;
+use std::io::{BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -11,6 +11,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::dcmtk::{self, Storescp};
+use super::support::http::request;
 use super::support::node::{program, ready};
 use super::support::objects::fixture;
 use super::support::orthanc::{Report, standard_errors};
@@ -294,6 +295,58 @@ fn serve_refuses_a_bad_configuration() {
     for part in ["bad.toml", "2", "ae_titel", "ae_title"] {
         assert!(text.contains(part), "{part} is not in {text}");
     }
+}
+
+#[test]
+fn serve_refuses_a_prompt_that_its_model_has_not() {
+    let home = TempDir::new().unwrap();
+    for prompt in ["99".to_owned(), "why ".repeat(3000)] {
+        let output = process::run(
+            program(home.path())
+                .env("THORASCRIBE_NODE__BIND", "127.0.0.1:0")
+                .env("THORASCRIBE_HTTP__BIND", "127.0.0.1:0")
+                .env("THORASCRIBE_MODEL__PROMPT", &prompt)
+                .arg("serve"),
+        );
+        let text = process::text(&output);
+        assert_eq!(output.status.code(), Some(1), "{text}");
+        assert!(text.contains("prompt"), "{text}");
+        assert!(output.stdout.is_empty(), "it is not ready: {text}");
+    }
+}
+
+#[test]
+fn every_stage_of_the_way_is_measured() {
+    let folder = TempDir::new().unwrap();
+    let storescp = Storescp::start();
+    let node = Node::start(&Settings::to(&[storescp.destination("pacs")]));
+    let chest = fixture("dx-pa-explicit").copy(folder.path(), "a");
+    send(&node, &[&chest]);
+    node.wait_for_state(&chest.study, "delivered");
+    let (status, body) = request(node.http.port(), "GET", "/metrics", &[]).unwrap();
+    let text = String::from_utf8(body).unwrap();
+    assert_eq!(status, 200);
+    for stage in ["receive", "read", "encode", "prefill", "decode", "report", "deliver"] {
+        let line = format!("thorascribe_stage_seconds_count{{stage=\"{stage}\"}} 1\n");
+        assert!(text.contains(&line), "{stage} in\n{text}");
+    }
+}
+
+#[test]
+fn a_peer_that_misbehaves_a_hundred_times_fills_no_log() {
+    let node = Node::start(&Settings::default());
+    for _ in 0..100 {
+        let mut peer = TcpStream::connect(node.dicom).unwrap();
+        peer.write_all(&[7, 0, 0, 0, 0, 4, 0, 0, 0, 0]).unwrap();
+        let mut rest = Vec::new();
+        drop(peer.read_to_end(&mut rest));
+    }
+    wait_until("all are counted", || {
+        let (_, body) = request(node.http.port(), "GET", "/metrics", &[]).unwrap();
+        String::from_utf8(body).unwrap().contains("{outcome=\"aborted\"} 100\n")
+    });
+    let warnings = node.log().lines().filter(|line| line.contains("aborted by the peer")).count();
+    assert_eq!(warnings, 20, "{}", node.log());
 }
 
 #[test]
