@@ -16,11 +16,20 @@ pub(super) enum Examined {
     Nothing(String),
 }
 
-/// Reads the images of a job and chooses among the eligible ones.
-pub(super) fn examine(objects: &[SpooledObject], assume_chest: bool, views: &[View]) -> Examined {
+/// Reads the images of a job and chooses among the eligible ones; those at the positions in
+/// `unreadable` were tried.
+pub(super) fn examine(
+    objects: &[SpooledObject],
+    assume_chest: bool,
+    views: &[View],
+    unreadable: &BTreeSet<usize>,
+) -> Examined {
     let mut reasons = BTreeSet::new();
     let mut eligible = Vec::new();
     for (position, spooled) in objects.iter().enumerate() {
+        if unreadable.contains(&position) {
+            continue;
+        }
         match judge(spooled, assume_chest) {
             Ok((object, candidate)) => eligible.push((position, object, candidate)),
             Err(reason) => drop(reasons.insert(reason)),

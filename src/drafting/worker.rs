@@ -1,5 +1,6 @@
 //! The loop that turns leased jobs into drafts.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,29 +82,45 @@ pub async fn run(drafting: Arc<Drafting>, closing: CancellationToken) -> Result<
     Ok(())
 }
 
+/// One job: from the best image, and from the next best where that one cannot be read.
 async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolError> {
-    let objects = lease.objects.clone();
-    let (assume, views) = (drafting.assume_chest, drafting.views.clone());
-    let examined = guarded(move || examine(&objects, assume, &views)).await;
-    match examined {
-        Err(error) => failed(lease, &error).await,
-        Ok(Examined::Nothing(reason)) => skipped(drafting, lease, reason).await,
-        Ok(Examined::Image { position, object, view }) => {
-            if unchanged(&lease, position) {
-                info!(study = %lease.study, "later images change nothing");
-                let deliveries = forwards(drafting, &lease);
-                return blocking(move || lease.unchanged(&deliveries)).await;
+    let (mut unreadable, mut first) = (BTreeSet::new(), None);
+    loop {
+        let (objects, tried) = (lease.objects.clone(), unreadable.clone());
+        let (assume, views) = (drafting.assume_chest, drafting.views.clone());
+        let examined = guarded(move || examine(&objects, assume, &views, &tried)).await;
+        let (position, object, view) = match (examined, first) {
+            (Ok(Examined::Image { position, object, view }), earlier) => {
+                first = earlier;
+                (position, object, view)
             }
-            match draft(drafting, &lease, position, object, view).await {
-                Ok(drafted) => {
-                    info!(study = %lease.study, version = lease.version, "drafted");
-                    blocking(move || lease.drafted(drafted)).await
-                }
-                Err(DraftingError::Radiograph(error @ RadiographError::Undecodable(_))) => {
-                    skipped(drafting, lease, error.to_string()).await
-                }
-                Err(error) => failed(lease, &error).await,
+            (Ok(Examined::Nothing(_)), Some(RadiographError::Undecodable(what))) => {
+                let reason = RadiographError::Undecodable(what).to_string();
+                return skipped(drafting, lease, reason).await;
             }
+            (Ok(Examined::Nothing(_)), Some(error)) => {
+                return failed(lease, &DraftingError::Radiograph(error)).await;
+            }
+            (Ok(Examined::Nothing(reason)), None) => return skipped(drafting, lease, reason).await,
+            (Err(error), _) => return failed(lease, &error).await,
+        };
+        if unchanged(&lease, position) {
+            info!(study = %lease.study, "later images change nothing");
+            let deliveries = forwards(drafting, &lease);
+            return blocking(move || lease.unchanged(&deliveries)).await;
+        }
+        match draft(drafting, &lease, position, object, view).await {
+            Ok(drafted) => {
+                info!(study = %lease.study, version = lease.version, "drafted");
+                return blocking(move || lease.drafted(drafted)).await;
+            }
+            Err(DraftingError::Radiograph(error)) => {
+                let reason = crate::observe::chain(&error);
+                warn!(study = %lease.study, reason, "an image cannot be read; trying the next best");
+                unreadable.insert(position);
+                first.get_or_insert(error);
+            }
+            Err(error) => return failed(lease, &error).await,
         }
     }
 }

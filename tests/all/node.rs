@@ -193,6 +193,30 @@ fn a_better_view_that_comes_late_makes_a_new_version_of_the_report() {
 }
 
 #[test]
+fn a_best_view_that_cannot_be_read_gives_way_to_the_next_best() {
+    let folder = TempDir::new().unwrap();
+    let node = Node::start(&Settings::default());
+    let ap = fixture("ap-then-pa-ap").copy(folder.path(), "a");
+    let pa = fixture("ap-then-pa-pa").copy(folder.path(), "a");
+    let alone = fixture("ap-then-pa-pa").copy(folder.path(), "b");
+    for damaged in [&pa, &alone] {
+        let mut bytes = std::fs::read(&damaged.path).unwrap();
+        // The second half of the code stream; what ends the fragments stays.
+        let (half, end) = (bytes.len() / 2, bytes.len() - 8);
+        bytes[half..end].fill(0xff);
+        std::fs::write(&damaged.path, bytes).unwrap();
+    }
+    send(&node, &[&ap, &pa, &alone]);
+    let row = node.wait_for_state(&ap.study, "drafted");
+    assert_eq!(row["version"], 1, "{row:#}");
+    let shown = node.command(&["queue", "show", &ap.study, "--json"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
+    assert_eq!(shown["image"], ap.instance.as_str(), "{shown:#}");
+    let row = node.wait_for_state(&alone.study, "failed");
+    assert!(row["reason"].as_str().unwrap().contains("cannot be decoded"), "{row:#}");
+}
+
+#[test]
 fn a_destination_that_is_down_gets_its_reports_once_it_is_back() {
     let folder = TempDir::new().unwrap();
     let mut absent = Orthanc::stopped();
