@@ -40,6 +40,8 @@ struct Row {
     rows: Option<i64>,
     /// Null when the pixels cannot be shown.
     window: Option<Window>,
+    /// Why they cannot.
+    pixels: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +91,7 @@ fn look(path: &Path, assume_chest: bool, folder: Option<&Path>) -> anyhow::Resul
         view: judged.ok().map(|eligible| eligible.view),
         columns: object.integer(dicom_dictionary_std::tags::COLUMNS),
         rows: object.integer(dicom_dictionary_std::tags::ROWS),
+        pixels: rendered.as_ref().err().map(|error| chain(error)),
         window: rendered.ok().map(|rendered| rendered.window),
     })
 }
@@ -121,6 +124,9 @@ fn describe(out: &mut impl Write, row: &Row) -> std::io::Result<()> {
     }
     if let (Some(columns), Some(rows)) = (row.columns, row.rows) {
         writeln!(out, "  size          {columns} × {rows}")?;
+    }
+    if let Some(why) = &row.pixels {
+        writeln!(out, "  no picture    {why}")?;
     }
     if let Some(Window { center, width, source, .. }) = row.window {
         let source = match source {

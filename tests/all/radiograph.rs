@@ -493,6 +493,12 @@ fn the_command_shows_what_it_makes_of_each_file() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
     command.args(["radiograph", "--json", "--out"]).arg(folder.path()).arg(&bad);
     command.arg(fixture("dx-pa-wide").path()).arg(fixture("cr-hand").path());
+    let mut damaged = std::fs::read(fixture("two-views-pa").path()).unwrap();
+    let (half, end) = (damaged.len() / 2, damaged.len() - 8);
+    damaged[half..end].fill(0xff);
+    let place = folder.path().join("damaged.dcm");
+    std::fs::write(&place, damaged).unwrap();
+    command.arg(&place);
     let output = run(&mut command);
     assert_eq!(output.status.code(), Some(1));
     let text = String::from_utf8(output.stdout).unwrap();
@@ -503,6 +509,8 @@ fn the_command_shows_what_it_makes_of_each_file() {
     assert_eq!(rows[1]["window"]["source"], "object");
     assert_eq!(rows[2]["eligible"], false);
     assert!(rows[2]["reason"].as_str().unwrap().contains("hand"));
+    assert!(rows[2]["pixels"].is_null());
+    assert!(rows[3]["pixels"].as_str().unwrap().contains("cannot be decoded"), "{}", rows[3]);
     let picture = image::open(folder.path().join("dx-pa-wide.dcm.png")).unwrap().into_luma8();
     let object = StoredObject::open(&fixture("dx-pa-wide").path()).unwrap();
     assert_eq!(picture.as_raw(), render(&object).unwrap().image.pixels());
