@@ -35,6 +35,8 @@ pub mod spool;
 
 pub mod radiograph;
 
+pub mod findings;
+
 pub mod model;
 
 pub mod report;

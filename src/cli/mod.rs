@@ -12,6 +12,8 @@ mod config;
 mod demo;
 mod draft;
 mod echo;
+mod evaluate;
+mod findings;
 mod model;
 mod queue;
 mod radiograph;
@@ -43,6 +45,10 @@ enum Command {
     Echo(echo::Arguments),
     /// Draft a report for DICOM, PNG or JPEG files.
     Draft(draft::Arguments),
+    /// Say what a report's text finds, denies and doubts.
+    Findings(findings::Arguments),
+    /// Measure findings, models and texts against what is held for true.
+    Evaluate(evaluate::Arguments),
     /// Show what the node makes of an object.
     Radiograph(radiograph::Arguments),
     /// Look at the jobs and act on them.
@@ -69,6 +75,8 @@ pub fn main() -> ExitCode {
         Some(Command::Send(a)) => send::run(&a, file),
         Some(Command::Echo(a)) => echo::run(&a, file),
         Some(Command::Draft(a)) => draft::run(&a, file),
+        Some(Command::Findings(a)) => findings::run(&a),
+        Some(Command::Evaluate(a)) => evaluate::run(&a),
         Some(Command::Radiograph(a)) => radiograph::run(&a, file),
         Some(Command::Queue(a)) => queue::run(&a, file),
         Some(Command::Model(a)) => model::run(&a, file),

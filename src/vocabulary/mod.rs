@@ -4,6 +4,7 @@
 //! wrong. Promises: no I/O, no panic on any input. May use: nothing of this crate.
 
 mod ae_title;
+mod observation;
 pub mod patient_text;
 pub mod priority;
 pub mod size;
@@ -12,6 +13,7 @@ pub mod transfer_syntax;
 mod uid;
 
 pub use ae_title::{AeTitle, AeTitleError};
+pub use observation::{Observation, UnknownObservation};
 pub use patient_text::PatientText;
 pub use priority::Priority;
 pub use size::{ByteSize, Span, UnitError};

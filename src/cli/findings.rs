@@ -1,0 +1,61 @@
+//! `thorascribe findings`: what a report's text says of the 21 observations.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+
+use super::Outcome;
+use crate::findings::{self, Finding};
+
+/// What may be asked of `findings`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The text of one report; `-`, or nothing, is standard input.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// Print `{"findings": [...]}`.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let findings = findings::label(&read(arguments.file.as_deref())?);
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", serde_json::to_string(&findings)?)?;
+    } else {
+        for finding in &findings.findings {
+            writeln!(out, "{}", line(finding))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The text of a file or of standard input; bytes that are no UTF-8 become replacement characters.
+fn read(file: Option<&Path>) -> anyhow::Result<String> {
+    let bytes = match file {
+        Some(path) if path != Path::new("-") => {
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
+        }
+        _ => {
+            let mut bytes = Vec::new();
+            std::io::stdin().read_to_end(&mut bytes).context("cannot read standard input")?;
+            bytes
+        }
+    };
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn line(finding: &Finding) -> String {
+    let said = [
+        finding.laterality.map(|side| format!("{side:?}").to_lowercase()),
+        finding.severity.map(|severity| format!("{severity:?}").to_lowercase()),
+    ];
+    let said = said.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let name = finding.observation.display_name();
+    format!("{name:<27} {:<10} {said:<18} {}", finding.state.name(), finding.text)
+        .trim_end()
+        .to_owned()
+}
