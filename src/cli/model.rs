@@ -1,4 +1,4 @@
-//! `thorascribe model`: import, check and describe model directories.
+//! `thorascribe model`: import, check, quantize, measure and describe model directories.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,11 @@ use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
+use crate::model::checkpoint::ModelFiles;
 use crate::model::checkpoint::compare::compare;
-use crate::model::checkpoint::import::import;
+use crate::model::checkpoint::import::{Progress, import};
 use crate::model::checkpoint::manifest::{ImageTokens, Manifest};
+use crate::model::checkpoint::quantize::{WeightType, quantize};
 use crate::model::{DraftRequest, Model, PromptChoice};
 use crate::radiograph::GreyImage;
 
@@ -51,6 +53,20 @@ enum Action {
         #[arg(long, value_name = "TEXT|N", default_value = "1")]
         prompt: String,
     },
+    /// Make a smaller copy of a model directory, with its language model in blocks.
+    Quantize {
+        /// The model directory.
+        folder: PathBuf,
+        /// The model directory to make; must be empty or absent.
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// f16 or bf16: every matrix. q8_0 or q4_k: the language model's matrices, others in 16
+        /// bits.
+        #[arg(long, value_name = "TYPE")]
+        dtype: WeightType,
+    },
+    /// Measure how fast a model is on this machine, and how much memory it takes.
+    Bench(super::bench::Arguments),
     /// Describe a model directory, or the embedded model.
     Info {
         /// The model directory; without it, the embedded model.
@@ -80,6 +96,8 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
                 _ => check(folder, image.as_deref(), prompt),
             }
         }
+        Action::Quantize { folder, out, dtype } => run_quantize(folder, out, *dtype),
+        Action::Bench(arguments) => super::bench::run(arguments),
         Action::Info { folder } => {
             let model = match folder {
                 Some(folder) => Model::open(folder)?,
@@ -93,20 +111,35 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
 }
 
 fn run_import(source: &Path, out: &Path, image_tokens: ImageTokens) -> Outcome {
+    let manifest = with_bar(|progress| import(source, out, image_tokens, progress))?;
+    written(out, &manifest)
+}
+
+fn run_quantize(folder: &Path, out: &Path, dtype: WeightType) -> Outcome {
+    let files = ModelFiles::open(folder)?;
+    let manifest = with_bar(|progress| quantize(&files, out, dtype, progress))?;
+    written(out, &manifest)
+}
+
+/// Shows how far `work` is.
+fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T) -> T {
     let bar = ProgressBar::new(1);
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg}") {
         bar.set_style(style);
     }
-    let manifest = import(source, out, image_tokens, &mut |progress| {
+    let result = work(&mut |progress| {
         bar.set_length(progress.of);
         bar.set_position(progress.done);
         bar.set_message(progress.doing.to_owned());
     });
     bar.finish_and_clear();
-    let manifest = manifest?;
+    result
+}
+
+fn written(out: &Path, manifest: &Manifest) -> Outcome {
     let model = Model::open(out).context("the model just written cannot be opened")?;
     let mut stdout = std::io::stdout().lock();
-    describe(&mut stdout, &manifest, model.digest())?;
+    describe(&mut stdout, manifest, model.digest())?;
     writeln!(stdout, "written to {}", out.display())?;
     Ok(ExitCode::SUCCESS)
 }
@@ -157,7 +190,7 @@ fn check(folder: &Path, image: Option<&Path>, prompt: PromptChoice) -> Outcome {
 }
 
 /// A picture for want of a radiograph.
-fn ramp(side: u32) -> anyhow::Result<GreyImage> {
+pub(super) fn ramp(side: u32) -> anyhow::Result<GreyImage> {
     let pixels = (0..side * side).map(|i| ((i % side) * 255 / side) as u8).collect();
     match GreyImage::new(side, side, pixels) {
         Some(image) => Ok(image),
@@ -190,6 +223,9 @@ fn describe(out: &mut impl Write, manifest: &Manifest, digest: &str) -> std::io:
         language.vocab_size,
         language.max_position_embeddings
     )?;
+    if let Some(dtype) = manifest.dtype {
+        writeln!(out, "weights       {dtype}")?;
+    }
     match &manifest.scores {
         Some(scores) => writeln!(out, "scores        {}", scores.labels.join(", "))?,
         None => writeln!(out, "scores        none")?,

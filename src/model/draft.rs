@@ -118,7 +118,8 @@ impl Model {
         Self::load(&super::embedded::files()?, &Device::Cpu)
     }
 
-    /// Loads a model to a device; on the CPU everything is widened to f32.
+    /// Loads a model to a device. It computes in f32; on the CPU the matrices of linear layers
+    /// stay as small as they are in the file.
     pub fn load(files: &ModelFiles, device: &Device) -> Result<Self, ModelError> {
         let manifest = files.manifest().clone();
         let special = vec![manifest.tokenizer.bos, manifest.tokenizer.eos];
@@ -128,9 +129,10 @@ impl Model {
             let reason = format!("{ids} ids for a language model of {vocabulary}");
             return Err(ModelError::invalid(&manifest.tokenizer.file, reason));
         }
-        let tensors = files.tensors()?;
-        super::checkpoint::expect::check(&manifest, &tensors)?;
-        let source = VarBuilder::from_tensors(tensors, DType::F32, device);
+        let stored = files.stored()?;
+        let expected = super::checkpoint::expect::shapes(&manifest)?;
+        super::checkpoint::expect::compare(&expected, &stored.shapes())?;
+        let source = VarBuilder::from_backend(Box::new(stored), DType::F32, device.clone());
         let chain = Chain::load(&manifest, &source).step("loading the model")?;
         let stop = Stop::new(&manifest);
         let digest = files.digest().to_owned();

@@ -14,6 +14,7 @@ mod error;
 pub mod language;
 pub mod layer;
 pub mod prompt;
+pub mod quantized;
 pub mod sample;
 pub mod stop;
 pub mod tokenizer;

@@ -80,6 +80,7 @@ fn manifest(
         architecture: Architecture::of(&encoder.encoder),
         licence: format!("{licence}; see CARD.md for the data's credits"),
         source: format!("thorascribe train, on NIH ChestX-ray14 and the summary grammar{origin}"),
+        dtype: None,
         prompts: INSTRUCTIONS.iter().map(|text| (*text).to_owned()).collect(),
         image: ImageProcessing {
             fit: Fit::PadToSquare,

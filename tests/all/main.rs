@@ -13,6 +13,7 @@ mod draft;
 mod fixtures;
 mod model;
 mod node;
+mod quantized;
 mod queue;
 mod radiograph;
 mod scan;

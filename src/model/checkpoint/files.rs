@@ -1,14 +1,14 @@
-//! The files of a model, read whole and checked against the manifest's digests.
+//! The files of a model, checked against the manifest's digests.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use candle_core::Device;
 use sha2::{Digest, Sha256};
 
-use super::Tensors;
 use super::manifest::{MANIFEST, Manifest};
-use crate::model::error::{ModelError, Step};
+use super::stored::{Source, Stored};
+use crate::model::error::ModelError;
 
 /// A model's files: a folder, or bytes in the program.
 #[derive(Clone, Debug)]
@@ -69,29 +69,55 @@ impl ModelFiles {
         Ok(bytes)
     }
 
-    /// All tensors by name, as stored.
-    pub fn tensors(&self) -> Result<Tensors, ModelError> {
-        let mut all = Tensors::new();
-        let weights = self.manifest.files.keys().filter(|name| is_safetensors(name));
-        for name in weights {
-            let bytes = self.read(name)?;
-            let tensors = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu)
-                .step("reading safetensors")?;
-            for (key, tensor) in tensors {
-                if all.insert(key.clone(), tensor).is_some() {
-                    let reason = format!("the tensor {key} stands in another file too");
-                    return Err(ModelError::invalid(path(&self.place, name), reason));
-                }
+    /// All tensors, read when they are asked for; the files are those that the manifest names.
+    pub fn stored(&self) -> Result<Stored, ModelError> {
+        let mut stored = Stored::default();
+        for (name, expected) in self.manifest.files.iter().filter(|(name, _)| is_weights(name)) {
+            let source = self.source(name)?;
+            let path = source.path().to_owned();
+            let found = digest(&source)
+                .map_err(|source| ModelError::Read { path: path.clone(), source })?;
+            if found != expected.to_ascii_lowercase() {
+                return Err(ModelError::Digest { path, expected: expected.clone(), found });
             }
+            stored.add_safetensors(source)?;
         }
-        Ok(all)
+        Ok(stored)
+    }
+
+    fn source(&self, name: &str) -> Result<Source, ModelError> {
+        let path = path(&self.place, name);
+        match &self.place {
+            Place::Folder(_) => match File::open(&path) {
+                Ok(file) => Ok(Source::File(file, path)),
+                Err(source) => Err(ModelError::Read { path, source }),
+            },
+            Place::Embedded(files) => match files.iter().find(|(file, _)| *file == name) {
+                Some((_, bytes)) => Ok(Source::Bytes(bytes, path)),
+                None => Err(ModelError::invalid(path, "there is no such file")),
+            },
+        }
     }
 }
 
-fn is_safetensors(name: &str) -> bool {
-    Path::new(name).extension().is_some_and(|e| e == "safetensors")
+/// SHA-256, hexadecimal, read piece by piece.
+fn digest(source: &Source) -> std::io::Result<String> {
+    let length = source.length()?;
+    let (mut hash, mut at, mut piece) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    while at < length {
+        let count = (length - at).min(piece.len() as u64);
+        let Some(part) = piece.get_mut(..count as usize) else { break };
+        source.read_at(part, at)?;
+        hash.update(&*part);
+        at += count;
+    }
+    Ok(hexadecimal(&hash.finalize()))
 }
 
+/// Whether a file holds tensors.
+pub(super) fn is_weights(name: &str) -> bool {
+    Path::new(name).extension().is_some_and(|e| e == "safetensors")
+}
 fn path(place: &Place, name: &str) -> PathBuf {
     match place {
         Place::Folder(folder) => folder.join(name),

@@ -11,9 +11,10 @@ use sha2::{Digest, Sha256};
 
 use super::expect::{compare, shapes};
 use super::files::hexadecimal;
+use super::folder::{refuse_occupied, write_folder};
 use super::manifest::{
-    Architecture, Conversation, Fit, ImageProcessing, ImageTokens, MANIFEST, Manifest,
-    ProjectionConfig, TokenizerConfig,
+    Architecture, Conversation, Fit, ImageProcessing, ImageTokens, Manifest, ProjectionConfig,
+    TokenizerConfig,
 };
 use super::{Tensors, layout, torch};
 use crate::model::error::{ModelError, Step};
@@ -92,6 +93,7 @@ pub fn import(
         architecture: Architecture::SwinLinearLlama,
         licence: "as of the checkpoint imported; see its source".to_owned(),
         source: files.describe(),
+        dtype: None,
         prompts: PROMPTS.map(str::to_owned).to_vec(),
         image: ImageProcessing {
             fit: Fit::PadToSquare,
@@ -127,17 +129,6 @@ pub fn import(
     write(&mut manifest, &json, &parts, out)?;
     progress(Progress { done: 6, of: 6, doing: "done" });
     Ok(manifest)
-}
-
-fn refuse_occupied(out: &Path) -> Result<(), ModelError> {
-    match fs::read_dir(out) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(ModelError::Occupied { path: out.to_owned() }),
-        },
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(ModelError::Read { path: out.to_owned(), source }),
-    }
 }
 
 /// What the published implementation computes from the sizes, or does not use.
@@ -316,46 +307,23 @@ fn check(manifest: &Manifest, parts: &[&Tensors]) -> Result<(), ModelError> {
     compare(&shapes(manifest)?, &found)
 }
 
-/// Writes into a folder beside `out` and renames it, so that `out` is whole or not there.
+/// Writes a tokenizer and the tensors by file.
 fn write(
     manifest: &mut Manifest,
     tokenizer: &[u8],
     parts: &[(&str, Tensors)],
     out: &Path,
 ) -> Result<(), ModelError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |source| ModelError::Write { path, source }
-    };
-    let parent = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(failed(parent))?;
-    let folder = tempfile::Builder::new().prefix(".import-").tempdir_in(parent);
-    let folder = folder.map_err(failed(parent))?;
-    manifest.files.clear();
-    let place = folder.path().join("tokenizer.json");
-    fs::write(&place, tokenizer).map_err(failed(&place))?;
-    let digest = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
-    manifest.files.insert("tokenizer.json".to_owned(), digest(tokenizer));
-    for (name, tensors) in parts {
-        let place = folder.path().join(name);
-        candle_core::safetensors::save(tensors, &place).step("writing safetensors")?;
-        manifest.files.insert((*name).to_owned(), digest(&read(&place)?));
-    }
-    let text = manifest.to_text().map_err(|e| ModelError::invalid(out.join(MANIFEST), e))?;
-    let place = folder.path().join(MANIFEST);
-    fs::write(&place, text).map_err(failed(&place))?;
-    readable(folder.path()).map_err(failed(folder.path()))?;
-    fs::rename(folder.path(), out).map_err(failed(out))?;
-    // Under its new name it is no longer a temporary folder.
-    drop(folder.keep());
-    Ok(())
-}
-
-/// A temporary folder is its owner's alone; a model is for whoever may read its parent.
-fn readable(folder: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    for entry in fs::read_dir(folder)? {
-        fs::set_permissions(entry?.path(), fs::Permissions::from_mode(0o644))?;
-    }
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+    write_folder(manifest, out, |folder| {
+        let place = folder.join("tokenizer.json");
+        fs::write(&place, tokenizer).map_err(|source| ModelError::Write { path: place, source })?;
+        let digest = |bytes: &[u8]| hexadecimal(&Sha256::digest(bytes));
+        let mut digests = BTreeMap::from([("tokenizer.json".to_owned(), digest(tokenizer))]);
+        for (name, tensors) in parts {
+            let place = folder.join(name);
+            candle_core::safetensors::save(tensors, &place).step("writing safetensors")?;
+            digests.insert((*name).to_owned(), digest(&read(&place)?));
+        }
+        Ok(digests)
+    })
 }

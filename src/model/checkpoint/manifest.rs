@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::quantize::WeightType;
 use crate::model::language::llama::LlamaConfig;
 use crate::model::vision::encoder::ImageEncoderConfig;
 
@@ -16,7 +17,9 @@ pub const MANIFEST: &str = "manifest.toml";
 /// `vision_model.model.*` (Hugging Face's `SwinModel`, or an EfficientNet-Lite with its norms folded
 /// in), `vision_model.projection_head.weight` when
 /// `projection.embedding` is set, `projection.weight` and `.bias`, `model.*` and `lm_head.weight`
-/// (Hugging Face's `LlamaForCausalLM`), and `heads.weight` and `.bias` when `scores` is set.
+/// (Hugging Face's `LlamaForCausalLM`), and `heads.weight` and `.bias` when `scores` is set. A
+/// matrix in ggml's blocks lies as u8 `[rows, bytes of a row]` under its name and the type's, as
+/// `model.layers.0.mlp.up_proj.weight.q4_k`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -30,6 +33,9 @@ pub struct Manifest {
     pub licence: String,
     /// What the weights come from.
     pub source: String,
+    /// What the weights were stored in by `model quantize` or `import`; absent: as they came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<WeightType>,
     /// Questions the model was aligned on; number 1 is the default.
     pub prompts: Vec<String>,
     /// From a grey image to the encoder's input.

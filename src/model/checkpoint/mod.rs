@@ -10,10 +10,15 @@ use candle_core::Tensor;
 pub mod compare;
 pub mod expect;
 mod files;
+mod folder;
+pub mod gguf;
 pub mod import;
 mod layout;
 pub mod manifest;
+pub mod quantize;
+pub mod stored;
 pub mod torch;
+pub mod writer;
 
 pub use files::ModelFiles;
 pub(crate) use files::hexadecimal;

@@ -4,11 +4,13 @@
 //! cache it gives the logits of all positions, differentiable; with one it continues a sequence.
 
 use candle_core::{Result, Tensor, bail};
-use candle_nn::{Init, VarBuilder};
+use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
-use crate::model::layer::{AttentionMask, Linear, RmsNorm, Rotary, attention_softmax, silu};
+use crate::model::layer::{
+    AttentionMask, Embedding, Linear, RmsNorm, Rotary, attention_softmax, silu,
+};
 
 /// The sizes of a LLaMA, under the keys of Hugging Face's `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -104,7 +106,7 @@ impl LlamaConfig {
 #[derive(Clone, Debug)]
 pub struct Llama {
     config: LlamaConfig,
-    embeddings: Tensor,
+    embeddings: Embedding,
     blocks: Vec<Block>,
     norm: RmsNorm,
     head: Linear,
@@ -120,14 +122,12 @@ impl Llama {
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
         let eps = config.rms_norm_eps as f32;
         let inner = source.pp("model");
-        let init = Init::Randn { mean: 0.0, stdev: 0.02 };
-        let embeddings =
-            inner.pp("embed_tokens").get_with_hints((vocabulary, width), "weight", init)?;
+        let embeddings = Embedding::load(vocabulary, width, &inner.pp("embed_tokens"))?;
         let blocks = (0..config.num_hidden_layers)
             .map(|i| Block::load(config, &inner.pp(format!("layers.{i}"))))
             .collect::<Result<_>>()?;
         let head = if config.tie_word_embeddings {
-            Linear::new(embeddings.clone(), None)
+            embeddings.to_linear()
         } else {
             Linear::load(width, vocabulary, false, &source.pp("lm_head"))?
         };
@@ -154,14 +154,12 @@ impl Llama {
 
     /// Embeddings `[batch, time, width]` of the token ids `[batch, time]` (u32).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
-        let (batch, time) = ids.dims2()?;
-        let rows = self.embeddings.index_select(&ids.flatten_all()?, 0)?;
-        rows.reshape((batch, time, self.config.hidden_size))
+        self.embeddings.forward(ids)
     }
 
     /// An empty cache for one sequence of `capacity` positions.
     pub fn cache(&self, capacity: usize) -> Result<Cache> {
-        let (dtype, device) = (self.embeddings.dtype(), self.embeddings.device());
+        let (dtype, device) = (self.embeddings.dtype(), self.rotary.device());
         Cache::new(&self.config, 1, capacity, dtype, device)
     }
 

@@ -18,7 +18,7 @@ pub use activation::{gelu, silu};
 pub use bias::{bias_add, bias_relu6};
 pub use depthwise::{Steps, depthwise, tap_image};
 pub use gather::{RowMap, gather_rows};
-pub use linear::Linear;
+pub use linear::{Embedding, Linear};
 pub use norm::{LayerNorm, RmsNorm, layer_norm, rms_norm};
 pub use rope::Rotary;
 pub use softmax::{AttentionMask, attention_softmax, softmax};

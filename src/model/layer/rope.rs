@@ -32,6 +32,11 @@ impl Rotary {
         Ok(Self { half, positions, cos: Arc::new(cos), sin: Arc::new(sin), device: device.clone() })
     }
 
+    /// Where the tables are used.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// How many positions the tables hold.
     pub fn positions(&self) -> usize {
         self.positions

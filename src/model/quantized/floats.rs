@@ -1,0 +1,90 @@
+//! Few rows against a matrix of floats: each weight is read once from memory, and widened in a
+//! register.
+#![expect(clippy::indexing_slicing, reason = "kernel over rows whose lengths are checked")]
+#![expect(unsafe_code, reason = "each step writes its own columns")]
+
+use candle_core::{CpuStorage, Layout, Result, bail};
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+
+use super::columns::Columns;
+
+/// Weight rows that one step takes.
+const TILE: usize = 16;
+
+/// The numbers of a weight.
+#[derive(Clone, Copy)]
+pub(super) enum Weights<'a> {
+    F32(&'a [f32]),
+    F16(&'a [u16]),
+    Bf16(&'a [u16]),
+}
+
+impl Weights<'_> {
+    pub(super) fn len(self) -> usize {
+        match self {
+            Self::F32(w) => w.len(),
+            Self::F16(w) | Self::Bf16(w) => w.len(),
+        }
+    }
+
+    fn part(self, at: usize, count: usize) -> Self {
+        match self {
+            Self::F32(w) => Self::F32(&w[at..at + count]),
+            Self::F16(w) => Self::F16(&w[at..at + count]),
+            Self::Bf16(w) => Self::Bf16(&w[at..at + count]),
+        }
+    }
+}
+
+/// `x · Wᵀ` with `W` behind `layout`, `[rows, columns]` and contiguous.
+pub fn product(storage: &CpuStorage, layout: &Layout, x: &[f32], out: &mut [f32]) -> Result<()> {
+    let (rows, columns) = layout.shape().dims2()?;
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        bail!("a weight of floats is not contiguous")
+    };
+    let weights = match storage {
+        CpuStorage::F32(w) => Weights::F32(w),
+        CpuStorage::F16(w) => Weights::F16(w.reinterpret_cast()),
+        CpuStorage::BF16(w) => Weights::Bf16(w.reinterpret_cast()),
+        _ => bail!("a weight is neither f32, f16 nor bf16"),
+    };
+    if end > weights.len() || x.len() % columns.max(1) != 0 || x.len() / columns * rows != out.len()
+    {
+        bail!("{} numbers cannot meet a weight of {rows} × {columns}", x.len());
+    }
+    let weights = weights.part(start, end - start);
+    let count = x.len() / columns;
+    let out = Columns::new(out, rows);
+    candle_core::utils::barrier_pool().execute_chunked(rows.div_ceil(TILE), |tiles| {
+        let mut sums = vec![0f32; count];
+        for row in tiles.start * TILE..(tiles.end * TILE).min(rows) {
+            dots(weights.part(row * columns, columns), x, &mut sums);
+            for (i, sum) in sums.iter().enumerate() {
+                // SAFETY: this step alone has this column.
+                unsafe { out.write(i, row, &[*sum]) };
+            }
+        }
+    });
+    Ok(())
+}
+
+/// One weight row with each row of `x`.
+fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if super::x86::dots(weights, x, sums) {
+        return;
+    }
+    let columns = weights.len();
+    for (sum, x) in sums.iter_mut().zip(x.chunks_exact(columns)) {
+        *sum = match weights {
+            Weights::F32(w) => dot(w.iter().copied(), x),
+            Weights::F16(w) => dot(w.iter().map(|w| f16::from_bits(*w).to_f32()), x),
+            Weights::Bf16(w) => dot(w.iter().map(|w| bf16::from_bits(*w).to_f32()), x),
+        };
+    }
+}
+
+fn dot(weights: impl Iterator<Item = f32>, x: &[f32]) -> f32 {
+    weights.zip(x).map(|(w, x)| w * x).sum()
+}

@@ -1,0 +1,291 @@
+//! Dot products of opened weights with rows of bytes.
+#![expect(unsafe_code, reason = "AVX2 and VNNI")]
+#![expect(clippy::indexing_slicing, reason = "registers in arrays, indexed by constants")]
+#![expect(clippy::inline_always, reason = "the caller has the instructions, not these")]
+
+use std::arch::x86_64::*;
+
+use super::super::activations::{Activations, BLOCK};
+use super::super::open::RUN;
+use super::super::weights::TILE;
+use super::open::Format;
+
+/// Sums of products of unsigned with signed bytes, four neighbours to a lane.
+pub(super) trait Dot {
+    /// # Safety
+    /// The processor has the instructions. Without `WIDE` the unsigned bytes are below 128.
+    unsafe fn dot<const WIDE: bool>(sum: __m256i, q: __m256i, x: __m256i) -> __m256i;
+}
+
+pub(super) struct Avx2;
+pub(super) struct Vnni;
+
+impl Dot for Avx2 {
+    #[inline(always)]
+    unsafe fn dot<const WIDE: bool>(sum: __m256i, q: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: by the contract.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            if WIDE {
+                // Pairs of large bytes would not fit 16 bits: the highest bit goes apart.
+                let low = _mm256_and_si256(q, _mm256_set1_epi8(0x7f));
+                let high = _mm256_and_si256(_mm256_srli_epi16::<7>(q), _mm256_set1_epi8(1));
+                let low = _mm256_madd_epi16(_mm256_maddubs_epi16(low, x), ones);
+                let high = _mm256_maddubs_epi16(high, x);
+                let high = _mm256_madd_epi16(high, _mm256_set1_epi16(128));
+                return _mm256_add_epi32(sum, _mm256_add_epi32(low, high));
+            }
+            _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), ones))
+        }
+    }
+}
+
+impl Dot for Vnni {
+    #[inline(always)]
+    unsafe fn dot<const WIDE: bool>(sum: __m256i, q: __m256i, x: __m256i) -> __m256i {
+        // SAFETY: by the contract.
+        unsafe { _mm256_dpbusd_epi32(sum, q, x) }
+    }
+}
+
+/// Lane `i` in all lanes.
+#[inline(always)]
+unsafe fn lane(v: __m256, i: usize) -> __m256 {
+    // SAFETY: called where AVX2 is.
+    unsafe { _mm256_permutevar8x32_ps(v, _mm256_set1_epi32(i as i32)) }
+}
+
+/// Lane `i` in the lower and lane `i + 1` in the upper half.
+#[inline(always)]
+unsafe fn lanes(v: __m256, i: usize) -> __m256 {
+    // SAFETY: called where AVX2 is.
+    unsafe {
+        let (a, b) = (i as i32, i as i32 + 1);
+        _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(a, a, a, a, b, b, b, b))
+    }
+}
+
+#[inline(always)]
+unsafe fn total(v: __m256) -> f32 {
+    // SAFETY: called where AVX2 is.
+    unsafe {
+        let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+        let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+        _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+    }
+}
+
+/// One weight row with the one row of `x`.
+///
+/// # Safety
+/// The instructions are there; `row` holds the whole runs of `x`, which has one row.
+#[inline(always)]
+pub(super) unsafe fn dot<F: Format, D: Dot>(row: &[u8], x: &Activations) -> f32 {
+    // SAFETY: all pointers stay within what the contract says is there.
+    unsafe {
+        let (q, d) = (x.q.as_ptr(), x.d.as_ptr());
+        let (s32, s16) = (x.s32.as_ptr(), x.s16.as_ptr());
+        let mut sums = [_mm256_setzero_ps(); 4];
+        let mut offsets = _mm256_setzero_ps();
+        for r in 0..x.columns / RUN {
+            let run = F::open(row.as_ptr().add(r * F::BYTES));
+            let q = q.add(r * RUN);
+            let d = _mm256_loadu_ps(d.add(r * 8));
+            if F::SIXTEEN {
+                let doubled = |v, i: i32| {
+                    let index = _mm256_setr_epi32(i, i, i + 1, i + 1, i + 2, i + 2, i + 3, i + 3);
+                    _mm256_permutevar8x32_ps(v, index)
+                };
+                let d = [
+                    _mm256_mul_ps(run.d[0], doubled(d, 0)),
+                    _mm256_mul_ps(run.d[1], doubled(d, 4)),
+                ];
+                for half in 0..2 {
+                    let s = _mm256_loadu_ps(s16.add(r * 16 + half * 8));
+                    offsets = _mm256_fmadd_ps(run.m[half], s, offsets);
+                }
+                for j in 0..8 {
+                    let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
+                    let dot = D::dot::<false>(_mm256_setzero_si256(), run.q[j], x);
+                    let scale = lanes(d[j / 4], j % 4 * 2);
+                    sums[j % 4] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sums[j % 4]);
+                }
+            } else {
+                let d = _mm256_mul_ps(run.d[0], d);
+                let s = _mm256_loadu_ps(s32.add(r * 8));
+                offsets = _mm256_fmadd_ps(run.m[0], s, offsets);
+                for j in 0..8 {
+                    let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
+                    let dot = if F::WIDE {
+                        D::dot::<true>(_mm256_setzero_si256(), run.q[j], x)
+                    } else {
+                        D::dot::<false>(_mm256_setzero_si256(), run.q[j], x)
+                    };
+                    let scale = lane(d, j);
+                    sums[j % 4] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sums[j % 4]);
+                }
+            }
+        }
+        let sums = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
+        total(_mm256_add_ps(sums, offsets))
+    }
+}
+
+/// Eight rows of eight 32-bit numbers, turned.
+#[inline(always)]
+unsafe fn transpose(r: [__m256i; 8]) -> [__m256i; 8] {
+    // SAFETY: called where AVX2 is.
+    unsafe {
+        let a = [
+            _mm256_unpacklo_epi32(r[0], r[1]),
+            _mm256_unpackhi_epi32(r[0], r[1]),
+            _mm256_unpacklo_epi32(r[2], r[3]),
+            _mm256_unpackhi_epi32(r[2], r[3]),
+            _mm256_unpacklo_epi32(r[4], r[5]),
+            _mm256_unpackhi_epi32(r[4], r[5]),
+            _mm256_unpacklo_epi32(r[6], r[7]),
+            _mm256_unpackhi_epi32(r[6], r[7]),
+        ];
+        let b = [
+            _mm256_unpacklo_epi64(a[0], a[2]),
+            _mm256_unpackhi_epi64(a[0], a[2]),
+            _mm256_unpacklo_epi64(a[1], a[3]),
+            _mm256_unpackhi_epi64(a[1], a[3]),
+            _mm256_unpacklo_epi64(a[4], a[6]),
+            _mm256_unpackhi_epi64(a[4], a[6]),
+            _mm256_unpacklo_epi64(a[5], a[7]),
+            _mm256_unpackhi_epi64(a[5], a[7]),
+        ];
+        let low = |i: usize| _mm256_permute2x128_si256::<0x20>(b[i], b[i + 4]);
+        let high = |i: usize| _mm256_permute2x128_si256::<0x31>(b[i], b[i + 4]);
+        [low(0), low(1), low(2), low(3), high(0), high(1), high(2), high(3)]
+    }
+}
+
+/// A run of eight weight rows, a row to a lane.
+struct Turned {
+    /// Four columns to a vector.
+    q: [__m256i; RUN / 4],
+    /// The scales and offsets of each block of 32 or 16.
+    d: [__m256; 16],
+    m: [__m256; 16],
+}
+
+#[inline(always)]
+unsafe fn turn<F: Format>(rows: &[&[u8]; TILE], r: usize) -> Turned {
+    // SAFETY: the contract of `tile`.
+    unsafe {
+        let runs = rows.map(|row| F::open(row.as_ptr().add(r * F::BYTES)));
+        let zero = _mm256_setzero_ps();
+        let mut turned =
+            Turned { q: [_mm256_setzero_si256(); RUN / 4], d: [zero; 16], m: [zero; 16] };
+        for j in 0..8 {
+            let part = transpose([
+                runs[0].q[j],
+                runs[1].q[j],
+                runs[2].q[j],
+                runs[3].q[j],
+                runs[4].q[j],
+                runs[5].q[j],
+                runs[6].q[j],
+                runs[7].q[j],
+            ]);
+            for i in 0..8 {
+                turned.q[j * 8 + i] = part[i];
+            }
+        }
+        for half in 0..if F::SIXTEEN { 2 } else { 1 } {
+            let mut d = [_mm256_setzero_si256(); 8];
+            let mut m = d;
+            for i in 0..8 {
+                d[i] = _mm256_castps_si256(runs[i].d[half]);
+                m[i] = _mm256_castps_si256(runs[i].m[half]);
+            }
+            let (d, m) = (transpose(d), transpose(m));
+            for i in 0..8 {
+                turned.d[half * 8 + i] = _mm256_castsi256_ps(d[i]);
+                turned.m[half * 8 + i] = _mm256_castsi256_ps(m[i]);
+            }
+        }
+        turned
+    }
+}
+
+/// Eight weight rows with every row of `x`, added to `out`, `[rows of x, 8]`.
+///
+/// # Safety
+/// The instructions are there; each of `rows` holds the whole runs of `x`.
+#[inline(always)]
+pub(super) unsafe fn tile<F: Format, D: Dot>(
+    rows: &[&[u8]; TILE],
+    x: &Activations,
+    out: &mut [f32],
+) {
+    // SAFETY: all pointers stay within what the contract says is there.
+    unsafe {
+        for r in 0..x.columns / RUN {
+            let turned = turn::<F>(rows, r);
+            for j in 0..8 {
+                block::<F, D>(&turned, j, r * 8 + j, x, out.as_mut_ptr());
+            }
+        }
+    }
+}
+
+/// Block `j` of a turned run, which is block `b` of the row.
+#[inline(always)]
+unsafe fn block<F: Format, D: Dot>(
+    turned: &Turned,
+    j: usize,
+    b: usize,
+    x: &Activations,
+    out: *mut f32,
+) {
+    // SAFETY: the contract of `tile`.
+    unsafe {
+        let mut w = [_mm256_setzero_si256(); 8];
+        w.copy_from_slice(&turned.q[j * 8..j * 8 + 8]);
+        let q = x.q.as_ptr().add(b * x.rows * BLOCK);
+        let d = x.d.as_ptr().add(b * x.rows);
+        let four = |t: usize, g: usize| {
+            _mm256_set1_epi32(q.add(t * BLOCK + g * 4).cast::<i32>().read_unaligned())
+        };
+        if F::SIXTEEN {
+            let s = x.s16.as_ptr().add(2 * b * x.rows);
+            let (d0, d1) = (turned.d[2 * j], turned.d[2 * j + 1]);
+            let (m0, m1) = (turned.m[2 * j], turned.m[2 * j + 1]);
+            for t in 0..x.rows {
+                let (mut first, mut second) = (_mm256_setzero_si256(), _mm256_setzero_si256());
+                for g in 0..4 {
+                    first = D::dot::<false>(first, w[g], four(t, g));
+                    second = D::dot::<false>(second, w[g + 4], four(t, g + 4));
+                }
+                let scale = _mm256_set1_ps(*d.add(t));
+                let part = _mm256_mul_ps(_mm256_cvtepi32_ps(first), d0);
+                let part = _mm256_fmadd_ps(_mm256_cvtepi32_ps(second), d1, part);
+                let sum = _mm256_fmadd_ps(part, scale, _mm256_loadu_ps(out.add(t * TILE)));
+                let sum = _mm256_fmadd_ps(m0, _mm256_set1_ps(*s.add(t)), sum);
+                let sum = _mm256_fmadd_ps(m1, _mm256_set1_ps(*s.add(x.rows + t)), sum);
+                _mm256_storeu_ps(out.add(t * TILE), sum);
+            }
+        } else {
+            let s = x.s32.as_ptr().add(b * x.rows);
+            let (dj, mj) = (turned.d[j], turned.m[j]);
+            for t in 0..x.rows {
+                let mut dot = _mm256_setzero_si256();
+                for g in 0..8 {
+                    dot = if F::WIDE {
+                        D::dot::<true>(dot, w[g], four(t, g))
+                    } else {
+                        D::dot::<false>(dot, w[g], four(t, g))
+                    };
+                }
+                let scale = _mm256_mul_ps(dj, _mm256_set1_ps(*d.add(t)));
+                let sum = _mm256_loadu_ps(out.add(t * TILE));
+                let sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sum);
+                let sum = _mm256_fmadd_ps(mj, _mm256_set1_ps(*s.add(t)), sum);
+                _mm256_storeu_ps(out.add(t * TILE), sum);
+            }
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Products with AVX2, and with VNNI where there is AVX-512VL too.
+#![expect(unsafe_code, reason = "instructions beyond the baseline, chosen at run time")]
+
+mod floats;
+mod kernel;
+mod open;
+
+use std::sync::OnceLock;
+
+use self::kernel::{Avx2, Vnni, dot, tile};
+use self::open::{Buffered, Format, Q4_0, Q4K, Q6K, Q8_0};
+use super::Packing;
+use super::activations::Activations;
+use super::floats::Weights;
+use super::open::RUN;
+use super::weights::TILE;
+
+/// What the processor can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Baseline,
+    Avx2,
+    Vnni,
+}
+
+fn level() -> Level {
+    static LEVEL: OnceLock<Level> = OnceLock::new();
+    *LEVEL.get_or_init(|| {
+        let avx2 = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        let vnni = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("avx512vnni");
+        match (avx2, vnni) {
+            (true, true) => Level::Vnni,
+            (true, false) => Level::Avx2,
+            _ => Level::Baseline,
+        }
+    })
+}
+
+/// Columns of a weight that the kernels take: whole runs. The portable way takes the rest.
+pub(super) fn columns(x: &Activations) -> usize {
+    if level() == Level::Baseline { 0 } else { x.columns / RUN * RUN }
+}
+
+macro_rules! levels {
+    ($level:ident, $features:literal, $dots:ident, $tile:ident) => {
+        /// One row of `x`.
+        ///
+        /// # Safety
+        /// The processor has the features, `row` a whole number of runs within `x`.
+        #[target_feature(enable = $features)]
+        unsafe fn $dots(packing: Packing, row: &[u8], x: &Activations) -> f32 {
+            // SAFETY: by the contract.
+            unsafe {
+                match packing {
+                    Packing::Q8_0 => dot::<Q8_0, $level>(row, x),
+                    Packing::Q4_0 => dot::<Q4_0, $level>(row, x),
+                    Packing::Q4_1 => dot::<Buffered<{ Packing::Q4_1 as u8 }>, $level>(row, x),
+                    Packing::Q5_0 => dot::<Buffered<{ Packing::Q5_0 as u8 }>, $level>(row, x),
+                    Packing::Q5_1 => dot::<Buffered<{ Packing::Q5_1 as u8 }>, $level>(row, x),
+                    Packing::Q5K => dot::<Buffered<{ Packing::Q5K as u8 }>, $level>(row, x),
+                    Packing::Q4K => dot::<Q4K, $level>(row, x),
+                    Packing::Q6K => dot::<Q6K, $level>(row, x),
+                    Packing::F16 | Packing::Bf16 => 0.0,
+                }
+            }
+        }
+
+        /// Several rows of `x`.
+        ///
+        /// # Safety
+        /// As above, for each of `rows`.
+        #[target_feature(enable = $features)]
+        unsafe fn $tile(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, out: &mut [f32]) {
+            // SAFETY: by the contract.
+            unsafe {
+                match packing {
+                    Packing::Q8_0 => tile::<Q8_0, $level>(rows, x, out),
+                    Packing::Q4_0 => tile::<Q4_0, $level>(rows, x, out),
+                    Packing::Q4_1 => {
+                        tile::<Buffered<{ Packing::Q4_1 as u8 }>, $level>(rows, x, out);
+                    }
+                    Packing::Q5_0 => {
+                        tile::<Buffered<{ Packing::Q5_0 as u8 }>, $level>(rows, x, out);
+                    }
+                    Packing::Q5_1 => {
+                        tile::<Buffered<{ Packing::Q5_1 as u8 }>, $level>(rows, x, out);
+                    }
+                    Packing::Q5K => tile::<Buffered<{ Packing::Q5K as u8 }>, $level>(rows, x, out),
+                    Packing::Q4K => tile::<Q4K, $level>(rows, x, out),
+                    Packing::Q6K => tile::<Q6K, $level>(rows, x, out),
+                    Packing::F16 | Packing::Bf16 => {}
+                }
+            }
+        }
+    };
+}
+
+levels!(Avx2, "avx2,fma,f16c", dot_avx2, tile_avx2);
+levels!(Vnni, "avx2,fma,f16c,avx512f,avx512vl,avx512vnni", dot_vnni, tile_vnni);
+
+/// Whether `row` holds the runs that the kernels read.
+fn covers(packing: Packing, row: &[u8], x: &Activations) -> bool {
+    packing.row_bytes(columns(x)).is_some_and(|bytes| bytes <= row.len())
+}
+
+/// One weight row with one row of `x`, over the columns that [`columns`] says.
+pub(super) fn one(packing: Packing, row: &[u8], x: &Activations) -> f32 {
+    if !covers(packing, row, x) || x.rows != 1 {
+        return 0.0;
+    }
+    match level() {
+        Level::Baseline => 0.0,
+        // SAFETY: the level was detected, and the row covers the runs.
+        Level::Avx2 => unsafe { dot_avx2(packing, row, x) },
+        // SAFETY: as above.
+        Level::Vnni => unsafe { dot_vnni(packing, row, x) },
+    }
+}
+
+/// Eight weight rows with every row of `x`, over the columns that [`columns`] says, added to
+/// `out`, `[rows of x, 8]`.
+pub(super) fn several(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, out: &mut [f32]) {
+    if !rows.iter().all(|row| covers(packing, row, x)) || out.len() != x.rows * TILE {
+        return;
+    }
+    match level() {
+        Level::Baseline => {}
+        // SAFETY: the level was detected, and the rows cover the runs.
+        Level::Avx2 => unsafe { tile_avx2(packing, rows, x, out) },
+        // SAFETY: as above.
+        Level::Vnni => unsafe { tile_vnni(packing, rows, x, out) },
+    }
+}
+
+/// A weight row of floats with each row of `x`; false where the processor cannot.
+pub(super) fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) -> bool {
+    if level() == Level::Baseline || x.len() != sums.len() * weights.len() {
+        return false;
+    }
+    // SAFETY: AVX2, FMA and F16C were detected, and the lengths fit.
+    unsafe { floats::dots(weights, x, sums) };
+    true
+}
