@@ -1,6 +1,8 @@
 //! Packed weights: their blocks against ggml's as candle has them, their products, models made
 //! smaller, and files that lie.
 
+mod gguf;
+
 use std::path::Path;
 
 use candle_core::quantized::QTensor;
@@ -28,13 +30,13 @@ fn numbers(rows: usize, columns: usize, seed: u32) -> Tensor {
 
 fn packed(packing: Packing, weight: &Tensor) -> Packed {
     if let Some(dtype) = packing.float() {
-        return Packed::new(packing, weight.to_dtype(dtype).unwrap()).unwrap();
+        return Packed::new(packing, &weight.to_dtype(dtype).unwrap()).unwrap();
     }
     let bytes = Form::Blocks(packing).encode("w", weight).unwrap();
     let rows = weight.dim(0).unwrap();
     let width = bytes.len() / rows;
     let data = Tensor::from_vec(bytes, (rows, width), &Device::Cpu).unwrap();
-    Packed::new(packing, data).unwrap()
+    Packed::new(packing, &data).unwrap()
 }
 
 fn flat(t: &Tensor) -> Vec<f32> {

@@ -223,7 +223,7 @@ impl Stored {
         let place = self.find(name)?;
         match place.kind {
             Kind::Floats(_) => self.raw(name, place),
-            Kind::Blocks(packing) => Packed::new(packing, self.raw(name, place)?)?.dequantize(),
+            Kind::Blocks(packing) => Packed::new(packing, &self.raw(name, place)?)?.dequantize(),
         }
     }
 

@@ -54,7 +54,7 @@ fn packed(shape: (usize, usize), source: &VarBuilder<'_>) -> Result<Option<Packe
         }
         if source.contains_tensor(&name) {
             let data = source.get_unchecked_dtype(&name, float.unwrap_or(DType::U8))?;
-            let packed = Packed::new(packing, data.to_device(&candle_core::Device::Cpu)?)?;
+            let packed = Packed::new(packing, &data.to_device(&candle_core::Device::Cpu)?)?;
             if packed.dims() != shape {
                 bail!("{name} is {:?}, the architecture has {shape:?}", packed.dims());
             }

@@ -49,7 +49,9 @@ pub fn product(storage: &CpuStorage, layout: &Layout, x: &[f32], out: &mut [f32]
         CpuStorage::BF16(w) => Weights::Bf16(w.reinterpret_cast()),
         _ => bail!("a weight is neither f32, f16 nor bf16"),
     };
-    if end > weights.len() || x.len() % columns.max(1) != 0 || x.len() / columns * rows != out.len()
+    if end > weights.len()
+        || !x.len().is_multiple_of(columns.max(1))
+        || x.len() / columns * rows != out.len()
     {
         bail!("{} numbers cannot meet a weight of {rows} × {columns}", x.len());
     }

@@ -30,7 +30,7 @@ pub struct Packed {
 
 impl Packed {
     /// Of u8 `[rows, bytes of a row]` for blocks, or a matrix of 16-bit floats.
-    pub fn new(packing: Packing, data: Tensor) -> Result<Self> {
+    pub fn new(packing: Packing, data: &Tensor) -> Result<Self> {
         let (rows, width) = data.dims2()?;
         let (dtype, columns) = match packing.float() {
             Some(dtype) => (dtype, Some(width)),

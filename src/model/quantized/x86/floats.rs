@@ -1,6 +1,7 @@
 //! A row of floats with some rows of f32.
 #![expect(unsafe_code, reason = "AVX2, FMA and F16C")]
 #![expect(clippy::indexing_slicing, reason = "registers in arrays, indexed by constants")]
+#![cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "the instructions"))]
 #![expect(clippy::inline_always, reason = "the caller has the instructions, not these")]
 
 use std::arch::x86_64::*;

@@ -1,6 +1,8 @@
 //! Dot products of opened weights with rows of bytes.
 #![expect(unsafe_code, reason = "AVX2 and VNNI")]
 #![expect(clippy::indexing_slicing, reason = "registers in arrays, indexed by constants")]
+#![cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "the instructions"))]
+#![expect(clippy::needless_range_loop, reason = "loops over registers in arrays")]
 #![expect(clippy::inline_always, reason = "the caller has the instructions, not these")]
 
 use std::arch::x86_64::*;
@@ -8,7 +10,7 @@ use std::arch::x86_64::*;
 use super::super::activations::{Activations, BLOCK};
 use super::super::open::RUN;
 use super::super::weights::TILE;
-use super::open::Format;
+use super::open::{Format, Run};
 
 /// Sums of products of unsigned with signed bytes, four neighbours to a lane.
 pub(super) trait Dot {
@@ -172,13 +174,15 @@ struct Turned {
 }
 
 #[inline(always)]
-unsafe fn turn<F: Format>(rows: &[&[u8]; TILE], r: usize) -> Turned {
+unsafe fn turn<F: Format>(rows: &[&[u8]; TILE], r: usize, turned: &mut Turned) {
     // SAFETY: the contract of `tile`.
     unsafe {
-        let runs = rows.map(|row| F::open(row.as_ptr().add(r * F::BYTES)));
         let zero = _mm256_setzero_ps();
-        let mut turned =
-            Turned { q: [_mm256_setzero_si256(); RUN / 4], d: [zero; 16], m: [zero; 16] };
+        let empty = Run { q: [_mm256_setzero_si256(); 8], d: [zero; 2], m: [zero; 2] };
+        let mut runs = [empty; TILE];
+        for i in 0..TILE {
+            runs[i] = F::open(rows[i].as_ptr().add(r * F::BYTES));
+        }
         for j in 0..8 {
             let part = transpose([
                 runs[0].q[j],
@@ -207,7 +211,6 @@ unsafe fn turn<F: Format>(rows: &[&[u8]; TILE], r: usize) -> Turned {
                 turned.m[half * 8 + i] = _mm256_castsi256_ps(m[i]);
             }
         }
-        turned
     }
 }
 
@@ -223,8 +226,11 @@ pub(super) unsafe fn tile<F: Format, D: Dot>(
 ) {
     // SAFETY: all pointers stay within what the contract says is there.
     unsafe {
+        let zero = _mm256_setzero_ps();
+        let mut turned =
+            Turned { q: [_mm256_setzero_si256(); RUN / 4], d: [zero; 16], m: [zero; 16] };
         for r in 0..x.columns / RUN {
-            let turned = turn::<F>(rows, r);
+            turn::<F>(rows, r, &mut turned);
             for j in 0..8 {
                 block::<F, D>(&turned, j, r * 8 + j, x, out.as_mut_ptr());
             }

@@ -8,7 +8,7 @@ mod open;
 use std::sync::OnceLock;
 
 use self::kernel::{Avx2, Vnni, dot, tile};
-use self::open::{Buffered, Format, Q4_0, Q4K, Q6K, Q8_0};
+use self::open::{Buffered, Q4_0, Q4K, Q6K, Q8_0};
 use super::Packing;
 use super::activations::Activations;
 use super::floats::Weights;
@@ -144,4 +144,76 @@ pub(super) fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) -> bool {
     // SAFETY: AVX2, FMA and F16C were detected, and the lengths fit.
     unsafe { floats::dots(weights, x, sums) };
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Bytes of a row, with a small scale at each block's place for it.
+    fn row(packing: Packing, columns: usize, seed: u32) -> Vec<u8> {
+        let mut state = seed;
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let mut row = Vec::new();
+        for _ in 0..columns / packing.block() {
+            let mut block = (0..packing.block_bytes()).map(|_| byte()).collect::<Vec<_>>();
+            let at = if packing == Packing::Q6K { 208 } else { 0 };
+            let offsets = [Packing::Q4_1, Packing::Q5_1, Packing::Q4K, Packing::Q5K];
+            let halves = if offsets.contains(&packing) { 2 } else { 1 };
+            for half in 0..halves {
+                block[at + 2 * half..at + 2 * half + 2].copy_from_slice(&[0, 0x1c]);
+            }
+            row.extend(block);
+        }
+        row
+    }
+
+    /// Processors without VNNI compute the same.
+    #[test]
+    fn every_level_agrees_with_the_portable_way() {
+        let columns = 512;
+        let x = (0..3 * columns).map(|i| ((i * 37 % 101) as f32 - 50.0) / 50.0);
+        let x = x.collect::<Vec<_>>();
+        for packing in Packing::ALL.into_iter().filter(|packing| packing.float().is_none()) {
+            let rows = std::array::from_fn::<_, TILE, _>(|i| row(packing, columns, i as u32));
+            let rows = std::array::from_fn(|i| rows[i].as_slice());
+            for count in [1, 3] {
+                let x = Activations::new(&x[..count * columns], columns);
+                let mut want = vec![0f32; count * TILE];
+                for (i, row) in rows.iter().enumerate() {
+                    crate::model::quantized::portable::dot(packing, row, &x, 0, &mut want, TILE, i);
+                }
+                let largest = want.iter().fold(0f32, |m, x| m.max(x.abs()));
+                for least in [Level::Avx2, Level::Vnni].into_iter().filter(|l| able(*l)) {
+                    let mut got = vec![0f32; count * TILE];
+                    // SAFETY: the processor is able, and the rows are whole.
+                    unsafe {
+                        match (least, count) {
+                            (Level::Vnni, 1) => {
+                                (0..TILE).for_each(|i| got[i] = dot_vnni(packing, rows[i], &x));
+                            }
+                            (_, 1) => {
+                                (0..TILE).for_each(|i| got[i] = dot_avx2(packing, rows[i], &x));
+                            }
+                            (Level::Vnni, _) => tile_vnni(packing, &rows, &x, &mut got),
+                            _ => tile_avx2(packing, &rows, &x, &mut got),
+                        }
+                    }
+                    for (got, want) in got.iter().zip(&want) {
+                        assert!(
+                            (got - want).abs() <= 1e-5 * largest,
+                            "{packing} {least:?} {count}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    fn able(least: Level) -> bool {
+        level() == least || level() == Level::Vnni
+    }
 }

@@ -1,6 +1,8 @@
 //! 256 numbers of a row to bytes, scales and offsets, in registers.
 #![expect(unsafe_code, reason = "AVX2 and F16C")]
 #![expect(clippy::indexing_slicing, reason = "registers in arrays, indexed by constants")]
+#![cfg_attr(not(test), expect(clippy::wildcard_imports, reason = "the instructions"))]
+#![expect(clippy::needless_range_loop, reason = "loops over registers in arrays")]
 #![expect(clippy::inline_always, reason = "the caller has the instructions, not these")]
 
 use std::arch::x86_64::*;
@@ -9,6 +11,7 @@ use super::super::Packing;
 use super::super::open::Opened;
 
 /// `w = d · q + m`.
+#[derive(Clone, Copy)]
 pub(super) struct Run {
     /// 32 numbers each, in order.
     pub(super) q: [__m256i; 8],
@@ -69,9 +72,10 @@ impl Format for Q8_0 {
         // SAFETY: by the contract.
         unsafe {
             let sign = _mm256_set1_epi8(-128);
-            let q = std::array::from_fn(|j| {
-                _mm256_xor_si256(_mm256_loadu_si256(from.add(34 * j + 2).cast()), sign)
-            });
+            let mut q = [sign; 8];
+            for j in 0..8 {
+                q[j] = _mm256_xor_si256(_mm256_loadu_si256(from.add(34 * j + 2).cast()), sign);
+            }
             let d = halves(from, 34);
             one_each(q, d, _mm256_mul_ps(d, _mm256_set1_ps(-128.0)))
         }
@@ -87,11 +91,12 @@ impl Format for Q4_0 {
     unsafe fn open(from: *const u8) -> Run {
         // SAFETY: by the contract.
         unsafe {
-            let q = std::array::from_fn(|j| {
+            let mut q = [_mm256_setzero_si256(); 8];
+            for j in 0..8 {
                 let both = _mm_loadu_si128(from.add(18 * j + 2).cast());
                 let both = _mm256_set_m128i(_mm_srli_epi16::<4>(both), both);
-                _mm256_and_si256(both, _mm256_set1_epi8(15))
-            });
+                q[j] = _mm256_and_si256(both, _mm256_set1_epi8(15));
+            }
             let d = halves(from, 18);
             one_each(q, d, _mm256_mul_ps(d, _mm256_set1_ps(-8.0)))
         }
@@ -192,8 +197,10 @@ impl<const PACKING: u8> Format for Buffered<PACKING> {
         // SAFETY: by the contract.
         unsafe {
             opened.open(Self::IT, std::slice::from_raw_parts(from, Self::BYTES));
-            let q =
-                std::array::from_fn(|j| _mm256_loadu_si256(opened.q.as_ptr().add(32 * j).cast()));
+            let mut q = [_mm256_setzero_si256(); 8];
+            for j in 0..8 {
+                q[j] = _mm256_loadu_si256(opened.q.as_ptr().add(32 * j).cast());
+            }
             // Each 32 numbers have one scale, which stands there twice.
             let d: [f32; 8] = std::array::from_fn(|j| opened.d[2 * j]);
             let m: [f32; 8] = std::array::from_fn(|j| opened.m[2 * j]);
