@@ -10,9 +10,19 @@ use serde::{Deserialize, Serialize};
 use crate::vocabulary::Observation;
 
 mod agreement;
+mod attribute;
+mod label;
 pub mod labelled;
+mod lexicon;
+mod part;
+mod phrase;
+mod scope;
+mod sentences;
+mod statement;
+mod words;
 
 pub use agreement::{Agreement, Rates};
+pub use label::label;
 
 /// What is said of an observation. Within a report the greater outranks the lesser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -41,7 +51,7 @@ impl State {
 }
 
 /// The side of the patient.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Laterality {
     /// The left side.
@@ -102,9 +112,4 @@ impl Findings {
     pub fn state(&self, observation: Observation) -> Option<State> {
         self.get(observation).map(|finding| finding.state)
     }
-}
-
-/// What a report's text says of the observations.
-pub fn label(_text: &str) -> Findings {
-    Findings::default()
 }

@@ -10,6 +10,7 @@ mod crash;
 mod demo;
 mod documents;
 mod draft;
+mod findings;
 mod fixtures;
 mod model;
 mod node;

@@ -1,0 +1,173 @@
+//! On which side and how much: the words before a mention in its phrase, and those after it up to
+//! the next phrase.
+
+use super::lexicon::{Claim, Lexicon};
+use super::statement::{Mention, Statement};
+use super::{Laterality, Severity};
+
+/// How far from its mention a word of side or severity may stand.
+const REACH: usize = 25;
+
+/// What is said of a mention beside its state.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Attributes {
+    pub(super) side: Option<Laterality>,
+    pub(super) severity: Option<Severity>,
+    /// The words of its phrase, from the first to the last of them.
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Whether the side was said behind the mention.
+    behind: bool,
+}
+
+/// The attributes of each mention of a sentence.
+pub(super) fn attributes(statement: &Statement<'_>, lexicon: &Lexicon) -> Vec<Attributes> {
+    let starts: Vec<usize> =
+        statement.mentions.iter().map(|mention| phrase_start(statement, mention)).collect();
+    let mut all = Vec::new();
+    for (at, mention) in statement.mentions.iter().enumerate() {
+        let start = starts.get(at).copied().unwrap_or(mention.start);
+        // Names that overlap, as in "nodular opacity", share what stands around them.
+        let next = statement.mentions.iter().zip(&starts).skip(at + 1);
+        let next =
+            next.filter(|(next, _)| next.start >= mention.end).map(|(_, start)| *start).next();
+        let end = phrase_end(statement, mention, next.unwrap_or(statement.tokens.len()));
+        all.push(read(statement, lexicon, mention, start, end));
+    }
+    inherit(statement, &mut all);
+    all
+}
+
+/// Where the phrase of a mention begins: its adjectives, and "amount of" and the like.
+fn phrase_start(statement: &Statement<'_>, mention: &Mention) -> usize {
+    let mut start = mention.start;
+    for at in (mention.start.saturating_sub(REACH)..mention.start).rev() {
+        let role = statement.role(at);
+        let adjective = |at: usize| {
+            let role = statement.role(at);
+            role.side || role.severity
+        };
+        let before = at.checked_sub(1);
+        let inside = match statement.word(at) {
+            "and" | "or" | "," | "to" | "greater" | "than" | ">" | "larger" | "/" => {
+                before.is_some_and(adjective)
+                    || matches!(statement.word(at), "than" | "greater" | "larger")
+            }
+            "in" | "at" | "on" | "with" | "within" | "from" | ":" | "for" | "by" | "(" | ")" => {
+                false
+            }
+            _ => !role.verb && !statement.mentions.iter().any(|m| m.start <= at && at < m.end),
+        };
+        if role.ends || !inside {
+            break;
+        }
+        start = at;
+    }
+    start
+}
+
+fn phrase_end(statement: &Statement<'_>, mention: &Mention, next: usize) -> usize {
+    let limit = next.max(mention.end).min(mention.end + REACH).min(statement.tokens.len());
+    let ends = (mention.end..limit).find(|at| statement.role(*at).ends);
+    ends.unwrap_or(limit)
+}
+
+fn read(
+    statement: &Statement<'_>,
+    lexicon: &Lexicon,
+    mention: &Mention,
+    start: usize,
+    end: usize,
+) -> Attributes {
+    let mut said = Attributes { start: mention.start, end: mention.end, ..Attributes::default() };
+    let side_before = sides(statement, lexicon, start, mention.start);
+    let side_inside = sides(statement, lexicon, mention.start, mention.end);
+    let side_behind = sides(statement, lexicon, mention.end, end);
+    let severity = |from: usize, to: usize| {
+        let found = (from..to).flat_map(|at| lexicon.severities.at(statement.tokens, at));
+        found.max_by_key(|found| found.meaning)
+    };
+    let chosen = side_before.or(side_inside).or(side_behind);
+    if mention.observation.has_side()
+        && let Some((side, first, last)) = chosen
+    {
+        said.side = Some(side);
+        said.behind = side_before.or(side_inside).is_none();
+        said.start = said.start.min(first);
+        said.end = said.end.max(last);
+    }
+    // Behind a mention a degree is said by a verb: "the effusion is now large".
+    let said_behind = || {
+        let verb = (mention.end..end).find(|at| {
+            statement.role(*at).verb || matches!(statement.word(*at), "now" | "," | "which")
+        })?;
+        severity(verb, end)
+    };
+    let severity = severity(start, mention.end).or_else(said_behind);
+    if let Some(found) = severity {
+        said.severity = Some(found.meaning);
+        said.start = said.start.min(found.start);
+        said.end = said.end.max(found.end);
+    }
+    said
+}
+
+/// The side that some words say, with the first and last of these words.
+fn sides(
+    statement: &Statement<'_>,
+    lexicon: &Lexicon,
+    from: usize,
+    to: usize,
+) -> Option<(Laterality, usize, usize)> {
+    let found = (from..to).flat_map(|at| lexicon.sides.at(statement.tokens, at));
+    let one = |said: Option<(Laterality, usize, usize)>, next: super::phrase::Found<Laterality>| {
+        Some(match said {
+            None => (next.meaning, next.start, next.end),
+            Some((side, start, _)) => (both(side, next.meaning), start, next.end),
+        })
+    };
+    found.fold(None, one)
+}
+
+/// Two sides together.
+pub(super) fn both(one: Laterality, other: Laterality) -> Laterality {
+    if one == other { one } else { Laterality::Bilateral }
+}
+
+/// Gives a mention without a side that of the one before it, when a link joins the two ("opacity
+/// in the left base, suspicious for pneumonia"), or of the one behind it in a list ("effusion and
+/// atelectasis on the left").
+fn inherit(statement: &Statement<'_>, all: &mut [Attributes]) {
+    let free = |at: usize| {
+        let mention = statement.mentions.get(at)?;
+        let fit = mention.observation.has_side()
+            && !matches!(mention.claim, Claim::Normal | Claim::Unsettled);
+        fit.then_some((mention.start, mention.end))
+    };
+    let between =
+        |from: usize, to: usize| (from..to).map(|at| (statement.word(at), statement.role(at)));
+    for at in (1..all.len()).rev() {
+        let (Some((_, end)), Some((start, _))) = (free(at - 1), free(at)) else { continue };
+        let list = between(end, start).all(|(_, role)| !role.ends && !role.verb && !role.marked)
+            && between(end, start).any(|(word, _)| matches!(word, "and" | "or" | "," | "/"));
+        let from = all.get(at).copied().unwrap_or_default();
+        if let Some(said) = all.get_mut(at - 1)
+            && said.side.is_none()
+            && (list || end > start)
+            && from.behind
+        {
+            said.side = from.side;
+        }
+    }
+    for at in 1..all.len() {
+        let (Some((_, end)), Some((start, _))) = (free(at - 1), free(at)) else { continue };
+        let linked = between(end, start).any(|(_, role)| role.link) || end > start;
+        let from = all.get(at - 1).copied().unwrap_or_default();
+        if let Some(said) = all.get_mut(at)
+            && said.side.is_none()
+            && linked
+        {
+            said.side = from.side;
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! How far a denial or a doubt reaches.
+
+use super::lexicon::{Claim, Cue, Direction};
+use super::statement::{Mark, Statement};
+
+/// How far an "or" is looked for that makes a list of what commas part.
+const LIST: usize = 40;
+
+/// Gives each mention of a sentence the cues that reach it.
+pub(super) fn apply(statement: &mut Statement<'_>) {
+    for mark in statement.marks.clone() {
+        let reached = match mark.direction {
+            Direction::Before => forward(statement, &mark),
+            Direction::After => backward(statement, &mark),
+            Direction::Either if at_end(statement, mark.end) => backward(statement, &mark),
+            Direction::Either => forward(statement, &mark),
+            Direction::Around => {
+                let mut both = nearest(statement, &mark).into_iter().collect::<Vec<_>>();
+                both.extend(forward(statement, &mark));
+                both
+            }
+        };
+        for at in reached {
+            if let Some(mention) = statement.mentions.get_mut(at) {
+                mention.cues.push((mark.cue, mark.start, mark.end));
+            }
+        }
+    }
+    alternatives(statement);
+}
+
+/// Whether a statement ends at a token, or goes on with where and why.
+fn at_end(statement: &Statement<'_>, at: usize) -> bool {
+    let ends = [
+        "",
+        ",",
+        ")",
+        "(",
+        "and",
+        "with",
+        "in",
+        "at",
+        "on",
+        "or",
+        "by",
+        "from",
+        "given",
+        "as",
+        "since",
+        "after",
+        "following",
+        "?",
+    ];
+    statement.role(at).ends || ends.contains(&statement.word(at))
+}
+
+/// The mentions after a cue that it reaches.
+fn forward(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
+    let reach = reach(statement, mark);
+    let mentions = statement.mentions.iter().enumerate();
+    let reached = mentions.filter(|(_, mention)| {
+        // What is said of a part of the body is denied only by words inside the saying.
+        let near = match mention.claim {
+            Claim::Normal | Claim::Unsettled => mention.described && mark.end == mention.anchor,
+            _ => true,
+        };
+        near && mention.anchor >= mark.end && mention.anchor < reach
+    });
+    reached.map(|(at, _)| at).collect()
+}
+
+/// The token before which a cue that acts forward ends.
+fn reach(statement: &Statement<'_>, mark: &Mark) -> usize {
+    let mut verb = false;
+    let mut at = mark.end;
+    while at < statement.tokens.len() {
+        let role = statement.role(at);
+        if role.ends {
+            return at;
+        }
+        match statement.word(at) {
+            ":" => return at,
+            "," if mark.cue == Cue::Unasserted && !listed(statement, at + 1) => return at,
+            _ if mark.cue == Cue::Unasserted => {}
+            "with" if at.checked_sub(1).is_some_and(|at| statement.role(at).joined) => {}
+            "," | "(" | ")" | "and" | "with" => match goes_on(statement, mark.cue, at, verb) {
+                Some(next) => {
+                    at = next;
+                    continue;
+                }
+                None => return at,
+            },
+            _ => verb |= role.verb && !role.marked,
+        }
+        at += 1;
+    }
+    at
+}
+
+/// Where a cue goes on beyond a comma, "and" or "with"; `None` where it ends.
+fn goes_on(statement: &Statement<'_>, cue: Cue, at: usize, verb: bool) -> Option<usize> {
+    let mut next = at;
+    while matches!(statement.word(next), "," | "and" | "also" | "(" | ")") {
+        next += 1;
+    }
+    if matches!(statement.word(next), "or" | "nor" | "and/or") {
+        return Some(next + 1);
+    }
+    if verb || statement.word(at) == "with" {
+        return None;
+    }
+    let role = statement.role(next);
+    let list = statement.word(at) == "," && listed(statement, next);
+    let comma_only = cue == Cue::Doubt && statement.word(at) != "and" && !list;
+    let new_thing = role.starts || role.cue.is_some() || ((role.side || role.severity) && !list);
+    let new_part = (next..next + 3).any(|at| statement.role(at).subject) && !list;
+    if comma_only || new_thing || new_part || predicated(statement, next) {
+        return None;
+    }
+    Some(next)
+}
+
+/// Whether what follows is the rest of a list that ends with "or".
+fn listed(statement: &Statement<'_>, from: usize) -> bool {
+    for at in from..statement.tokens.len().min(from + LIST) {
+        let role = statement.role(at);
+        if matches!(statement.word(at), "or" | "nor" | "and/or") {
+            return true;
+        }
+        if role.ends || role.cue.is_some() || (role.verb && !role.marked) {
+            return false;
+        }
+    }
+    false
+}
+
+/// Whether the words up to the next comma have a verb of their own.
+fn predicated(statement: &Statement<'_>, from: usize) -> bool {
+    for at in from..statement.tokens.len().min(from + LIST) {
+        let role = statement.role(at);
+        if role.ends || matches!(statement.word(at), "," | "or" | "nor" | "and") {
+            return false;
+        }
+        if role.verb && !role.marked {
+            return true;
+        }
+    }
+    false
+}
+
+/// The last mention before a cue in its statement.
+fn nearest(statement: &Statement<'_>, mark: &Mark) -> Option<usize> {
+    let from = (0..mark.start).rev().find(|at| statement.role(*at).ends).unwrap_or(0);
+    let inside = |at: &usize| {
+        statement.mentions.get(*at).is_some_and(|m| m.start >= from && m.end <= mark.start)
+    };
+    let last = (0..statement.mentions.len()).rev().find(inside)?;
+    let mention = statement.mentions.get(last)?;
+    (!matches!(mention.claim, Claim::Normal | Claim::Unsettled)).then_some(last)
+}
+
+/// The mentions before a cue that it reaches: the nearest, and those joined to it as one subject.
+fn backward(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
+    let Some(last) = nearest(statement, mark) else { return Vec::new() };
+    let mut reached = vec![last];
+    let mut current = last;
+    while let Some(before) = current.checked_sub(1) {
+        let [Some(first), Some(second)] = [before, current].map(|at| statement.mentions.get(at))
+        else {
+            break;
+        };
+        let overlaps = first.end > second.start;
+        if !(overlaps
+            || joined(statement, first.end, second.start) && subject(statement, first.start))
+        {
+            break;
+        }
+        reached.push(before);
+        current = before;
+    }
+    reached
+}
+
+/// Whether only words of a list stand between two mentions.
+fn joined(statement: &Statement<'_>, from: usize, to: usize) -> bool {
+    let mut joiner = false;
+    for at in from..to {
+        let role = statement.role(at);
+        joiner |=
+            matches!(statement.word(at), "," | "and" | "or" | "nor" | "/" | "and/or" | "with");
+        if role.ends || role.marked || role.verb {
+            return false;
+        }
+    }
+    joiner
+}
+
+/// Whether no verb stands before a token in its statement.
+fn subject(statement: &Statement<'_>, at: usize) -> bool {
+    for before in (0..at).rev() {
+        let role = statement.role(before);
+        if role.ends && matches!(statement.word(before), "there") || role.verb {
+            return false;
+        }
+        if role.ends {
+            return true;
+        }
+    }
+    true
+}
+
+/// Of two things joined by "or" neither is sure.
+fn alternatives(statement: &mut Statement<'_>) {
+    let mut unsure = Vec::new();
+    for at in 0..statement.tokens.len() {
+        if statement.word(at) != "or" {
+            continue;
+        }
+        let mark = Mark { start: at, end: at + 1, cue: Cue::Doubt, direction: Direction::Around };
+        let Some(left) = nearest(statement, &mark) else { continue };
+        let right = statement.mentions.iter().position(|mention| mention.start > at);
+        let Some(right) = right else { continue };
+        let [Some(first), Some(second)] = [left, right].map(|at| statement.mentions.get(at)) else {
+            continue;
+        };
+        let plain = |from: usize, to: usize| {
+            (from..to).all(|at| {
+                let role = statement.role(at);
+                !role.ends && !role.verb && !role.marked && statement.word(at) != ","
+            })
+        };
+        let both =
+            [first, second].iter().all(|mention| mention.cues.is_empty() && !mention.described);
+        if both && plain(first.end, at) && plain(at + 1, second.start) {
+            unsure.push((right, at));
+            unsure.extend(backward(statement, &mark).into_iter().map(|left| (left, at)));
+        }
+    }
+    for (mention, at) in unsure {
+        if let Some(mention) = statement.mentions.get_mut(mention) {
+            mention.cues.push((Cue::Doubt, at, at + 1));
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A sentence with what is known of it before its scopes are read: which words name or describe an
+//! observation, which words deny, doubt or end a statement.
+
+use super::lexicon::{Claim, Cue, Direction, Lexicon, Meaning};
+use super::phrase::Found;
+use super::words::Token;
+use crate::vocabulary::Observation;
+
+/// A place where an observation is spoken of.
+#[derive(Debug, Clone)]
+pub(super) struct Mention {
+    pub(super) observation: Observation,
+    pub(super) claim: Claim,
+    /// Tokens, the end not included.
+    pub(super) start: usize,
+    pub(super) end: usize,
+    /// Where the word stands that a denial would have to precede.
+    pub(super) anchor: usize,
+    /// Whether it is a part of the body with its state, not a name.
+    pub(super) described: bool,
+    /// What the scopes say of it, with the words that say so.
+    pub(super) cues: Vec<(Cue, usize, usize)>,
+}
+
+impl Mention {
+    pub(super) fn has(&self, cue: Cue) -> bool {
+        self.cues.iter().any(|(of, ..)| *of == cue)
+    }
+}
+
+/// Where a cue stands and acts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Mark {
+    pub(super) start: usize,
+    pub(super) end: usize,
+    pub(super) cue: Cue,
+    pub(super) direction: Direction,
+}
+
+/// What one token is to the scopes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Role {
+    /// A statement ends before it.
+    pub(super) ends: bool,
+    /// A new statement may begin with it.
+    pub(super) starts: bool,
+    pub(super) verb: bool,
+    /// Part of a cue, or of words that only look like one.
+    pub(super) marked: bool,
+    /// A cue that acts forward begins here.
+    pub(super) cue: Option<Cue>,
+    pub(super) side: bool,
+    pub(super) severity: bool,
+    /// A part of the body, of which a state is said, begins here.
+    pub(super) subject: bool,
+    pub(super) link: bool,
+    pub(super) joined: bool,
+}
+
+/// A sentence, read.
+#[derive(Debug)]
+pub(super) struct Statement<'a> {
+    pub(super) tokens: &'a [Token],
+    pub(super) roles: Vec<Role>,
+    pub(super) marks: Vec<Mark>,
+    /// In the order of their place.
+    pub(super) mentions: Vec<Mention>,
+}
+
+impl<'a> Statement<'a> {
+    /// Reads a sentence; the scopes are still to be applied.
+    pub(super) fn read(tokens: &'a [Token], lexicon: &Lexicon) -> Self {
+        let mut statement = Self {
+            tokens,
+            roles: vec![Role::default(); tokens.len()],
+            marks: Vec::new(),
+            mentions: Vec::new(),
+        };
+        statement.read_roles(lexicon);
+        statement.read_marks(lexicon);
+        let distractors = lexicon.distractors.find(tokens);
+        statement.read_names(lexicon, &distractors);
+        super::part::describe(&mut statement, lexicon, &distractors);
+        statement.mentions.sort_by_key(|mention| (mention.anchor, mention.end));
+        statement
+    }
+
+    /// The text of a token; empty beyond the ends.
+    pub(super) fn word(&self, at: usize) -> &str {
+        self.tokens.get(at).map_or("", |token| token.text.as_str())
+    }
+
+    /// The role of a token; none beyond the ends.
+    pub(super) fn role(&self, at: usize) -> Role {
+        self.roles.get(at).copied().unwrap_or_default()
+    }
+
+    fn read_roles(&mut self, lexicon: &Lexicon) {
+        let tokens = self.tokens;
+        for (at, role) in self.roles.iter_mut().enumerate() {
+            let text = tokens.get(at).map_or("", |token| token.text.as_str());
+            role.ends = matches!(text, ";" | "-");
+            role.starts =
+                lexicon.starts.has(tokens, at) || text.starts_with(|c: char| c.is_ascii_digit());
+            role.verb = lexicon.verbs.has(tokens, at);
+            role.side = lexicon.sides.has(tokens, at);
+            role.severity = lexicon.severities.has(tokens, at);
+            role.subject = lexicon.subjects.has(tokens, at);
+            role.link = lexicon.links.has(tokens, at);
+            role.joined = lexicon.joined.has(tokens, at);
+        }
+    }
+
+    /// Of phrases that overlap the longest counts, then the one of the greater meaning.
+    fn read_marks(&mut self, lexicon: &Lexicon) {
+        let mut found = lexicon.marks.find(self.tokens);
+        found.sort_by_key(|mark| (mark.start + self.tokens.len() - mark.end, mark.start));
+        found.sort_by(|a, b| {
+            (b.end - b.start, b.meaning, a.start).cmp(&(a.end - a.start, a.meaning, b.start))
+        });
+        for Found { start, end, meaning } in found {
+            let Some(roles) = self.roles.get_mut(start..end) else { continue };
+            if roles.iter().any(|role| role.marked) {
+                continue;
+            }
+            for role in roles.iter_mut() {
+                role.marked = meaning != Meaning::End;
+            }
+            let Some(first) = roles.first_mut() else { continue };
+            first.marked = true;
+            match meaning {
+                Meaning::End => first.ends = true,
+                Meaning::Neutral => {}
+                Meaning::Cue(cue, direction) => {
+                    first.cue = (direction != Direction::After).then_some(cue);
+                    self.marks.push(Mark { start, end, cue, direction });
+                }
+            }
+        }
+        self.marks.sort_by_key(|mark| mark.start);
+    }
+
+    fn read_names(&mut self, lexicon: &Lexicon, distractors: &[Found<()>]) {
+        let found = lexicon.names.find(self.tokens);
+        let inside = |start: usize, end: usize| {
+            move |other: &Found<()>| other.start <= start && end <= other.end
+        };
+        for name in &found {
+            let longer = found.iter().any(|other| {
+                other.meaning.observation == name.meaning.observation
+                    && (other.start..other.end) != (name.start..name.end)
+                    && other.start <= name.start
+                    && name.end <= other.end
+            });
+            if longer || distractors.iter().any(inside(name.start, name.end)) {
+                continue;
+            }
+            self.mentions.push(Mention {
+                observation: name.meaning.observation,
+                claim: name.meaning.claim,
+                start: name.start,
+                end: name.end,
+                anchor: name.start,
+                described: false,
+                cues: Vec::new(),
+            });
+        }
+        self.mentions.dedup_by_key(|m| (m.observation, m.start, m.end));
+    }
+}

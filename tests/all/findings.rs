@@ -1,0 +1,139 @@
+//! What the rules say of sentences whose findings are known, and of any text at all.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use proptest::prelude::*;
+use serde_json::Value;
+use thorascribe::findings::labelled::{self, Case};
+use thorascribe::findings::{Agreement, Laterality, Severity, State, label};
+use thorascribe::vocabulary::Observation;
+
+use super::support::objects::root;
+use super::support::process::succeed;
+
+fn cases(name: &str) -> Vec<Case> {
+    let path = root().join("fixtures/findings").join(name);
+    labelled::parse(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn micro(cases: &[Case]) -> f64 {
+    let mut agreement = Agreement::default();
+    for case in cases {
+        case.compare(&label(&case.text), &mut agreement);
+    }
+    agreement.micro().unwrap().f1
+}
+
+#[test]
+fn labels_agree_with_those_given_by_hand() {
+    let all = cases("labelled.jsonl");
+    assert!(all.len() >= 220);
+    for observation in Observation::ALL {
+        let spoken_of = all.iter().filter(|case| case.expected.contains_key(&observation)).count();
+        assert!(spoken_of >= 4, "{observation} stands in {spoken_of} cases");
+    }
+    let f1 = micro(&all);
+    assert!(f1 >= 0.93, "micro-F1 {f1:.3}; see `evaluate findings`");
+}
+
+#[test]
+fn positive_outranks_uncertain_outranks_negative() {
+    let state = |text: &str| label(text).state(Observation::PleuralEffusion);
+    assert_eq!(state("No effusion. Possible effusion."), Some(State::Uncertain));
+    assert_eq!(state("Effusion. No effusion. Possible effusion."), Some(State::Positive));
+    assert_eq!(state("The trachea is midline."), None);
+}
+
+#[test]
+fn side_severity_and_words_are_those_of_the_text() {
+    let found = label("The lungs are clear.\nThere is a small\nleft-sided pleural effusion.");
+    let effusion = found.get(Observation::PleuralEffusion).unwrap();
+    assert_eq!(effusion.laterality, Some(Laterality::Left));
+    assert_eq!(effusion.severity, Some(Severity::Small));
+    assert_eq!(effusion.text, "small left-sided pleural effusion");
+    let found = label("No evidence of pneumothorax or effusion.");
+    assert_eq!(found.get(Observation::Pneumothorax).unwrap().text, "No evidence of pneumothorax");
+}
+
+#[test]
+fn the_command_prints_one_entry_an_observation() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.txt");
+    std::fs::write(&file, "Cannot exclude a small right pneumothorax. Heart size is normal.").unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    let json: Value =
+        serde_json::from_str(&succeed(command.arg("findings").arg(&file).arg("--json"))).unwrap();
+    let expected = serde_json::json!({"findings": [
+        {"observation": "cardiomegaly", "state": "negative", "laterality": null, "severity": null,
+         "text": "Heart size is normal"},
+        {"observation": "pneumothorax", "state": "uncertain", "laterality": "right",
+         "severity": "small", "text": "Cannot exclude a small right pneumothorax"},
+    ]});
+    assert_eq!(json, expected);
+}
+
+#[test]
+fn evaluate_prints_rates_by_observation() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    let set = root().join("fixtures/findings/labelled.jsonl");
+    command.args(["evaluate", "findings", "--json", "--labelled"]).arg(set);
+    let json: Value = serde_json::from_str(&succeed(&mut command)).unwrap();
+    assert!(json["micro"]["f1"].as_f64().unwrap() >= 0.93);
+    assert!(json["observations"]["pneumothorax"]["negative"]["expected"].as_u64().unwrap() > 5);
+}
+
+#[test]
+fn columns_of_nih_and_chexpert_are_observations() {
+    let read = |text: &str| text.parse::<Observation>().unwrap();
+    assert_eq!(read("Pleural_Thickening"), Observation::PleuralThickening);
+    assert_eq!(read("Effusion"), Observation::PleuralEffusion);
+    assert_eq!(read("Enlarged Cardiomediastinum"), Observation::EnlargedCardiomediastinum);
+    assert!("Finding Labels".parse::<Observation>().is_err());
+}
+
+#[test]
+fn time_grows_with_the_text_and_not_faster() {
+    let texts = [
+        "No evidence of pneumothorax, effusion, ".repeat(26_000),
+        "lung nodule or mass and ".repeat(43_000),
+        "heart no ( ".repeat(90_000),
+        "1. FINDINGS:\n".repeat(80_000),
+        "cannot be excluded, ".repeat(50_000),
+        "a".repeat(1 << 20),
+        ".".repeat(1 << 20),
+    ];
+    for text in texts {
+        let start = Instant::now();
+        drop(label(&text));
+        let taken = start.elapsed();
+        let head: String = text.chars().take(20).collect();
+        assert!(taken < Duration::from_secs(8), "{} bytes of {head:?}: {taken:?}", text.len());
+    }
+}
+
+/// Words of reports in any order, with any marks between them.
+fn report() -> impl Strategy<Value = String> {
+    let word = prop::sample::select(vec![
+        "no", "pneumothorax", "effusion", "or", "and", ",", ".", "\n", "left", "small", "heart", "is",
+        "enlarged", "FINDINGS:", "1.", "cannot be excluded", "possible", "but", "?", "lungs", "clear",
+        "History:", "\n\n", "with", "may represent", "nodule", "(", "-", "É", "resolved",
+    ]);
+    prop::collection::vec(word, 0..40).prop_map(|words| words.join(" "))
+}
+
+proptest! {
+    #[test]
+    fn any_text_has_labels(text in any::<String>()) {
+        label(&text);
+    }
+
+    #[test]
+    fn line_ends_make_no_difference(text in report()) {
+        let unix = label(&text);
+        prop_assert_eq!(&unix, &label(&text.replace('\n', "\r\n")));
+        for finding in unix.findings {
+            prop_assert!(!finding.text.is_empty());
+        }
+    }
+}
