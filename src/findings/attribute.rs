@@ -34,7 +34,7 @@ pub(super) fn attributes(statement: &Statement<'_>, lexicon: &Lexicon) -> Vec<At
         let end = phrase_end(statement, mention, next.unwrap_or(statement.tokens.len()));
         all.push(read(statement, lexicon, mention, start, end));
     }
-    inherit(statement, &mut all);
+    inherit(statement, lexicon, &mut all);
     all
 }
 
@@ -43,9 +43,13 @@ fn phrase_start(statement: &Statement<'_>, mention: &Mention) -> usize {
     let mut start = mention.start;
     for at in (mention.start.saturating_sub(REACH)..mention.start).rev() {
         let role = statement.role(at);
+        // "On the left, small ...": what ends with a place is no adjective.
         let adjective = |at: usize| {
             let role = statement.role(at);
-            role.side || role.severity
+            let place = at
+                .checked_sub(1)
+                .is_some_and(|at| matches!(statement.word(at), "the" | "on" | "in" | "at"));
+            (role.side || role.severity) && !place
         };
         let before = at.checked_sub(1);
         let inside = match statement.word(at) {
@@ -83,8 +87,12 @@ fn read(
     let side_before = sides(statement, lexicon, start, mention.start);
     let side_inside = sides(statement, lexicon, mention.start, mention.end);
     let side_behind = sides(statement, lexicon, mention.end, end);
+    let degrees = lexicon.not_degrees.find(statement.tokens);
+    let other = |at: usize| degrees.iter().any(|words| (words.start..words.end).contains(&at));
     let severity = |from: usize, to: usize| {
-        let found = (from..to).flat_map(|at| lexicon.severities.at(statement.tokens, at));
+        let found = (from..to)
+            .filter(|at| !other(*at))
+            .flat_map(|at| lexicon.severities.at(statement.tokens, at));
         found.max_by_key(|found| found.meaning)
     };
     let chosen = side_before.or(side_inside).or(side_behind);
@@ -119,7 +127,8 @@ fn sides(
     from: usize,
     to: usize,
 ) -> Option<(Laterality, usize, usize)> {
-    let found = (from..to).flat_map(|at| lexicon.sides.at(statement.tokens, at));
+    let said = (from..to).filter(|at| !lexicon.not_sides.has(statement.tokens, *at));
+    let found = said.flat_map(|at| lexicon.sides.at(statement.tokens, at));
     let one = |said: Option<(Laterality, usize, usize)>, next: super::phrase::Found<Laterality>| {
         Some(match said {
             None => (next.meaning, next.start, next.end),
@@ -137,7 +146,7 @@ pub(super) fn both(one: Laterality, other: Laterality) -> Laterality {
 /// Gives a mention without a side that of the one before it, when a link joins the two ("opacity
 /// in the left base, suspicious for pneumonia"), or of the one behind it in a list ("effusion and
 /// atelectasis on the left").
-fn inherit(statement: &Statement<'_>, all: &mut [Attributes]) {
+fn inherit(statement: &Statement<'_>, lexicon: &Lexicon, all: &mut [Attributes]) {
     let free = |at: usize| {
         let mention = statement.mentions.get(at)?;
         let fit = mention.observation.has_side()
@@ -158,6 +167,13 @@ fn inherit(statement: &Statement<'_>, all: &mut [Attributes]) {
         {
             said.side = from.side;
         }
+    }
+    // "A line through the right eighth rib, in keeping with a fracture".
+    if let (Some((start, _)), Some(first)) = (free(0), all.first_mut())
+        && first.side.is_none()
+        && (0..start).any(|at| statement.role(at).joined)
+    {
+        first.side = sides(statement, lexicon, 0, start).map(|(side, ..)| side);
     }
     for at in 1..all.len() {
         let (Some((_, end)), Some((start, _))) = (free(at - 1), free(at)) else { continue };

@@ -175,7 +175,13 @@ fn settle_no_finding(merged: &mut BTreeMap<Observation, Finding>, other_abnormal
     if let Some(lungs) = normal
         && !merged.contains_key(&NoFinding)
     {
-        let finding = Finding { observation: NoFinding, state: State::Positive, ..lungs.clone() };
+        let finding = Finding {
+            observation: NoFinding,
+            state: State::Positive,
+            laterality: None,
+            severity: None,
+            text: lungs.text.clone(),
+        };
         merged.insert(NoFinding, finding);
     }
 }

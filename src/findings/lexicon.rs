@@ -31,6 +31,9 @@ pub(super) struct Lexicon {
     pub(super) links: Phrases<()>,
     pub(super) sides: Phrases<Laterality>,
     pub(super) severities: Phrases<Severity>,
+    /// Words of side or degree that are said of something else.
+    pub(super) not_sides: Phrases<()>,
+    pub(super) not_degrees: Phrases<()>,
     /// Headings; whether what stands under one is passed over.
     pub(super) headings: Phrases<bool>,
     pub(super) abbreviations: Phrases<()>,
@@ -119,6 +122,8 @@ struct File {
     scope: Scope,
     laterality: BTreeMap<Laterality, Vec<String>>,
     severity: BTreeMap<Severity, Vec<String>>,
+    not_side: List,
+    not_degree: List,
     sections: Sections,
 }
 
@@ -205,6 +210,8 @@ impl Lexicon {
         let mut lexicon = Self {
             distractors: list(&file.distractors.phrases)?,
             other_abnormal: list(&file.other_abnormal.phrases)?,
+            not_sides: list(&file.not_side.phrases)?,
+            not_degrees: list(&file.not_degree.phrases)?,
             starts: list(&file.scope.starts)?,
             verbs: list(&file.scope.verbs)?,
             joined: list(&file.scope.joined)?,

@@ -4,6 +4,7 @@
 use super::lexicon::{Claim, Lexicon, Part};
 use super::phrase::Found;
 use super::statement::{Mention, Statement};
+use crate::vocabulary::Observation;
 
 /// How far before its part a state may stand: "mild enlargement of the cardiac silhouette".
 const BEFORE: usize = 4;
@@ -48,7 +49,8 @@ pub(super) fn describe(
 
 /// Whether the words already name an observation: "enlarged heart", "heart failure".
 fn named(statement: &Statement<'_>, subject: &Found<usize>, part: &Part) -> bool {
-    statement.mentions.iter().any(|mention| {
+    let mut names = statement.mentions.iter().filter(|m| m.observation != Observation::NoFinding);
+    names.any(|mention| {
         let around = mention.start <= subject.start && subject.end <= mention.end;
         around
             || (mention.observation == part.observation

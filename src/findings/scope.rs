@@ -2,6 +2,7 @@
 
 use super::lexicon::{Claim, Cue, Direction};
 use super::statement::{Mark, Statement};
+use crate::vocabulary::Observation;
 
 /// How far an "or" is looked for that makes a list of what commas part.
 const LIST: usize = 40;
@@ -12,8 +13,7 @@ pub(super) fn apply(statement: &mut Statement<'_>) {
         let reached = match mark.direction {
             Direction::Before => forward(statement, &mark),
             Direction::After => backward(statement, &mark),
-            Direction::Either if at_end(statement, mark.end) => backward(statement, &mark),
-            Direction::Either => forward(statement, &mark),
+            Direction::Either => either(statement, &mark),
             Direction::Around => {
                 let mut both = nearest(statement, &mark).into_iter().collect::<Vec<_>>();
                 both.extend(forward(statement, &mark));
@@ -27,6 +27,15 @@ pub(super) fn apply(statement: &mut Statement<'_>) {
         }
     }
     alternatives(statement);
+}
+
+/// Backward at the end of a statement, else forward; a denial that reaches nothing so, the other
+/// way.
+fn either(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
+    let back = at_end(statement, mark.end);
+    let go = |back: bool| if back { backward(statement, mark) } else { forward(statement, mark) };
+    let reached = go(back);
+    if reached.is_empty() && mark.cue == Cue::Negation { go(!back) } else { reached }
 }
 
 /// Whether a statement ends at a token, or goes on with where and why.
@@ -156,6 +165,17 @@ fn nearest(statement: &Statement<'_>, mark: &Mark) -> Option<usize> {
     };
     let last = (0..statement.mentions.len()).rev().find(inside)?;
     let mention = statement.mentions.get(last)?;
+    // "A mass, lymphoma not excluded" leaves the mass alone.
+    let comma = (mention.end..mark.start).rev().find(|at| statement.word(*at) == ",");
+    let other = |at: usize| {
+        let role = statement.role(at);
+        !(role.verb
+            || role.marked
+            || matches!(statement.word(at), "which" | "that" | "now" | "and"))
+    };
+    if comma.is_some_and(|comma| (comma + 1..mark.start).any(other)) {
+        return None;
+    }
     (!matches!(mention.claim, Claim::Normal | Claim::Unsettled)).then_some(last)
 }
 
@@ -164,14 +184,20 @@ fn backward(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
     let Some(last) = nearest(statement, mark) else { return Vec::new() };
     let mut reached = vec![last];
     let mut current = last;
+    let mut list = statement.word(mark.start) == "or";
     while let Some(before) = current.checked_sub(1) {
         let [Some(first), Some(second)] = [before, current].map(|at| statement.mentions.get(at))
         else {
             break;
         };
         let overlaps = first.end > second.start;
+        // A comma alone joins only what is the rest of a list.
+        list |= (first.end..second.start)
+            .any(|at| matches!(statement.word(at), "and" | "or" | "nor" | "/" | "and/or" | "with"));
         if !(overlaps
-            || joined(statement, first.end, second.start) && subject(statement, first.start))
+            || list
+                && joined(statement, first.end, second.start)
+                && subject(statement, first.start))
         {
             break;
         }
@@ -233,7 +259,12 @@ fn alternatives(statement: &mut Statement<'_>) {
             [first, second].iter().all(|mention| mention.cues.is_empty() && !mention.described);
         if both && plain(first.end, at) && plain(at + 1, second.start) {
             unsure.push((right, at));
-            unsure.extend(backward(statement, &mark).into_iter().map(|left| (left, at)));
+            // In "opacities, atelectasis or infiltrate" the opacities are sure.
+            let causes = backward(statement, &mark).into_iter().filter(|reached| {
+                let of = statement.mentions.get(*reached).map(|mention| mention.observation);
+                *reached == left || of != Some(Observation::LungOpacity)
+            });
+            unsure.extend(causes.map(|left| (left, at)));
         }
     }
     for (mention, at) in unsure {

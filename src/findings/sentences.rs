@@ -56,7 +56,8 @@ impl Splitter<'_, '_> {
         if at > self.start && self.line_ends_sentence(at) {
             self.finish(at, at);
         }
-        if token.breaks > 1 && self.skipping && self.open_ended && at > self.section {
+        if self.skipping && self.open_ended && at > self.section && self.new_paragraph(at) {
+            self.finish(at, at);
             self.skipping = false;
         }
         if let Some(found) = heading(self.tokens, at, at == self.start, self.lexicon) {
@@ -92,6 +93,14 @@ impl Splitter<'_, '_> {
             self.sentences.push(sentence);
         }
         self.start = next;
+    }
+
+    /// After an empty line, or on a line of its own after a full stop.
+    fn new_paragraph(&self, at: usize) -> bool {
+        let stop = at.checked_sub(1).and_then(|at| self.tokens.get(at));
+        self.tokens.get(at).is_some_and(|token| {
+            token.breaks > 1 || (token.breaks == 1 && stop.is_some_and(|stop| stop.text == "."))
+        })
     }
 
     fn line_ends_sentence(&self, at: usize) -> bool {
@@ -163,7 +172,7 @@ fn heading(tokens: &[Token], at: usize, opens: bool, lexicon: &Lexicon) -> Optio
         let end = if colon(found.end) { found.end + 1 } else { found.end };
         return Some(Heading { end, skipped: found.meaning });
     }
-    let capitals = tokens.get(at..)?.iter().take_while(|token| token.upper).count();
+    let capitals = tokens.get(at..)?.iter().take(5).take_while(|token| token.upper).count();
     let unknown = line_start && (1..=4).contains(&capitals) && colon(at + capitals);
     unknown.then_some(Heading { end: at + capitals + 1, skipped: false })
 }

@@ -102,7 +102,9 @@ impl<'a> Statement<'a> {
             role.ends = matches!(text, ";" | "-");
             role.starts =
                 lexicon.starts.has(tokens, at) || text.starts_with(|c: char| c.is_ascii_digit());
-            role.verb = lexicon.verbs.has(tokens, at);
+            let to =
+                at.checked_sub(1).and_then(|at| tokens.get(at)).is_some_and(|t| t.text == "to");
+            role.verb = !to && lexicon.verbs.has(tokens, at);
             role.side = lexicon.sides.has(tokens, at);
             role.severity = lexicon.severities.has(tokens, at);
             role.subject = lexicon.subjects.has(tokens, at);
@@ -114,11 +116,23 @@ impl<'a> Statement<'a> {
     /// Of phrases that overlap the longest counts, then the one of the greater meaning.
     fn read_marks(&mut self, lexicon: &Lexicon) {
         let mut found = lexicon.marks.find(self.tokens);
-        found.sort_by_key(|mark| (mark.start + self.tokens.len() - mark.end, mark.start));
         found.sort_by(|a, b| {
             (b.end - b.start, b.meaning, a.start).cmp(&(a.end - a.start, a.meaning, b.start))
         });
-        for Found { start, end, meaning } in found {
+        let all = found.clone();
+        for Found { start, end, mut meaning } in found {
+            // A phrase written among those before and those after acts where it can.
+            let twin = |other: &Found<Meaning>| match (meaning, other.meaning) {
+                (Meaning::Cue(one, from), Meaning::Cue(two, to)) => {
+                    one == two && from != to && (other.start, other.end) == (start, end)
+                }
+                _ => false,
+            };
+            if let Meaning::Cue(cue, Direction::Before | Direction::After) = meaning
+                && all.iter().any(twin)
+            {
+                meaning = Meaning::Cue(cue, Direction::Either);
+            }
             let Some(roles) = self.roles.get_mut(start..end) else { continue };
             if roles.iter().any(|role| role.marked) {
                 continue;
@@ -147,7 +161,9 @@ impl<'a> Statement<'a> {
         };
         for name in &found {
             let longer = found.iter().any(|other| {
-                other.meaning.observation == name.meaning.observation
+                // A nodular opacity is an opacity too.
+                let kept = other.meaning.observation == Observation::Nodule;
+                !(kept && name.meaning.observation == Observation::LungOpacity)
                     && (other.start..other.end) != (name.start..name.end)
                     && other.start <= name.start
                     && name.end <= other.end

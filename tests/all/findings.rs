@@ -60,7 +60,8 @@ fn side_severity_and_words_are_those_of_the_text() {
 fn the_command_prints_one_entry_an_observation() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("report.txt");
-    std::fs::write(&file, "Cannot exclude a small right pneumothorax. Heart size is normal.").unwrap();
+    std::fs::write(&file, "Cannot exclude a small right pneumothorax. Heart size is normal.")
+        .unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
     let json: Value =
         serde_json::from_str(&succeed(command.arg("findings").arg(&file).arg("--json"))).unwrap();
@@ -115,9 +116,36 @@ fn time_grows_with_the_text_and_not_faster() {
 /// Words of reports in any order, with any marks between them.
 fn report() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![
-        "no", "pneumothorax", "effusion", "or", "and", ",", ".", "\n", "left", "small", "heart", "is",
-        "enlarged", "FINDINGS:", "1.", "cannot be excluded", "possible", "but", "?", "lungs", "clear",
-        "History:", "\n\n", "with", "may represent", "nodule", "(", "-", "É", "resolved",
+        "no",
+        "pneumothorax",
+        "effusion",
+        "or",
+        "and",
+        ",",
+        ".",
+        "\n",
+        "left",
+        "small",
+        "heart",
+        "is",
+        "enlarged",
+        "FINDINGS:",
+        "1.",
+        "cannot be excluded",
+        "possible",
+        "but",
+        "?",
+        "lungs",
+        "clear",
+        "History:",
+        "\n\n",
+        "with",
+        "may represent",
+        "nodule",
+        "(",
+        "-",
+        "É",
+        "resolved",
     ]);
     prop::collection::vec(word, 0..40).prop_map(|words| words.join(" "))
 }
