@@ -178,6 +178,7 @@ fn inherit(statement: &Statement<'_>, lexicon: &Lexicon, all: &mut [Attributes])
     for at in 1..all.len() {
         let (Some((_, end)), Some((start, _))) = (free(at - 1), free(at)) else { continue };
         let linked = between(end, start).any(|(_, role)| role.link) || end > start;
+        let linked = linked && !between(end, start).any(|(_, role)| role.ends);
         let from = all.get(at - 1).copied().unwrap_or_default();
         if let Some(said) = all.get_mut(at)
             && said.side.is_none()

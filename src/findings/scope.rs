@@ -92,7 +92,7 @@ fn reach(statement: &Statement<'_>, mark: &Mark) -> usize {
             "," if mark.cue == Cue::Unasserted && !listed(statement, at + 1) => return at,
             _ if mark.cue == Cue::Unasserted => {}
             "with" if at.checked_sub(1).is_some_and(|at| statement.role(at).joined) => {}
-            "," | "(" | ")" | "and" | "with" => match goes_on(statement, mark.cue, at, verb) {
+            "," | "(" | ")" | "and" | "with" => match goes_on(statement, mark, at, verb) {
                 Some(next) => {
                     at = next;
                     continue;
@@ -107,7 +107,7 @@ fn reach(statement: &Statement<'_>, mark: &Mark) -> usize {
 }
 
 /// Where a cue goes on beyond a comma, "and" or "with"; `None` where it ends.
-fn goes_on(statement: &Statement<'_>, cue: Cue, at: usize, verb: bool) -> Option<usize> {
+fn goes_on(statement: &Statement<'_>, mark: &Mark, at: usize, verb: bool) -> Option<usize> {
     let mut next = at;
     while matches!(statement.word(next), "," | "and" | "also" | "(" | ")") {
         next += 1;
@@ -120,10 +120,14 @@ fn goes_on(statement: &Statement<'_>, cue: Cue, at: usize, verb: bool) -> Option
     }
     let role = statement.role(next);
     let list = statement.word(at) == "," && listed(statement, next);
-    let comma_only = cue == Cue::Doubt && statement.word(at) != "and" && !list;
+    // "No acute, displaced fracture": nothing that it reaches stands before the comma.
+    let adjectives = !statement.mentions.iter().any(|m| (mark.end..at).contains(&m.anchor));
+    let differential = matches!(statement.word(mark.start), "differential" | "considerations");
+    let comma_only =
+        mark.cue == Cue::Doubt && !differential && statement.word(at) != "and" && !list;
     let new_thing = role.starts || role.cue.is_some() || ((role.side || role.severity) && !list);
     let new_part = (next..next + 3).any(|at| statement.role(at).subject) && !list;
-    if comma_only || new_thing || new_part || predicated(statement, next) {
+    if new_thing || new_part || !adjectives && (comma_only || predicated(statement, next)) {
         return None;
     }
     Some(next)

@@ -38,6 +38,46 @@ fn labels_agree_with_those_given_by_hand() {
 }
 
 #[test]
+fn labels_of_another_style_agree_too() {
+    let f1 = micro(&cases("second_style.jsonl"));
+    assert!(f1 >= 0.93, "micro-F1 {f1:.3}; see `evaluate findings`");
+}
+
+/// What the embedded model writes is judged by these rules.
+#[test]
+fn the_summary_grammar_is_read_as_it_was_meant() {
+    let text = std::fs::read_to_string(root().join("src/train/phrases.toml")).unwrap();
+    let grammar: toml::Table = toml::from_str(&text).unwrap();
+    for (name, entry) in grammar["finding"].as_table().unwrap() {
+        let observation: Observation = name.parse().unwrap();
+        for sentence in entry["present"].as_array().unwrap() {
+            let sentence = sentence.as_str().unwrap();
+            assert_eq!(label(sentence).state(observation), Some(State::Positive), "{sentence}");
+        }
+        let word = entry["name"].as_str().unwrap();
+        for sentence in [format!("There is no {word}."), format!("No {word} is seen.")] {
+            assert_eq!(label(&sentence).state(observation), Some(State::Negative), "{sentence}");
+        }
+    }
+    let positive = |text: &str| {
+        let found = label(text).findings;
+        found
+            .into_iter()
+            .filter(|f| f.state == State::Positive)
+            .map(|f| f.observation)
+            .collect::<Vec<_>>()
+    };
+    for place in ["lungs", "pleura", "heart", "mediastinum", "bones"] {
+        for sentence in grammar[place]["clear"].as_array().unwrap() {
+            assert_eq!(positive(sentence.as_str().unwrap()), [], "{sentence}");
+        }
+    }
+    for sentence in grammar["impression"]["normal"].as_array().unwrap() {
+        assert_eq!(positive(sentence.as_str().unwrap()), [Observation::NoFinding], "{sentence}");
+    }
+}
+
+#[test]
 fn positive_outranks_uncertain_outranks_negative() {
     let state = |text: &str| label(text).state(Observation::PleuralEffusion);
     assert_eq!(state("No effusion. Possible effusion."), Some(State::Uncertain));
