@@ -33,7 +33,7 @@ pub fn label(text: &str) -> Findings {
             said.extend(read(text, &statement, mention, attributes));
         }
     }
-    let mut merged = merge(said, lexicon);
+    let mut merged = merge(&said, lexicon);
     settle_no_finding(&mut merged, abnormal);
     Findings { findings: merged.into_values().collect() }
 }
@@ -91,11 +91,11 @@ fn excerpt(text: &str, tokens: &[Token], start: usize, end: usize) -> String {
 }
 
 /// One entry an observation: the state that outranks the others, with all that is said of it.
-fn merge(said: Vec<Said>, lexicon: &Lexicon) -> BTreeMap<Observation, Finding> {
+fn merge(said: &[Said], lexicon: &Lexicon) -> BTreeMap<Observation, Finding> {
     let named =
         |of: Observation| said.iter().any(|said| !said.hint && said.finding.observation == of);
     let mut counted = Vec::new();
-    for one in &said {
+    for one in said {
         if one.hint && named(one.finding.observation) {
             continue;
         }

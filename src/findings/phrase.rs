@@ -37,7 +37,7 @@ pub(super) struct PhraseError(String);
 /// Phrases with what each means, found in one pass over a sentence.
 #[derive(Debug)]
 pub(super) struct Phrases<T> {
-    phrases: Vec<(Vec<Part>, T)>,
+    known: Vec<(Vec<Part>, T)>,
     /// Phrases by their first word, and by the first letters of a first stem.
     words: HashMap<String, Vec<usize>>,
     stems: HashMap<String, Vec<usize>>,
@@ -53,7 +53,7 @@ pub(super) struct Found<T> {
 
 impl<T> Default for Phrases<T> {
     fn default() -> Self {
-        Self { phrases: Vec::new(), words: HashMap::new(), stems: HashMap::new() }
+        Self { known: Vec::new(), words: HashMap::new(), stems: HashMap::new() }
     }
 }
 
@@ -73,7 +73,7 @@ impl<T: Copy> Phrases<T> {
     fn add_parts(&mut self, phrase: &str, parts: Vec<Part>, meaning: T) -> Result<(), PhraseError> {
         let unreadable = || PhraseError(phrase.to_owned());
         let Some(Part::Word(first)) = parts.first() else { return Err(unreadable()) };
-        let at = self.phrases.len();
+        let at = self.known.len();
         for word in first {
             let index = if word.stem {
                 let stem = word.text.get(..STEM).ok_or_else(unreadable)?;
@@ -83,7 +83,7 @@ impl<T: Copy> Phrases<T> {
             };
             index.or_default().push(at);
         }
-        self.phrases.push((parts, meaning));
+        self.known.push((parts, meaning));
         Ok(())
     }
 
@@ -95,7 +95,7 @@ impl<T: Copy> Phrases<T> {
         let candidates = by_word.into_iter().chain(by_stem).flatten();
         candidates
             .filter_map(|at| {
-                let (parts, meaning) = self.phrases.get(*at)?;
+                let (parts, meaning) = self.known.get(*at)?;
                 let end = longest(parts, tokens, start)?;
                 Some(Found { start, end, meaning: *meaning })
             })

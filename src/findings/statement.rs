@@ -39,6 +39,7 @@ pub(super) struct Mark {
 
 /// What one token is to the scopes.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "a word may be several of these at once")]
 pub(super) struct Role {
     /// A statement ends before it.
     pub(super) ends: bool,
