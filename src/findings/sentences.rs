@@ -78,6 +78,8 @@ impl Splitter<'_, '_> {
             self.finish(at + 1, at + 1);
         } else if matches!(token.text.as_str(), "!" | ".") && !self.abbreviates(at) {
             self.finish(at, at + 1);
+            // All of a report in one line: a history of one sentence loses less than the rest.
+            self.skipping &= !self.open_ended;
         } else if at - self.start >= LONGEST {
             self.finish(at, at);
         }
