@@ -106,7 +106,7 @@ fn read(
     }
     // Behind a mention a degree is said by a verb: "the effusion is now large".
     let said_behind = || {
-        let verb = (mention.end..end).find(|at| {
+        let verb = (mention.start..end).find(|at| {
             statement.role(*at).verb || matches!(statement.word(*at), "now" | "," | "which")
         })?;
         severity(verb, end)

@@ -83,6 +83,7 @@ impl<'a> Statement<'a> {
         statement.read_names(lexicon, &distractors);
         super::part::describe(&mut statement, lexicon, &distractors);
         statement.mentions.sort_by_key(|mention| (mention.anchor, mention.end));
+        statement.read_persisting();
         statement
     }
 
@@ -153,6 +154,26 @@ impl<'a> Statement<'a> {
             }
         }
         self.marks.sort_by_key(|mark| mark.start);
+    }
+
+    /// "No effusion is left on the right but persists on the left": the verb has no subject, so the
+    /// first thing spoken of is there.
+    fn read_persisting(&mut self) {
+        let without_subject = |at: &usize| {
+            let verb = self.word(at + 1);
+            let next = self.role(at + 2);
+            let there = matches!(
+                self.word(at + 2),
+                "present" | "visible" | "seen" | "evident" | "on" | "in" | "at"
+            );
+            let remains = verb.starts_with("remain") && (there || next.side || next.severity);
+            self.role(*at).ends && (verb.starts_with("persist") || remains)
+        };
+        let Some(at) = (0..self.tokens.len()).find(without_subject) else { return };
+        let subject = self.mentions.first().filter(|first| !first.described && first.end <= at);
+        let Some(subject) = subject.cloned() else { return };
+        self.mentions.push(Mention { start: at + 1, end: at + 2, anchor: at + 1, ..subject });
+        self.mentions.sort_by_key(|mention| (mention.anchor, mention.end));
     }
 
     fn read_names(&mut self, lexicon: &Lexicon, distractors: &[Found<()>]) {
