@@ -49,6 +49,8 @@ pub mod deliver;
 
 pub mod worklist;
 
+pub mod evaluate;
+
 pub mod train;
 
 pub mod node;

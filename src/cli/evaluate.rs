@@ -1,26 +1,55 @@
 //! `thorascribe evaluate`: measurements against what is held for true, a file a kind.
 
+use std::path::PathBuf;
+
 use super::Outcome;
 
+mod calibrate;
 mod findings;
+mod images;
+mod texts;
 
-/// What may be asked of `evaluate`.
+/// What may be asked of `evaluate`: `--images` and `--labels` measure a model, `--hypotheses` and
+/// `--references` texts.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_required = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     what: Option<What>,
+    #[command(flatten)]
+    images: images::Arguments,
+    /// Texts, a report a line; with --references.
+    #[arg(long, value_name = "FILE", requires = "references", conflicts_with_all = ["images", "labels"])]
+    hypotheses: Option<PathBuf>,
+    /// What each line should have said.
+    #[arg(long, value_name = "FILE", requires = "hypotheses")]
+    references: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]
 enum What {
     /// F1 of the findings' rules on labelled sentences or reports, by observation.
     Findings(findings::Arguments),
+    /// A temperature and a threshold for each score of a model, on a labelled development set.
+    Calibrate(calibrate::Arguments),
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.what {
-        Some(What::Findings(arguments)) => findings::run(arguments),
-        None => anyhow::bail!("say what to evaluate: see `thorascribe evaluate --help`"),
+        Some(What::Findings(arguments)) => return findings::run(arguments),
+        Some(What::Calibrate(arguments)) => return calibrate::run(arguments),
+        None => {}
     }
+    if let (Some(hypotheses), Some(references)) = (&arguments.hypotheses, &arguments.references) {
+        return texts::run(hypotheses, references, arguments.json);
+    }
+    images::run(&arguments.images, arguments.json)
+}
+
+/// A figure of a table.
+fn figure(value: Option<f64>) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }

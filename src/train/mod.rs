@@ -5,16 +5,15 @@
 //! weights, a log, checkpoints, and in the end a model directory that the node can draft with.
 //! Promises: the same settings, data and seed give the same run; a run that was stopped goes on
 //! from its last epoch; the encoder and the language model stay as they are while they are
-//! aligned. May use: `vocabulary`, `radiograph`, `model`.
+//! aligned. May use: `vocabulary`, `radiograph`, `model`,
+//! `evaluate`.
 
 pub mod align;
 pub mod architecture;
 pub mod assemble;
 pub mod assess;
 pub mod augment;
-pub mod auroc;
 pub mod card;
-pub mod chance;
 pub mod data;
 pub mod encoder;
 mod error;
@@ -28,4 +27,5 @@ pub mod tokenizer;
 pub mod variables;
 pub mod workers;
 
+pub use crate::evaluate::{auroc, chance};
 pub use error::TrainError;

@@ -11,6 +11,7 @@ mod demo;
 mod documents;
 mod draft;
 mod findings;
+mod evaluation;
 mod fixtures;
 mod model;
 mod node;

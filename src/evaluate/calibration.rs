@@ -1,0 +1,114 @@
+//! How far probabilities are as frequent as they say, and the temperature that mends it.
+
+use serde::Serialize;
+
+use super::auroc::threshold;
+
+/// How many bins of equally many items.
+pub const BINS: usize = 10;
+
+/// One bin of a reliability diagram.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Bin {
+    /// The mean probability.
+    pub said: f64,
+    /// How often it was so.
+    pub so: f64,
+    /// How many items.
+    pub items: usize,
+}
+
+/// Items by rising probability in bins that hold as many each, as near as can be.
+pub fn bins(items: &[(f32, bool)]) -> Vec<Bin> {
+    let mut sorted = items.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let edge = |bin: usize| bin * sorted.len() / BINS;
+    let parts = (0..BINS).filter_map(|bin| sorted.get(edge(bin)..edge(bin + 1)));
+    let bin = |part: &[(f32, bool)]| {
+        let many = part.len() as f64;
+        Bin {
+            said: part.iter().map(|(p, _)| f64::from(*p)).sum::<f64>() / many,
+            so: part.iter().filter(|(_, truth)| *truth).count() as f64 / many,
+            items: part.len(),
+        }
+    };
+    parts.filter(|part| !part.is_empty()).map(bin).collect()
+}
+
+/// Expected calibration error: the mean distance of a bin's probability and frequency, by items.
+/// `None` without items.
+pub fn ece(items: &[(f32, bool)]) -> Option<f64> {
+    let distance = |bin: &Bin| (bin.said - bin.so).abs() * bin.items as f64;
+    let sum: f64 = bins(items).iter().map(distance).sum();
+    (!items.is_empty()).then(|| sum / items.len() as f64)
+}
+
+/// The probability after its logit was divided by a temperature.
+pub fn tempered(probability: f32, temperature: f64) -> f32 {
+    (1.0 / (1.0 + (-logit(probability) / temperature).exp())) as f32
+}
+
+fn logit(probability: f32) -> f64 {
+    let p = f64::from(probability).clamp(1e-6, 1.0 - 1e-6);
+    (p / (1.0 - p)).ln()
+}
+
+/// What calibration found of one score.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Calibrated {
+    /// What its logit is to be divided by.
+    pub temperature: f64,
+    /// On tempered probabilities: the best F1 among those that call between half and three times as
+    /// many positive as there are.
+    pub threshold: f32,
+    /// Expected calibration error as the model gives the score.
+    pub ece_before: f64,
+    /// The same after the temperature.
+    pub ece_after: f64,
+    /// Negative log-likelihood a study, before.
+    pub nll_before: f64,
+    /// The same after.
+    pub nll_after: f64,
+    /// Studies.
+    pub items: usize,
+    /// Of them, positive.
+    pub positives: usize,
+}
+
+/// The temperature in 1/20 to 20 with the smallest negative log-likelihood. `None` without a
+/// positive or without a negative: then every temperature can be bettered.
+pub fn calibrate(items: &[(f32, bool)]) -> Option<Calibrated> {
+    let positives = items.iter().filter(|(_, truth)| *truth).count();
+    if positives == 0 || positives == items.len() {
+        return None;
+    }
+    let nll = |temperature: f64| {
+        let one = |(p, truth): &(f32, bool)| {
+            let x = logit(*p) / temperature * if *truth { 1.0 } else { -1.0 };
+            (-x).max(0.0) + (-x.abs()).exp().ln_1p()
+        };
+        items.iter().map(one).sum::<f64>() / items.len() as f64
+    };
+    // Golden section over the inverse temperature's range: the cost is convex in the inverse, so
+    // it has one minimum.
+    let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
+    let (mut low, mut high) = (1.0 / 20.0, 20.0);
+    for _ in 0..100 {
+        let (left, right) = (high - golden * (high - low), low + golden * (high - low));
+        if nll(1.0 / left) < nll(1.0 / right) { high = right } else { low = left }
+    }
+    let temperature = 2.0 / (low + high);
+    let after: Vec<(f32, bool)> =
+        items.iter().map(|(p, truth)| (tempered(*p, temperature), *truth)).collect();
+    let (scores, truth): (Vec<f32>, Vec<bool>) = after.iter().copied().unzip();
+    Some(Calibrated {
+        temperature,
+        threshold: threshold(&scores, &truth),
+        ece_before: ece(items)?,
+        ece_after: ece(&after)?,
+        nll_before: nll(1.0),
+        nll_after: nll(temperature),
+        items: items.len(),
+        positives,
+    })
+}
