@@ -154,11 +154,11 @@ pub fn figures(model: &Model, table: &Table, seen: &[Seen], by: &[String], seed:
     }
 }
 
+/// Score and truth of a study, where known.
+pub type Item = (Option<f32>, Option<bool>);
+
 /// Score and truth of each study, by the name of the score: "abnormal" and each label column.
-pub fn scored<'a>(
-    table: &'a Table,
-    seen: &'a [Seen],
-) -> Vec<(&'static str, Vec<(Option<f32>, Option<bool>)>)> {
+pub fn scored<'a>(table: &'a Table, seen: &'a [Seen]) -> Vec<(&'static str, Vec<Item>)> {
     let pairs = || table.studies.iter().zip(seen);
     let abnormal = pairs().map(|(study, seen)| (seen.abnormal(), study.abnormal)).collect();
     let of = |o: &Observation| {
@@ -166,12 +166,11 @@ pub fn scored<'a>(
         (o.name(), pairs().map(pair).collect())
     };
     let all = std::iter::once((ABNORMAL, abnormal)).chain(table.observations.iter().map(of));
-    all.filter(|(_, items): &(_, Vec<(Option<f32>, _)>)| items.iter().any(|i| i.0.is_some()))
-        .collect()
+    all.filter(|(_, items): &(_, Vec<Item>)| items.iter().any(|i| i.0.is_some())).collect()
 }
 
 /// Those of [`scored`] that have both.
-pub fn known(items: &[(Option<f32>, Option<bool>)]) -> Vec<(f32, bool)> {
+pub fn known(items: &[Item]) -> Vec<(f32, bool)> {
     items.iter().filter_map(|(score, truth)| Some(((*score)?, (*truth)?))).collect()
 }
 
@@ -179,8 +178,8 @@ fn ranked(table: &Table, seen: &[Seen]) -> Vec<(&'static str, Ranked)> {
     scored(table, seen).into_iter().map(|(name, items)| (name, Ranked::new(items))).collect()
 }
 
-fn once(groups: usize) -> Vec<u32> {
-    vec![1; groups]
+fn once(items: usize) -> Vec<u32> {
+    vec![1; items]
 }
 
 /// An AUROC with its interval; groups and items are those of all studies.
