@@ -18,21 +18,32 @@ pub struct Bin {
     pub items: usize,
 }
 
-/// Items by rising probability in bins that hold as many each, as near as can be.
+/// Items by rising probability in bins that hold as many each, as near as can be: equal
+/// probabilities stay together, so that the order of the items makes no difference.
 pub fn bins(items: &[(f32, bool)]) -> Vec<Bin> {
     let mut sorted = items.to_vec();
     sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let edge = |bin: usize| bin * sorted.len() / BINS;
-    let parts = (0..BINS).filter_map(|bin| sorted.get(edge(bin)..edge(bin + 1)));
-    let bin = |part: &[(f32, bool)]| {
-        let many = part.len() as f64;
-        Bin {
-            said: part.iter().map(|(p, _)| f64::from(*p)).sum::<f64>() / many,
-            so: part.iter().filter(|(_, truth)| *truth).count() as f64 / many,
-            items: part.len(),
+    let (mut bins, mut part) = (Vec::new(), Vec::new());
+    let mut before = 0;
+    for tied in sorted.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
+        part.extend_from_slice(tied);
+        let full = (before + part.len()) * BINS >= (bins.len() + 1) * sorted.len();
+        if full {
+            before += part.len();
+            bins.push(bin(&part));
+            part.clear();
         }
-    };
-    parts.filter(|part| !part.is_empty()).map(bin).collect()
+    }
+    bins
+}
+
+fn bin(part: &[(f32, bool)]) -> Bin {
+    let many = part.len().max(1) as f64;
+    Bin {
+        said: part.iter().map(|(p, _)| f64::from(*p)).sum::<f64>() / many,
+        so: part.iter().filter(|(_, truth)| *truth).count() as f64 / many,
+        items: part.len(),
+    }
 }
 
 /// Expected calibration error: the mean distance of a bin's probability and frequency, by items.
