@@ -74,7 +74,7 @@ pub fn product(storage: &CpuStorage, layout: &Layout, x: &[f32], out: &mut [f32]
 /// One weight row with each row of `x`.
 fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if super::x86::dots(weights, x, sums) {
+    if super::x86::float_dots(weights, x, sums) {
         return;
     }
     let columns = weights.len();

@@ -13,6 +13,8 @@ use super::open::{Opened, RUN};
 
 /// Weight rows that one step of a product takes: one to a lane.
 pub(super) const TILE: usize = 8;
+/// Rows of `x` from which on weights are turned to meet all of them at once.
+const FEW: usize = 8;
 /// Rows of `x` from which on 16-bit weights are widened for a general matrix product.
 const MANY: usize = 16;
 /// Weight rows widened at a time.
@@ -125,8 +127,10 @@ impl Packed {
             return floats::product(storage, layout, x, out);
         }
         self.with_bytes(|bytes| {
-            let x = Activations::new(x, self.columns);
-            blocks(self.packing, bytes, self.rows, &x, out);
+            let few = x.len() / self.columns < FEW;
+            let height = if few { self.columns } else { x.len().max(1) };
+            let xs = x.chunks_exact(height).map(|x| Activations::new(x, self.columns));
+            blocks(self.packing, bytes, self.rows, &xs.collect::<Vec<_>>(), out);
             Ok(())
         })
     }
@@ -147,21 +151,22 @@ fn widen(packing: Packing, row: &[u8], out: &mut [f32]) {
     }
 }
 
-/// `[n, rows]`, a tile of weight rows at a time.
+/// `[n, rows]`, a tile of weight rows at a time. `xs` are single rows, or one matrix.
 #[expect(unsafe_code, reason = "each tile writes its own columns")]
-fn blocks(packing: Packing, bytes: &[u8], rows: usize, x: &Activations, out: &mut [f32]) {
+fn blocks(packing: Packing, bytes: &[u8], rows: usize, xs: &[Activations], out: &mut [f32]) {
     let width = bytes.len() / rows.max(1);
     let row = |row: usize| {
         let row = row.min(rows.saturating_sub(1));
         bytes.get(row * width..(row + 1) * width).unwrap_or_default()
     };
+    let count = xs.iter().map(|x| x.rows).sum::<usize>();
     let out = Columns::new(out, rows);
     candle_core::utils::barrier_pool().execute_chunked(rows.div_ceil(TILE), |tiles| {
-        let mut sums = vec![0f32; x.rows * TILE];
+        let mut sums = vec![0f32; count * TILE];
         for tile in tiles {
             let weights = std::array::from_fn(|i| row(tile * TILE + i));
             sums.fill(0.0);
-            tile_sums(packing, &weights, x, &mut sums);
+            tile_sums(packing, &weights, xs, &mut sums);
             for (i, sums) in sums.chunks_exact(TILE).enumerate() {
                 // SAFETY: this tile alone has these columns.
                 unsafe { out.write(i, tile * TILE, sums) };
@@ -170,24 +175,31 @@ fn blocks(packing: Packing, bytes: &[u8], rows: usize, x: &Activations, out: &mu
     });
 }
 
-/// Eight weight rows with every row of `x`: `[rows of x, 8]`.
-fn tile_sums(packing: Packing, weights: &[&[u8]; TILE], x: &Activations, sums: &mut [f32]) {
+/// Eight weight rows with every row of `xs`: `[rows of xs, 8]`.
+fn tile_sums(packing: Packing, weights: &[&[u8]; TILE], xs: &[Activations], sums: &mut [f32]) {
+    let Some(first) = xs.first() else { return };
     #[cfg(target_arch = "x86_64")]
     let done = {
-        if x.rows == 1 {
-            for (sum, row) in sums.iter_mut().zip(weights) {
-                *sum = super::x86::one(packing, row, x);
+        if first.rows == 1 {
+            for (i, row) in weights.iter().enumerate() {
+                super::x86::few(packing, row, xs, sums.get_mut(i..).unwrap_or_default(), TILE);
             }
         } else {
-            super::x86::several(packing, weights, x, sums);
+            super::x86::several(packing, weights, first, sums);
         }
-        super::x86::columns(x)
+        super::x86::columns(first)
     };
     #[cfg(not(target_arch = "x86_64"))]
     let done = 0;
-    if done < x.columns {
-        for (i, row) in weights.iter().enumerate() {
-            super::portable::dot(packing, row, x, done, sums, TILE, i);
+    if done == first.columns {
+        return;
+    }
+    for (i, row) in weights.iter().enumerate() {
+        let mut sums = &mut *sums;
+        for x in xs {
+            let (own, rest) = sums.split_at_mut(x.rows * TILE);
+            super::portable::dot(packing, row, x, done, own, TILE, i);
+            sums = rest;
         }
     }
 }

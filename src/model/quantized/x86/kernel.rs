@@ -77,59 +77,67 @@ unsafe fn total(v: __m256) -> f32 {
     }
 }
 
-/// One weight row with the one row of `x`.
+/// One weight row with each of `xs`, which have one row each. Each sum is made in the same order
+/// whatever their number.
 ///
 /// # Safety
-/// The instructions are there; `row` holds the whole runs of `x`, which has one row.
+/// The instructions are there; `row` holds the whole runs of each of `xs`.
 #[inline(always)]
-pub(super) unsafe fn dot<F: Format, D: Dot>(row: &[u8], x: &Activations) -> f32 {
+pub(super) unsafe fn dots<F: Format, D: Dot, const N: usize>(
+    row: &[u8],
+    xs: &[Activations; N],
+) -> [f32; N] {
     // SAFETY: all pointers stay within what the contract says is there.
     unsafe {
-        let (q, d) = (x.q.as_ptr(), x.d.as_ptr());
-        let (s32, s16) = (x.s32.as_ptr(), x.s16.as_ptr());
-        let mut sums = [_mm256_setzero_ps(); 4];
-        let mut offsets = _mm256_setzero_ps();
-        for r in 0..x.columns / RUN {
+        let zero = _mm256_setzero_ps();
+        let mut sums = [[zero; 2]; N];
+        let mut offsets = [zero; N];
+        for r in 0..xs[0].columns / RUN {
             let run = F::open(row.as_ptr().add(r * F::BYTES));
-            let q = q.add(r * RUN);
-            let d = _mm256_loadu_ps(d.add(r * 8));
-            if F::SIXTEEN {
-                let doubled = |v, i: i32| {
-                    let index = _mm256_setr_epi32(i, i, i + 1, i + 1, i + 2, i + 2, i + 3, i + 3);
-                    _mm256_permutevar8x32_ps(v, index)
-                };
-                let d = [
-                    _mm256_mul_ps(run.d[0], doubled(d, 0)),
-                    _mm256_mul_ps(run.d[1], doubled(d, 4)),
-                ];
-                for half in 0..2 {
-                    let s = _mm256_loadu_ps(s16.add(r * 16 + half * 8));
-                    offsets = _mm256_fmadd_ps(run.m[half], s, offsets);
-                }
-                for j in 0..8 {
-                    let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
-                    let dot = D::dot::<false>(_mm256_setzero_si256(), run.q[j], x);
-                    let scale = lanes(d[j / 4], j % 4 * 2);
-                    sums[j % 4] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sums[j % 4]);
-                }
-            } else {
-                let d = _mm256_mul_ps(run.d[0], d);
-                let s = _mm256_loadu_ps(s32.add(r * 8));
-                offsets = _mm256_fmadd_ps(run.m[0], s, offsets);
-                for j in 0..8 {
-                    let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
-                    let dot = if F::WIDE {
-                        D::dot::<true>(_mm256_setzero_si256(), run.q[j], x)
-                    } else {
-                        D::dot::<false>(_mm256_setzero_si256(), run.q[j], x)
-                    };
-                    let scale = lane(d, j);
-                    sums[j % 4] = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, sums[j % 4]);
+            for n in 0..N {
+                let q = xs[n].q.as_ptr().add(r * RUN);
+                let d = _mm256_loadu_ps(xs[n].d.as_ptr().add(r * 8));
+                if F::SIXTEEN {
+                    let index = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+                    let upper = _mm256_add_epi32(index, _mm256_set1_epi32(4));
+                    let d = [
+                        _mm256_mul_ps(run.d[0], _mm256_permutevar8x32_ps(d, index)),
+                        _mm256_mul_ps(run.d[1], _mm256_permutevar8x32_ps(d, upper)),
+                    ];
+                    for half in 0..2 {
+                        let s = _mm256_loadu_ps(xs[n].s16.as_ptr().add(r * 16 + half * 8));
+                        offsets[n] = _mm256_fmadd_ps(run.m[half], s, offsets[n]);
+                    }
+                    for j in 0..8 {
+                        let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
+                        let dot = D::dot::<false>(_mm256_setzero_si256(), run.q[j], x);
+                        let scale = lanes(d[j / 4], j % 4 * 2);
+                        let sum = &mut sums[n][j % 2];
+                        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
+                    }
+                } else {
+                    let d = _mm256_mul_ps(run.d[0], d);
+                    let s = _mm256_loadu_ps(xs[n].s32.as_ptr().add(r * 8));
+                    offsets[n] = _mm256_fmadd_ps(run.m[0], s, offsets[n]);
+                    for j in 0..8 {
+                        let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
+                        let dot = if F::WIDE {
+                            D::dot::<true>(_mm256_setzero_si256(), run.q[j], x)
+                        } else {
+                            D::dot::<false>(_mm256_setzero_si256(), run.q[j], x)
+                        };
+                        let sum = &mut sums[n][j % 2];
+                        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), lane(d, j), *sum);
+                    }
                 }
             }
         }
-        let sums = _mm256_add_ps(_mm256_add_ps(sums[0], sums[1]), _mm256_add_ps(sums[2], sums[3]));
-        total(_mm256_add_ps(sums, offsets))
+        let mut totals = [0f32; N];
+        for n in 0..N {
+            let sum = _mm256_add_ps(sums[n][0], sums[n][1]);
+            totals[n] = total(_mm256_add_ps(sum, offsets[n]));
+        }
+        totals
     }
 }
 

@@ -7,8 +7,8 @@ mod open;
 
 use std::sync::OnceLock;
 
-use self::kernel::{Avx2, Vnni, dot, tile};
-use self::open::{Buffered, Q4_0, Q4K, Q6K, Q8_0};
+use self::kernel::{Avx2, Vnni, dots, tile};
+use self::open::{Buffered, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::Packing;
 use super::activations::Activations;
 use super::floats::Weights;
@@ -45,79 +45,100 @@ pub(super) fn columns(x: &Activations) -> usize {
     if level() == Level::Baseline { 0 } else { x.columns / RUN * RUN }
 }
 
-macro_rules! levels {
-    ($level:ident, $features:literal, $dots:ident, $tile:ident) => {
-        /// One row of `x`.
-        ///
-        /// # Safety
-        /// The processor has the features, `row` a whole number of runs within `x`.
-        #[target_feature(enable = $features)]
-        unsafe fn $dots(packing: Packing, row: &[u8], x: &Activations) -> f32 {
-            // SAFETY: by the contract.
-            unsafe {
-                match packing {
-                    Packing::Q8_0 => dot::<Q8_0, $level>(row, x),
-                    Packing::Q4_0 => dot::<Q4_0, $level>(row, x),
-                    Packing::Q4_1 => dot::<Buffered<{ Packing::Q4_1 as u8 }>, $level>(row, x),
-                    Packing::Q5_0 => dot::<Buffered<{ Packing::Q5_0 as u8 }>, $level>(row, x),
-                    Packing::Q5_1 => dot::<Buffered<{ Packing::Q5_1 as u8 }>, $level>(row, x),
-                    Packing::Q5K => dot::<Buffered<{ Packing::Q5K as u8 }>, $level>(row, x),
-                    Packing::Q4K => dot::<Q4K, $level>(row, x),
-                    Packing::Q6K => dot::<Q6K, $level>(row, x),
-                    Packing::F16 | Packing::Bf16 => 0.0,
-                }
-            }
-        }
-
-        /// Several rows of `x`.
-        ///
-        /// # Safety
-        /// As above, for each of `rows`.
-        #[target_feature(enable = $features)]
-        unsafe fn $tile(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, out: &mut [f32]) {
-            // SAFETY: by the contract.
-            unsafe {
-                match packing {
-                    Packing::Q8_0 => tile::<Q8_0, $level>(rows, x, out),
-                    Packing::Q4_0 => tile::<Q4_0, $level>(rows, x, out),
-                    Packing::Q4_1 => {
-                        tile::<Buffered<{ Packing::Q4_1 as u8 }>, $level>(rows, x, out);
-                    }
-                    Packing::Q5_0 => {
-                        tile::<Buffered<{ Packing::Q5_0 as u8 }>, $level>(rows, x, out);
-                    }
-                    Packing::Q5_1 => {
-                        tile::<Buffered<{ Packing::Q5_1 as u8 }>, $level>(rows, x, out);
-                    }
-                    Packing::Q5K => tile::<Buffered<{ Packing::Q5K as u8 }>, $level>(rows, x, out),
-                    Packing::Q4K => tile::<Q4K, $level>(rows, x, out),
-                    Packing::Q6K => tile::<Q6K, $level>(rows, x, out),
-                    Packing::F16 | Packing::Bf16 => {}
-                }
-            }
+macro_rules! by_packing {
+    ($packing:expr, $kernel:ident, $level:ident, [$($count:tt)*], $($argument:expr),*) => {
+        match $packing {
+            Packing::Q8_0 => $kernel::<Q8_0, $level $($count)*>($($argument),*),
+            Packing::Q4_0 => $kernel::<Q4_0, $level $($count)*>($($argument),*),
+            Packing::Q4_1 => $kernel::<Buffered<Q4_1>, $level $($count)*>($($argument),*),
+            Packing::Q5_0 => $kernel::<Buffered<Q5_0>, $level $($count)*>($($argument),*),
+            Packing::Q5_1 => $kernel::<Buffered<Q5_1>, $level $($count)*>($($argument),*),
+            Packing::Q5K => $kernel::<Buffered<Q5K>, $level $($count)*>($($argument),*),
+            Packing::Q4K => $kernel::<Q4K, $level $($count)*>($($argument),*),
+            Packing::Q6K => $kernel::<Q6K, $level $($count)*>($($argument),*),
+            // These have no blocks, and never come here.
+            Packing::F16 | Packing::Bf16 => Default::default(),
         }
     };
 }
 
-levels!(Avx2, "avx2,fma,f16c", dot_avx2, tile_avx2);
-levels!(Vnni, "avx2,fma,f16c,avx512f,avx512vl,avx512vnni", dot_vnni, tile_vnni);
+macro_rules! levels {
+    ($level:ident, $features:literal, $few:ident, $tile:ident) => {
+        /// One weight row with each of `N` rows.
+        ///
+        /// # Safety
+        /// The processor has the features; `row` holds the whole runs of each of `xs`, which have
+        /// one row each.
+        #[target_feature(enable = $features)]
+        unsafe fn $few<const N: usize>(
+            packing: Packing,
+            row: &[u8],
+            xs: &[Activations; N],
+        ) -> [f32; N]
+        where
+            [f32; N]: Default,
+        {
+            // SAFETY: by the contract.
+            unsafe { by_packing!(packing, dots, $level, [, N], row, xs) }
+        }
+
+        /// Eight weight rows with every row of `x`.
+        ///
+        /// # Safety
+        /// The processor has the features; each of `rows` holds the whole runs of `x`.
+        #[target_feature(enable = $features)]
+        unsafe fn $tile(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, out: &mut [f32]) {
+            // SAFETY: by the contract.
+            unsafe { by_packing!(packing, tile, $level, [], rows, x, out) }
+        }
+    };
+}
+
+levels!(Avx2, "avx2,fma,f16c", few_avx2, tile_avx2);
+levels!(Vnni, "avx2,fma,f16c,avx512f,avx512vl,avx512vnni", few_vnni, tile_vnni);
 
 /// Whether `row` holds the runs that the kernels read.
 fn covers(packing: Packing, row: &[u8], x: &Activations) -> bool {
     packing.row_bytes(columns(x)).is_some_and(|bytes| bytes <= row.len())
 }
 
-/// One weight row with one row of `x`, over the columns that [`columns`] says.
-pub(super) fn one(packing: Packing, row: &[u8], x: &Activations) -> f32 {
-    if !covers(packing, row, x) || x.rows != 1 {
-        return 0.0;
+/// One weight row with each of `xs`, which have one row each, over the columns that [`columns`]
+/// says; every `width`th of `sums` is set.
+pub(super) fn few(
+    packing: Packing,
+    row: &[u8],
+    xs: &[Activations],
+    sums: &mut [f32],
+    width: usize,
+) {
+    if !xs.iter().all(|x| x.rows == 1 && covers(packing, row, x)) {
+        return;
     }
+    let mut sums = sums.iter_mut().step_by(width);
+    let (fours, rest) = xs.as_chunks::<4>();
+    let (twos, ones) = rest.as_chunks::<2>();
+    fours.iter().for_each(|xs| set(&mut sums, of(packing, row, xs)));
+    twos.iter().for_each(|xs| set(&mut sums, of(packing, row, xs)));
+    ones.iter().for_each(|x| set(&mut sums, of(packing, row, std::array::from_ref(x))));
+}
+
+fn set<'a, const N: usize>(sums: &mut impl Iterator<Item = &'a mut f32>, values: [f32; N]) {
+    for (value, sum) in values.into_iter().zip(sums) {
+        *sum = value;
+    }
+}
+
+/// The rows cover the runs.
+fn of<const N: usize>(packing: Packing, row: &[u8], xs: &[Activations; N]) -> [f32; N]
+where
+    [f32; N]: Default,
+{
     match level() {
-        Level::Baseline => 0.0,
-        // SAFETY: the level was detected, and the row covers the runs.
-        Level::Avx2 => unsafe { dot_avx2(packing, row, x) },
+        Level::Baseline => Default::default(),
+        // SAFETY: the level was detected, and `few` has checked the row.
+        Level::Avx2 => unsafe { few_avx2(packing, row, xs) },
         // SAFETY: as above.
-        Level::Vnni => unsafe { dot_vnni(packing, row, x) },
+        Level::Vnni => unsafe { few_vnni(packing, row, xs) },
     }
 }
 
@@ -137,7 +158,7 @@ pub(super) fn several(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, o
 }
 
 /// A weight row of floats with each row of `x`; false where the processor cannot.
-pub(super) fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) -> bool {
+pub(super) fn float_dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) -> bool {
     if level() == Level::Baseline || x.len() != sums.len() * weights.len() {
         return false;
     }
@@ -193,10 +214,12 @@ mod tests {
                     unsafe {
                         match (least, count) {
                             (Level::Vnni, 1) => {
-                                (0..TILE).for_each(|i| got[i] = dot_vnni(packing, rows[i], &x));
+                                let x = std::array::from_ref(&x);
+                                (0..TILE).for_each(|i| [got[i]] = few_vnni(packing, rows[i], x));
                             }
                             (_, 1) => {
-                                (0..TILE).for_each(|i| got[i] = dot_avx2(packing, rows[i], &x));
+                                let x = std::array::from_ref(&x);
+                                (0..TILE).for_each(|i| [got[i]] = few_avx2(packing, rows[i], x));
                             }
                             (Level::Vnni, _) => tile_vnni(packing, &rows, &x, &mut got),
                             _ => tile_avx2(packing, &rows, &x, &mut got),

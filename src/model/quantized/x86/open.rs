@@ -8,7 +8,7 @@
 use std::arch::x86_64::*;
 
 use super::super::Packing;
-use super::super::open::Opened;
+use super::super::open::{Opened, RUN};
 
 /// `w = d · q + m`.
 #[derive(Clone, Copy)]
@@ -172,31 +172,34 @@ impl Format for Q6K {
 }
 
 /// A packing without a way of its own: opened in memory.
-pub(super) struct Buffered<const PACKING: u8>;
+pub(super) struct Buffered<P>(P);
 
-impl<const PACKING: u8> Buffered<PACKING> {
-    const IT: Packing = {
-        let mut found = Packing::Q4_1;
-        let mut i = 0;
-        while i < Packing::ALL.len() {
-            if Packing::ALL[i] as u8 == PACKING {
-                found = Packing::ALL[i];
-            }
-            i += 1;
-        }
-        found
-    };
+/// Names a packing.
+pub(super) trait Named {
+    const PACKING: Packing;
 }
 
-impl<const PACKING: u8> Format for Buffered<PACKING> {
-    const BYTES: usize = super::super::open::RUN / Self::IT.block() * Self::IT.block_bytes();
+macro_rules! named {
+    ($($name:ident),*) => {$(
+        pub(super) struct $name;
+
+        impl Named for $name {
+            const PACKING: Packing = Packing::$name;
+        }
+    )*};
+}
+
+named!(Q4_1, Q5_0, Q5_1, Q5K);
+
+impl<P: Named> Format for Buffered<P> {
+    const BYTES: usize = RUN / P::PACKING.block() * P::PACKING.block_bytes();
 
     #[inline(always)]
     unsafe fn open(from: *const u8) -> Run {
         let mut opened = Opened::new();
         // SAFETY: by the contract.
         unsafe {
-            opened.open(Self::IT, std::slice::from_raw_parts(from, Self::BYTES));
+            opened.open(P::PACKING, std::slice::from_raw_parts(from, Self::BYTES));
             let mut q = [_mm256_setzero_si256(); 8];
             for j in 0..8 {
                 q[j] = _mm256_loadu_si256(opened.q.as_ptr().add(32 * j).cast());
