@@ -58,7 +58,7 @@ pub fn product(storage: &CpuStorage, layout: &Layout, x: &[f32], out: &mut [f32]
     let weights = weights.part(start, end - start);
     let count = x.len() / columns;
     let out = Columns::new(out, rows);
-    candle_core::utils::barrier_pool().execute_chunked(rows.div_ceil(TILE), |tiles| {
+    super::pool::share(rows.div_ceil(TILE), |tiles| {
         let mut sums = vec![0f32; count];
         for row in tiles.start * TILE..(tiles.end * TILE).min(rows) {
             dots(weights.part(row * columns, columns), x, &mut sums);

@@ -11,6 +11,7 @@ mod columns;
 mod floats;
 mod format;
 mod open;
+mod pool;
 mod portable;
 mod weights;
 #[cfg(target_arch = "x86_64")]

@@ -161,7 +161,7 @@ fn blocks(packing: Packing, bytes: &[u8], rows: usize, xs: &[Activations], out: 
     };
     let count = xs.iter().map(|x| x.rows).sum::<usize>();
     let out = Columns::new(out, rows);
-    candle_core::utils::barrier_pool().execute_chunked(rows.div_ceil(TILE), |tiles| {
+    super::pool::share(rows.div_ceil(TILE), |tiles| {
         let mut sums = vec![0f32; count * TILE];
         for tile in tiles {
             let weights = std::array::from_fn(|i| row(tile * TILE + i));
