@@ -11,6 +11,8 @@ use super::columns::Columns;
 
 /// Weight rows that one step takes.
 const TILE: usize = 16;
+/// Columns that one step takes at a time: with eight rows of `x` they stay in the first cache.
+const PANEL: usize = 512;
 
 /// The numbers of a weight.
 #[derive(Clone, Copy)]
@@ -56,30 +58,48 @@ pub fn product(storage: &CpuStorage, layout: &Layout, x: &[f32], out: &mut [f32]
         bail!("{} numbers cannot meet a weight of {rows} × {columns}", x.len());
     }
     let weights = weights.part(start, end - start);
-    let count = x.len() / columns;
+    let count = (x.len() / columns).max(1);
     let out = Columns::new(out, rows);
     super::pool::share(rows.div_ceil(TILE), |tiles| {
-        let mut sums = vec![0f32; count];
-        for row in tiles.start * TILE..(tiles.end * TILE).min(rows) {
-            dots(weights.part(row * columns, columns), x, &mut sums);
-            for (i, sum) in sums.iter().enumerate() {
-                // SAFETY: this step alone has this column.
-                unsafe { out.write(i, row, &[*sum]) };
+        let mut sums = vec![0f32; count * TILE];
+        for tile in tiles {
+            sums.fill(0.0);
+            let held = tile * TILE..((tile + 1) * TILE).min(rows);
+            for at in (0..columns).step_by(PANEL) {
+                let width = PANEL.min(columns - at);
+                for (row, sums) in held.clone().zip(sums.chunks_exact_mut(count)) {
+                    let weights = weights.part(row * columns + at, width);
+                    add_dots(weights, Part { x, columns, at }, sums);
+                }
+            }
+            for (row, sums) in held.zip(sums.chunks_exact(count)) {
+                for (i, sum) in sums.iter().enumerate() {
+                    // SAFETY: this step alone has this column.
+                    unsafe { out.write(i, row, &[*sum]) };
+                }
             }
         }
     });
     Ok(())
 }
 
-/// One weight row with each row of `x`.
-fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) {
+/// The columns from `at` on of each row of `x`.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) x: &'a [f32],
+    pub(super) columns: usize,
+    pub(super) at: usize,
+}
+
+/// A part of one weight row with that of each row of `x`.
+fn add_dots(weights: Weights<'_>, part: Part<'_>, sums: &mut [f32]) {
     #[cfg(target_arch = "x86_64")]
-    if super::x86::float_dots(weights, x, sums) {
+    if super::x86::add_float_dots(weights, part, sums) {
         return;
     }
-    let columns = weights.len();
-    for (sum, x) in sums.iter_mut().zip(x.chunks_exact(columns)) {
-        *sum = match weights {
+    for (sum, x) in sums.iter_mut().zip(part.x.chunks_exact(part.columns)) {
+        let x = &x[part.at..part.at + weights.len()];
+        *sum += match weights {
             Weights::F32(w) => dot(w.iter().copied(), x),
             Weights::F16(w) => dot(w.iter().map(|w| f16::from_bits(*w).to_f32()), x),
             Weights::Bf16(w) => dot(w.iter().map(|w| bf16::from_bits(*w).to_f32()), x),

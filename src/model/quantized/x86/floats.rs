@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use half::{bf16, f16};
 
-use super::super::floats::Weights;
+use super::super::floats::{Part, Weights};
 
 /// A type whose numbers widen to f32.
 trait Float: Copy {
@@ -64,66 +64,86 @@ impl Float for Brain {
     }
 }
 
-/// `R` rows of `x`, `columns` apart. Each row's sum is made in the same order whatever `R` is.
+/// `count` numbers with those of `R` rows, `stride` apart. Each row's sum is made in the same order
+/// whatever `R` is.
 #[inline(always)]
-unsafe fn rows<F: Float, const R: usize>(w: *const F, columns: usize, x: *const f32) -> [f32; R] {
-    // SAFETY: the contract of `dots`.
+unsafe fn rows<F: Float, const R: usize>(
+    w: *const F,
+    count: usize,
+    x: *const f32,
+    stride: usize,
+) -> [f32; R] {
+    // SAFETY: the contract of `add_dots`.
     unsafe {
         let mut sums = [[_mm256_setzero_ps(); 2]; R];
         let mut at = 0;
-        while at + 16 <= columns {
+        while at + 16 <= count {
             let w = [F::eight(w.add(at)), F::eight(w.add(at + 8))];
             for (r, sum) in sums.iter_mut().enumerate() {
-                let x = x.add(r * columns + at);
+                let x = x.add(r * stride + at);
                 sum[0] = _mm256_fmadd_ps(w[0], _mm256_loadu_ps(x), sum[0]);
                 sum[1] = _mm256_fmadd_ps(w[1], _mm256_loadu_ps(x.add(8)), sum[1]);
             }
             at += 16;
         }
-        std::array::from_fn(|r| {
+        let mut totals = [0f32; R];
+        for (r, total) in totals.iter_mut().enumerate() {
             let mut lanes = [0f32; 8];
             _mm256_storeu_ps(lanes.as_mut_ptr(), _mm256_add_ps(sums[r][0], sums[r][1]));
-            let mut sum = lanes.iter().sum::<f32>();
-            for at in at..columns {
-                sum += (*w.add(at)).one() * *x.add(r * columns + at);
+            *total = lanes.iter().sum::<f32>();
+            for at in at..count {
+                *total += (*w.add(at)).one() * *x.add(r * stride + at);
             }
-            sum
-        })
+        }
+        totals
+    }
+}
+
+fn add<const R: usize>(sums: &mut [f32], totals: [f32; R]) {
+    for (sum, total) in sums.iter_mut().zip(totals) {
+        *sum += total;
     }
 }
 
 #[inline(always)]
-unsafe fn all<F: Float>(w: *const F, columns: usize, x: &[f32], sums: &mut [f32]) {
-    // SAFETY: the contract of `dots`.
+unsafe fn all<F: Float>(w: &[F], part: Part<'_>, sums: &mut [f32]) {
+    // SAFETY: the contract of `add_dots`.
     unsafe {
-        let mut x = x.as_ptr();
-        let mut parts = sums.chunks_exact_mut(4);
-        for part in &mut parts {
-            part.copy_from_slice(&rows::<F, 4>(w, columns, x));
-            x = x.add(4 * columns);
+        let (count, stride) = (w.len(), part.columns);
+        let w = w.as_ptr();
+        let mut x = part.x.as_ptr().add(part.at);
+        let mut fours = sums.chunks_exact_mut(4);
+        for sums in &mut fours {
+            add(sums, rows::<F, 4>(w, count, x, stride));
+            x = x.wrapping_add(4 * stride);
         }
-        let rest = parts.into_remainder();
+        let rest = fours.into_remainder();
         match rest.len() {
-            3 => rest.copy_from_slice(&rows::<F, 3>(w, columns, x)),
-            2 => rest.copy_from_slice(&rows::<F, 2>(w, columns, x)),
-            1 => rest.copy_from_slice(&rows::<F, 1>(w, columns, x)),
+            3 => add(rest, rows::<F, 3>(w, count, x, stride)),
+            2 => add(rest, rows::<F, 2>(w, count, x, stride)),
+            1 => add(rest, rows::<F, 1>(w, count, x, stride)),
             _ => {}
         }
     }
 }
 
-/// One weight row with each row of `x`.
+/// Adds what a part of one weight row gives with that of each row of `x`.
 ///
 /// # Safety
-/// AVX2, FMA and F16C are there, and `x` holds a row for each of `sums`.
+/// AVX2, FMA and F16C are there; `part.x` holds a row for each of `sums`, and each row the numbers
+/// from `part.at` on for all of the weights.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) {
-    // SAFETY: by the contract.
+pub(super) unsafe fn add_dots(weights: Weights<'_>, part: Part<'_>, sums: &mut [f32]) {
+    // SAFETY: by the contract; `Half` and `Brain` lie as u16 does.
     unsafe {
         match weights {
-            Weights::F32(w) => all(w.as_ptr(), w.len(), x, sums),
-            Weights::F16(w) => all(w.as_ptr().cast::<Half>(), w.len(), x, sums),
-            Weights::Bf16(w) => all(w.as_ptr().cast::<Brain>(), w.len(), x, sums),
+            Weights::F32(w) => all(w, part, sums),
+            Weights::F16(w) => {
+                all(std::slice::from_raw_parts(w.as_ptr().cast::<Half>(), w.len()), part, sums);
+            }
+            Weights::Bf16(w) => {
+                all(std::slice::from_raw_parts(w.as_ptr().cast::<Brain>(), w.len()), part, sums);
+            }
         }
     }
 }

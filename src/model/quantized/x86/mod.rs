@@ -11,7 +11,7 @@ use self::kernel::{Avx2, Vnni, dots, tile};
 use self::open::{Buffered, Q4_0, Q4_1, Q4K, Q5_0, Q5_1, Q5K, Q6K, Q8_0};
 use super::Packing;
 use super::activations::Activations;
-use super::floats::Weights;
+use super::floats::{Part, Weights};
 use super::open::RUN;
 use super::weights::TILE;
 
@@ -157,13 +157,16 @@ pub(super) fn several(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, o
     }
 }
 
-/// A weight row of floats with each row of `x`; false where the processor cannot.
-pub(super) fn float_dots(weights: Weights<'_>, x: &[f32], sums: &mut [f32]) -> bool {
-    if level() == Level::Baseline || x.len() != sums.len() * weights.len() {
+/// Adds what a part of a weight row of floats gives with that of each row of `x`; false where the
+/// processor cannot.
+pub(super) fn add_float_dots(weights: Weights<'_>, part: Part<'_>, sums: &mut [f32]) -> bool {
+    let fits = part.x.len() >= sums.len() * part.columns
+        && part.at.checked_add(weights.len()).is_some_and(|end| end <= part.columns);
+    if level() == Level::Baseline || !fits {
         return false;
     }
-    // SAFETY: AVX2, FMA and F16C were detected, and the lengths fit.
-    unsafe { floats::dots(weights, x, sums) };
+    // SAFETY: AVX2, FMA and F16C were detected, and the parts lie within the rows.
+    unsafe { floats::add_dots(weights, part, sums) };
     true
 }
 
