@@ -117,9 +117,15 @@ pub(super) fn few(
     let mut sums = sums.iter_mut().step_by(width);
     let (fours, rest) = xs.as_chunks::<4>();
     let (twos, ones) = rest.as_chunks::<2>();
-    fours.iter().for_each(|xs| set(&mut sums, of(packing, row, xs)));
-    twos.iter().for_each(|xs| set(&mut sums, of(packing, row, xs)));
-    ones.iter().for_each(|x| set(&mut sums, of(packing, row, std::array::from_ref(x))));
+    for xs in fours {
+        set(&mut sums, of(packing, row, xs));
+    }
+    for xs in twos {
+        set(&mut sums, of(packing, row, xs));
+    }
+    for x in ones {
+        set(&mut sums, of(packing, row, std::array::from_ref(x)));
+    }
 }
 
 fn set<'a, const N: usize>(sums: &mut impl Iterator<Item = &'a mut f32>, values: [f32; N]) {
