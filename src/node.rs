@@ -152,11 +152,10 @@ impl Node {
         let http_address = http.local_addr().map_err(no_page)?;
         let model_path = config.model.path.clone();
         let request = request_of(&config);
+        let device = config.model.device;
         let load = move || {
-            let model = match model_path {
-                Some(path) => Model::open(&path),
-                None => Model::embedded(),
-            }?;
+            let device = crate::model::device::open(device)?;
+            let model = Model::open_on(model_path.as_deref(), &device)?;
             model.check(&request)?;
             Ok(model)
         };
@@ -270,6 +269,7 @@ fn request_of(config: &Config) -> DraftRequest {
             PromptSetting::Number(number) => PromptChoice::Number(*number),
             PromptSetting::Text(text) => PromptChoice::Text(text.clone()),
         },
+        template: None,
         sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },
     }
 }

@@ -13,6 +13,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use super::Outcome;
+use super::asking::Asking;
 use crate::config::{Config, PromptSetting};
 use crate::model::checkpoint::hexadecimal;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice, Sampling};
@@ -29,27 +30,17 @@ pub(super) struct Arguments {
     /// Radiographs: DICOM, PNG or JPEG.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// The model directory; else the configuration's, else the embedded model.
-    #[arg(long, value_name = "DIR")]
-    model: Option<PathBuf>,
     /// The question: a text, or the number of one of the model's own.
     #[arg(long, value_name = "TEXT|N")]
     prompt: Option<String>,
-    /// 0 is greedy; higher is more random.
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
-    temperature: f64,
-    /// With a temperature: the likeliest tokens that together reach this probability.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
-    top_p: f64,
-    /// Above 1: tokens that were said are less likely to come again.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
-    repetition_penalty: f32,
-    /// The longest answer.
-    #[arg(long, value_name = "N")]
-    max_tokens: Option<usize>,
-    /// Of the random numbers.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    #[command(flatten)]
+    asking: Asking,
+    /// How many answers a beam search follows; 1 is none.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    beams: usize,
+    /// With beams: above 0 favours long answers.
+    #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true)]
+    length_penalty: f64,
     /// Write the report too (Enhanced SR): a file, or with several FILEs a folder.
     #[arg(long, value_name = "OUT")]
     sr: Option<PathBuf>,
@@ -60,10 +51,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let config = Config::load(config)?;
-    let model = match arguments.model.as_ref().or(config.model.path.as_ref()) {
-        Some(folder) => Model::open(folder)?,
-        None => Model::embedded()?,
-    };
+    let model = arguments.asking.open(&config)?;
     let prompt = match (&arguments.prompt, &config.model.prompt) {
         (Some(text), _) => PromptChoice::parse(text),
         (None, PromptSetting::Number(number)) => PromptChoice::Number(*number),
@@ -71,12 +59,11 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     };
     let request = DraftRequest {
         prompt,
+        template: arguments.asking.template.clone(),
         sampling: Sampling {
-            temperature: arguments.temperature,
-            top_p: arguments.top_p,
-            repetition_penalty: arguments.repetition_penalty,
-            max_tokens: arguments.max_tokens.unwrap_or(config.model.max_tokens),
-            seed: arguments.seed,
+            beams: arguments.beams,
+            length_penalty: arguments.length_penalty,
+            ..arguments.asking.sampling(&config)
         },
     };
     let drafter = Drafter {

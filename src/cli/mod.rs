@@ -8,7 +8,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+mod asking;
 mod bench;
+mod chat;
 mod config;
 mod demo;
 mod draft;
@@ -46,6 +48,8 @@ enum Command {
     Echo(echo::Arguments),
     /// Draft a report for DICOM, PNG or JPEG files.
     Draft(draft::Arguments),
+    /// Ask questions about a radiograph, line by line.
+    Chat(chat::Arguments),
     /// Say what a report's text finds, denies and doubts.
     Findings(findings::Arguments),
     /// Measure findings, models and texts against what is held for true.
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
         Some(Command::Send(a)) => send::run(&a, file),
         Some(Command::Echo(a)) => echo::run(&a, file),
         Some(Command::Draft(a)) => draft::run(&a, file),
+        Some(Command::Chat(a)) => chat::run(&a, file),
         Some(Command::Findings(a)) => findings::run(&a),
         Some(Command::Evaluate(a)) => evaluate::run(&a),
         Some(Command::Radiograph(a)) => radiograph::run(&a, file),

@@ -149,17 +149,9 @@ impl Checker<'_> {
 
     fn device(&mut self, keys: &Keys<'_>) -> Option<Device> {
         let text = self.text(keys, "device")?;
-        match text.as_str() {
-            "auto" => return Some(Device::Auto),
-            "cpu" => return Some(Device::Cpu),
-            cuda if cuda.starts_with("cuda") => {
-                let why = format!("{cuda:?} is not available in this version");
-                self.complain(keys, "device", &why, "write \"auto\" or \"cpu\"");
-            }
-            other => {
-                let why = format!("{other:?} is no device; allowed are \"auto\" and \"cpu\"");
-                self.complain(keys, "device", &why, "write \"auto\"");
-            }
+        match text.parse::<Device>() {
+            Ok(device) => return Some(device),
+            Err(why) => self.complain(keys, "device", &why, "write \"auto\""),
         }
         None
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -58,13 +59,24 @@ pub struct Drafting {
     pub metrics: Metrics,
 }
 
-/// Drafts until `closing`; the job under way is finished.
+/// Jobs in hand at once: the model drafts them together.
+const IN_HAND: usize = 8;
+
+/// Drafts until `closing`; the jobs under way are finished.
 ///
 /// # Errors
 /// Only the spool's own: a failed job is an outcome.
 pub async fn run(drafting: Arc<Drafting>, closing: CancellationToken) -> Result<(), SpoolError> {
     let mut changes = drafting.spool.changed();
+    let mut jobs = JoinSet::new();
     while !closing.is_cancelled() {
+        if jobs.len() >= IN_HAND {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                done = jobs.join_next() => ended(done)?,
+            }
+            continue;
+        }
         let spool = drafting.spool.clone();
         let lease = blocking(move || {
             spool.seal_due()?;
@@ -73,13 +85,28 @@ pub async fn run(drafting: Arc<Drafting>, closing: CancellationToken) -> Result<
         .await?;
         let Some(lease) = lease else {
             tokio::select! {
-                () = closing.cancelled() => break,
-                () = changes.next() => continue,
+                () = closing.cancelled() => {}
+                () = changes.next() => {}
+                done = jobs.join_next(), if !jobs.is_empty() => ended(done)?,
             }
+            continue;
         };
-        job(&drafting, lease).await?;
+        let drafting = Arc::clone(&drafting);
+        jobs.spawn(async move { job(&drafting, lease).await });
+    }
+    while !jobs.is_empty() {
+        ended(jobs.join_next().await)?;
     }
     Ok(())
+}
+
+/// How a job's task ended: only the spool's own failure ends the stage.
+fn ended(done: Option<Result<Result<(), SpoolError>, JoinError>>) -> Result<(), SpoolError> {
+    match done {
+        None => Ok(()),
+        Some(Ok(result)) => result,
+        Some(Err(lost)) => std::panic::resume_unwind(lost.into_panic()),
+    }
 }
 
 /// One job: from the best image, and from the next best where that one cannot be read.

@@ -84,17 +84,13 @@ impl Chain {
 
     /// The embeddings of a prompt: text, image, text.
     pub fn prompt(&self, before: &[u32], image_tokens: &Tensor, after: &[u32]) -> Result<Tensor> {
-        let text = |ids: &[u32]| {
-            let ids = Tensor::from_slice(ids, (1, ids.len()), image_tokens.device())?;
-            self.language.embed(&ids)
-        };
         let mut parts = vec![];
         if !before.is_empty() {
-            parts.push(text(before)?);
+            parts.push(self.language.embed_tokens(before)?);
         }
         parts.push(image_tokens.clone());
         if !after.is_empty() {
-            parts.push(text(after)?);
+            parts.push(self.language.embed_tokens(after)?);
         }
         Tensor::cat(&parts, 1)
     }

@@ -9,9 +9,9 @@ use candle_nn::VarBuilder;
 use super::chain::{Chain, Encoded};
 use super::checkpoint::{Manifest, ModelFiles};
 use super::error::{ModelError, Step};
+use super::generate::{DraftRun, Ended, Question};
 use super::prompt::{PromptChoice, PromptTokens};
-use super::sample::{Sampler, Sampling};
-use super::stop::Stop;
+use super::sample::Sampling;
 use super::tokenizer::Tokenizer;
 use super::vision::preprocess;
 use crate::radiograph::GreyImage;
@@ -24,13 +24,15 @@ pub const ABNORMAL: &str = "abnormal";
 pub struct DraftRequest {
     /// The question.
     pub prompt: PromptChoice,
+    /// The conversation template, by name; the model's first without one.
+    pub template: Option<String>,
     /// How the answer is drawn.
     pub sampling: Sampling,
 }
 
 impl Default for DraftRequest {
     fn default() -> Self {
-        Self { prompt: PromptChoice::Number(1), sampling: Sampling::default() }
+        Self { prompt: PromptChoice::Number(1), template: None, sampling: Sampling::default() }
     }
 }
 
@@ -41,6 +43,11 @@ pub struct ModelDraft {
     pub text: String,
     /// The generated tokens, without prompt, stop sequence and end of sequence.
     pub token_ids: Vec<u32>,
+    /// The natural logarithm of the probability of each of these tokens, by the model's own
+    /// logits: before temperature and penalties.
+    pub log_probabilities: Vec<f32>,
+    /// What ended the text.
+    pub ended: Ended,
     /// The question as it was put.
     pub prompt: String,
     /// Probability that the study is abnormal, where the model gives one.
@@ -94,6 +101,11 @@ impl ImageFeatures {
     pub fn scores(&self) -> &[(String, f32)] {
         &self.scores
     }
+
+    /// How long encoding took, seconds.
+    pub fn seconds(&self) -> f64 {
+        self.seconds
+    }
 }
 
 /// A model in memory.
@@ -103,19 +115,26 @@ pub struct Model {
     digest: String,
     tokenizer: Tokenizer,
     chain: Chain,
-    stop: Stop,
     device: Device,
 }
 
 impl Model {
+    /// Loads a model directory, or without one the model that lies in the program, to a device.
+    pub fn open_on(folder: Option<&Path>, device: &Device) -> Result<Self, ModelError> {
+        match folder {
+            Some(folder) => Self::load(&ModelFiles::open(folder)?, device),
+            None => Self::load(&super::embedded::files()?, device),
+        }
+    }
+
     /// Loads a model directory to the CPU.
     pub fn open(folder: &Path) -> Result<Self, ModelError> {
-        Self::load(&ModelFiles::open(folder)?, &Device::Cpu)
+        Self::open_on(Some(folder), &Device::Cpu)
     }
 
     /// Loads the model that lies in the program.
     pub fn embedded() -> Result<Self, ModelError> {
-        Self::load(&super::embedded::files()?, &Device::Cpu)
+        Self::open_on(None, &Device::Cpu)
     }
 
     /// Loads a model to a device. It computes in f32; on the CPU the matrices of linear layers
@@ -134,9 +153,8 @@ impl Model {
         super::checkpoint::expect::compare(&expected, &stored.shapes())?;
         let source = VarBuilder::from_backend(Box::new(stored), DType::F32, device.clone());
         let chain = Chain::load(&manifest, &source).step("loading the model")?;
-        let stop = Stop::new(&manifest);
         let digest = files.digest().to_owned();
-        Ok(Self { manifest, digest, tokenizer, chain, stop, device: device.clone() })
+        Ok(Self { manifest, digest, tokenizer, chain, device: device.clone() })
     }
 
     /// What the model is called.
@@ -201,15 +219,7 @@ impl Model {
     /// # Errors
     /// A prompt that the model has not or that does not fit, or a sampling that cannot be.
     pub fn check(&self, request: &DraftRequest) -> Result<(), ModelError> {
-        let question = request.prompt.resolve(&self.manifest.prompts)?;
-        let tokens = PromptTokens::new(&self.manifest, &self.tokenizer, question)?;
-        Sampler::new(&request.sampling)?;
-        let context = self.chain.language.config().max_position_embeddings;
-        let needed = tokens.before.len() + tokens.after.len() + 1;
-        if needed >= context {
-            return Err(ModelError::Context { needed, context });
-        }
-        Ok(())
+        Question::new(self, request).map(drop)
     }
 
     /// Drafts the text for an image.
@@ -227,33 +237,10 @@ impl Model {
         features: &ImageFeatures,
         request: &DraftRequest,
     ) -> Result<ModelDraft, ModelError> {
-        let question = request.prompt.resolve(&self.manifest.prompts)?;
-        let tokens = PromptTokens::new(&self.manifest, &self.tokenizer, question)?;
-        let mut sampler = Sampler::new(&request.sampling)?;
-        let start = Instant::now();
-        let mut first = None;
-        let (mut ids, mut ended) = (Vec::new(), false);
-        self.generate(&tokens, features.image_tokens(), request.sampling.max_tokens, |logits| {
-            let token = sampler.next(logits, &ids)?;
-            first.get_or_insert_with(|| start.elapsed().as_secs_f64());
-            ids.push(token);
-            ended = self.stop.reached(&mut ids, &self.tokenizer)?;
-            Ok((!ended).then_some(token))
-        })?;
-        let prefill = first.unwrap_or_default();
-        let seconds = Seconds {
-            encode: features.seconds,
-            prefill,
-            decode: start.elapsed().as_secs_f64() - prefill,
-        };
-        Ok(ModelDraft {
-            text: self.tokenizer.decode(&ids)?.trim().to_owned(),
-            token_ids: ids,
-            prompt: question.to_owned(),
-            abnormal: features.abnormal,
-            scores: features.scores.clone(),
-            seconds,
-        })
+        let question = Question::new(self, request)?;
+        let mut run = DraftRun::start(self, question, features.clone(), None, None, None)?;
+        while !run.step(self)? {}
+        run.finish(self).map(|(draft, _)| draft)
     }
 
     /// Prefill and decode: hands the logits `[vocabulary]` of each step to `choose`, which gives

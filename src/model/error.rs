@@ -73,6 +73,34 @@ pub enum ModelError {
         /// How many there are.
         count: usize,
     },
+    /// There is no conversation template of that name.
+    #[error("the model has no conversation template {name:?}; its templates are {names}")]
+    Template {
+        /// As asked for.
+        name: String,
+        /// Those there are.
+        names: String,
+    },
+    /// A question no longer fits beside what was said.
+    #[error(
+        "the conversation is full: {held} of {context} positions are taken, the question needs {needed} more; start anew with /reset"
+    )]
+    Full {
+        /// Positions the conversation takes.
+        held: usize,
+        /// Positions the question and one token of an answer need.
+        needed: usize,
+        /// Positions there are.
+        context: usize,
+    },
+    /// The device asked for cannot be used.
+    #[error("model.device = {device:?}: {reason}")]
+    Device {
+        /// As asked for.
+        device: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// A request asks for something impossible.
     #[error("{0}")]
     Request(String),

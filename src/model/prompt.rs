@@ -1,7 +1,7 @@
 //! The prompt: the conversation template around a question, cut where the image stands.
 
 use super::checkpoint::Manifest;
-use super::checkpoint::manifest::{IMAGE_HERE, PROMPT_HERE};
+use super::checkpoint::manifest::ConversationTemplate;
 use super::error::ModelError;
 use super::tokenizer::Tokenizer;
 
@@ -39,25 +39,40 @@ impl PromptChoice {
 /// The token ids before and after the image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PromptTokens {
-    /// Before, with the begin of sequence.
+    /// Before, with the begin of sequence: the same for every question.
     pub before: Vec<u32>,
     /// After.
     pub after: Vec<u32>,
 }
 
 impl PromptTokens {
-    /// Fills the template with `question`. Each side of the image is tokenized on its own, and only
+    /// The first turn with `question`. Each side of the image is tokenized on its own, and only
     /// the first gets a begin of sequence, as XrayGPT does.
     pub fn new(
         manifest: &Manifest,
         tokenizer: &Tokenizer,
+        template: &ConversationTemplate,
         question: &str,
     ) -> Result<Self, ModelError> {
-        let template = &manifest.conversation.template;
-        let (before, after) = template.split_once(IMAGE_HERE).unwrap_or((template, ""));
-        let fill = |part: &str| tokenizer.encode(&part.replace(PROMPT_HERE, question));
+        let (before, after) = template.first_turn(question);
         let mut ids = vec![manifest.tokenizer.bos];
-        ids.extend(fill(before)?);
-        Ok(Self { before: ids, after: fill(after)? })
+        ids.extend(tokenizer.encode(&before)?);
+        Ok(Self { before: ids, after: tokenizer.encode(&after)? })
     }
+}
+
+/// The model's template of this name; without one, its first.
+pub fn template(
+    manifest: &Manifest,
+    name: Option<&str>,
+) -> Result<ConversationTemplate, ModelError> {
+    let choices = manifest.conversation.choices();
+    let found = match name {
+        Some(name) => choices.iter().find(|template| template.name == name),
+        None => choices.first(),
+    };
+    found.cloned().ok_or_else(|| {
+        let names = choices.iter().map(|template| template.name.as_str()).collect::<Vec<_>>();
+        ModelError::Template { name: name.unwrap_or_default().to_owned(), names: names.join(", ") }
+    })
 }

@@ -1,10 +1,14 @@
 //! Where an answer ends: at the end of sequence, a stop sequence of tokens, or a stop text.
 
 use super::checkpoint::Manifest;
+use super::checkpoint::manifest::ConversationTemplate;
 use super::error::ModelError;
 use super::tokenizer::Tokenizer;
 
-/// The model's ends of an answer.
+/// How many of the last tokens can hold a stop text that the last one completed.
+const TAIL: usize = 16;
+
+/// The ends of an answer in one conversation template of a model.
 #[derive(Clone, Debug)]
 pub struct Stop {
     eos: u32,
@@ -13,38 +17,57 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// As the manifest says.
-    pub fn new(manifest: &Manifest) -> Self {
+    /// As manifest and template say.
+    pub fn new(manifest: &Manifest, template: &ConversationTemplate) -> Self {
+        let conversation = &manifest.conversation;
         Self {
             eos: manifest.tokenizer.eos,
-            tokens: manifest.conversation.stop_tokens.clone(),
-            texts: manifest.conversation.stop_texts.clone(),
+            tokens: [&conversation.stop_tokens[..], &template.stop_tokens].concat(),
+            texts: [&conversation.stop_texts[..], &template.stop_texts].concat(),
         }
     }
 
-    /// Whether `ids` has come to an end; if so, what ends it is taken off.
-    pub fn reached(&self, ids: &mut Vec<u32>, tokenizer: &Tokenizer) -> Result<bool, ModelError> {
+    /// How many tokens of `ids` are the answer, when the last of them ends it.
+    pub fn end(&self, ids: &[u32], tokenizer: &Tokenizer) -> Result<Option<usize>, ModelError> {
         if ids.last() == Some(&self.eos) {
-            ids.pop();
-            return Ok(true);
+            return Ok(Some(ids.len() - 1));
         }
         if let Some(stop) = self.tokens.iter().find(|stop| ids.ends_with(stop)) {
-            ids.truncate(ids.len() - stop.len());
-            return Ok(true);
+            return Ok(Some(ids.len() - stop.len()));
+        }
+        if self.texts.is_empty() {
+            return Ok(None);
         }
         // The same text may come in other tokens; only the last few can complete it.
-        let tail = ids.get(ids.len().saturating_sub(16)..).unwrap_or_default();
+        let tail = ids.get(ids.len().saturating_sub(TAIL)..).unwrap_or_default();
         let text = tokenizer.decode(tail)?;
         if !self.texts.iter().any(|stop| text.contains(stop.as_str())) {
-            return Ok(false);
+            return Ok(None);
         }
         let whole = tokenizer.decode(ids)?;
         let Some(end) = self.texts.iter().filter_map(|stop| whole.find(stop.as_str())).min() else {
-            return Ok(false);
+            return Ok(None);
         };
-        while !ids.is_empty() && tokenizer.decode(ids)?.len() > end {
-            ids.pop();
+        let mut length = ids.len();
+        while length > 0 && tokenizer.decode(ids.get(..length).unwrap_or_default())?.len() > end {
+            length -= 1;
         }
-        Ok(true)
+        Ok(Some(length))
+    }
+
+    /// How many of the last tokens may still turn out to be the start of a stop sequence.
+    pub fn pending_tokens(&self, ids: &[u32]) -> usize {
+        let starts = self.tokens.iter().flat_map(|stop| (1..stop.len()).map(|n| stop.get(..n)));
+        let met = starts.flatten().filter(|start| ids.ends_with(start)).map(<[u32]>::len);
+        met.max().unwrap_or(0)
+    }
+
+    /// How many bytes at the end of `text` may still turn out to be the start of a stop text.
+    pub fn pending_bytes(&self, text: &str) -> usize {
+        let starts = self
+            .texts
+            .iter()
+            .flat_map(|stop| stop.char_indices().skip(1).filter_map(|(n, _)| stop.get(..n)));
+        starts.filter(|start| text.ends_with(start)).map(str::len).max().unwrap_or(0)
     }
 }

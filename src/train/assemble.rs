@@ -95,6 +95,7 @@ fn manifest(
             template: format!("{BEFORE}{IMAGE_HERE}{}{PROMPT_HERE}{}", AROUND.0, AROUND.1),
             stop_texts: vec!["###".to_owned()],
             stop_tokens: vec![],
+            templates: vec![],
         },
         scores: Some(Scores {
             labels: scores.clone().map(|s| s.name.clone()).collect(),

@@ -128,8 +128,8 @@ fn a_bad_value_says_what_is_allowed() {
         ("[model]\nviews = [\"LATERL\"]", "model.views", "write \"LATERAL\""),
         ("[model]\nviews = \"PA\"", "model.views", "an array of strings"),
         ("[model]\nprompt = 0", "model.prompt", "count from 1"),
-        ("[model]\ndevice = \"cuda:0\"", "model.device", "not available in this version"),
-        ("[model]\ndevice = \"gpu\"", "model.device", "allowed are \"auto\" and \"cpu\""),
+        ("[model]\ndevice = \"cuda:first\"", "model.device", "\"cuda:N\""),
+        ("[model]\ndevice = \"gpu\"", "model.device", "allowed are \"auto\", \"cpu\""),
         ("[log]\nlevel = \"a=b=c\"", "log.level", "error, warn, info, debug or trace"),
         ("[log]\nformat = \"jsno\"", "log.format", "write \"json\""),
         (

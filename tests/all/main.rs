@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod associations;
+mod chat;
 mod configuration;
 mod crash;
 mod demo;

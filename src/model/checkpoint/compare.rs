@@ -5,7 +5,7 @@ use candle_core::{DType, Tensor};
 use super::Tensors;
 use crate::model::draft::Model;
 use crate::model::error::{ModelError, Step};
-use crate::model::prompt::{PromptChoice, PromptTokens};
+use crate::model::prompt::{PromptChoice, PromptTokens, template};
 use crate::model::vision::preprocess;
 use crate::radiograph::GreyImage;
 
@@ -66,7 +66,8 @@ pub fn compare(
         }
     }
     let question = question.resolve(model.prompts())?;
-    let prompt = PromptTokens::new(manifest, model.tokenizer(), question)?;
+    let prompt =
+        PromptTokens::new(manifest, model.tokenizer(), &template(manifest, None)?, question)?;
     for (name, got) in [("prompt_before_ids", &prompt.before), ("prompt_after_ids", &prompt.after)]
     {
         if let Some((key, want)) = find(name) {

@@ -13,8 +13,8 @@ use super::expect::{compare, shapes};
 use super::files::hexadecimal;
 use super::folder::{refuse_occupied, write_folder};
 use super::manifest::{
-    Architecture, Conversation, Fit, ImageProcessing, ImageTokens, Manifest, ProjectionConfig,
-    TokenizerConfig,
+    Architecture, Conversation, ConversationTemplate, Fit, ImageProcessing, ImageTokens,
+    Manifest, ProjectionConfig, TokenizerConfig,
 };
 use super::{Tensors, layout, torch};
 use crate::model::error::{ModelError, Step};
@@ -28,8 +28,6 @@ use crate::model::vision::swin::SwinConfig;
 const MEDCLIP_MEAN: f64 = 0.586_278_580_304_383_8;
 const MEDCLIP_STD: f64 = 0.279_500_889_686_443_04;
 
-/// The conversation that XrayGPT was aligned in.
-const TEMPLATE: &str = "###Patient: <Img><ImageHere></Img> {prompt} ###Doctor: ";
 const STOP: &str = "###";
 /// "###" in the two ways LLaMA's tokenizer can write it.
 const STOP_TOKENS: [&[u32]; 2] = [&[835], &[2277, 29937]];
@@ -105,9 +103,10 @@ pub fn import(
         language_model,
         tokenizer: TokenizerConfig { file: "tokenizer.json".to_owned(), bos, eos },
         conversation: Conversation {
-            template: TEMPLATE.to_owned(),
+            template: String::new(),
             stop_texts: vec![STOP.to_owned()],
             stop_tokens: stop_tokens(&tokenizer, &variant, eos)?,
+            templates: ConversationTemplate::own(),
         },
         scores: None,
         files: BTreeMap::from([("tokenizer.json".to_owned(), String::new())]),

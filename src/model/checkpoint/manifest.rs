@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::conversation::{Conversation, ConversationTemplate, IMAGE_HERE, PROMPT_HERE};
 use super::quantize::WeightType;
 use crate::model::language::llama::LlamaConfig;
 use crate::model::vision::encoder::ImageEncoderConfig;
@@ -143,18 +144,6 @@ pub struct TokenizerConfig {
     pub eos: u32,
 }
 
-/// How prompt and image stand together, and where an answer ends.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Conversation {
-    /// The prompt's surroundings, with `<ImageHere>` and `{prompt}`.
-    pub template: String,
-    /// Texts that end an answer.
-    pub stop_texts: Vec<String>,
-    /// Token sequences that end an answer.
-    pub stop_tokens: Vec<Vec<u32>>,
-}
-
 /// What the encoder's scoring heads mean: the mean of its last hidden states, a linear layer, a
 /// logistic function.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -166,11 +155,6 @@ pub struct Scores {
     #[serde(default)]
     pub thresholds: BTreeMap<String, f32>,
 }
-
-/// The place of the image in a template.
-pub const IMAGE_HERE: &str = "<ImageHere>";
-/// The place of the prompt in a template.
-pub const PROMPT_HERE: &str = "{prompt}";
 
 impl Manifest {
     /// Reads and checks the text of a manifest.
@@ -212,24 +196,11 @@ impl Manifest {
         if self.image.std.contains(&0.0) {
             return Err("[image] std must not be 0".to_owned());
         }
-        let (template, vocabulary) = (&self.conversation.template, self.language_model.vocab_size);
-        if template.matches(IMAGE_HERE).count() != 1 || template.matches(PROMPT_HERE).count() != 1 {
-            return Err(format!(
-                "[conversation] template needs {IMAGE_HERE} and {PROMPT_HERE} once each"
-            ));
+        let vocabulary = self.language_model.vocab_size;
+        if [self.tokenizer.bos, self.tokenizer.eos].iter().any(|id| *id as usize >= vocabulary) {
+            return Err(format!("a special token lies outside the vocabulary of {vocabulary}"));
         }
-        let special = [self.tokenizer.bos, self.tokenizer.eos];
-        let stops = self.conversation.stop_tokens.iter().flatten();
-        if special.iter().chain(stops).any(|id| *id as usize >= vocabulary) {
-            return Err(format!(
-                "a special or stop token lies outside the vocabulary of {vocabulary}"
-            ));
-        }
-        if self.conversation.stop_tokens.iter().any(Vec::is_empty)
-            || self.conversation.stop_texts.iter().any(String::is_empty)
-        {
-            return Err("[conversation] an empty stop sequence would end every answer".to_owned());
-        }
+        self.conversation.check(vocabulary).map_err(|e| format!("[conversation] {e}"))?;
         if self.projection.embedding.is_some_and(|n| n == 0 || n > 1 << 16) {
             return Err("[projection] embedding is outside 1 to 65536".to_owned());
         }

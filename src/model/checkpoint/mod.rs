@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use candle_core::Tensor;
 
 pub mod compare;
+mod conversation;
 pub mod expect;
 mod files;
 mod folder;

@@ -1,8 +1,11 @@
 //! The one thread that owns the device.
 //!
 //! Comes in: images and requests, through a bounded channel. Goes out: drafts. Promises: nothing
-//! else touches the model; a panic within one draft fails that draft alone; a full channel makes
-//! the caller wait.
+//! else touches the model; several drafts go on at once, each as if it were alone; a panic within
+//! one draft fails that draft alone; a draft nobody waits for any more is dropped at the next
+//! step; a full channel makes the caller wait.
+
+mod batch;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,10 +15,24 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::draft::{DraftRequest, Model, ModelDraft};
 use super::error::ModelError;
+use super::generate::Watch;
 use crate::radiograph::GreyImage;
+use batch::Batch;
 
-/// Drafts that may wait for the device.
-const WAITING: usize = 4;
+/// How much the engine takes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EngineLimits {
+    /// Drafts that go on at once; each beam of a search counts.
+    pub slots: usize,
+    /// Drafts that may wait for a slot, beside those whose callers wait.
+    pub waiting: usize,
+}
+
+impl Default for EngineLimits {
+    fn default() -> Self {
+        Self { slots: 8, waiting: 4 }
+    }
+}
 
 /// Starts the engine's thread.
 #[derive(Debug)]
@@ -39,10 +56,10 @@ pub struct EngineModel {
     pub prompts: Vec<String>,
 }
 
-#[derive(Debug)]
 struct Job {
     image: GreyImage,
     request: DraftRequest,
+    watch: Option<Watch>,
     answer: oneshot::Sender<Result<ModelDraft, ModelError>>,
 }
 
@@ -51,11 +68,19 @@ impl Engine {
     pub async fn start(
         load: impl FnOnce() -> Result<Model, ModelError> + Send + 'static,
     ) -> Result<EngineHandle, ModelError> {
-        let (jobs, queue) = mpsc::channel(WAITING);
+        Self::start_with(EngineLimits::default(), load).await
+    }
+
+    /// The same with limits of one's own.
+    pub async fn start_with(
+        limits: EngineLimits,
+        load: impl FnOnce() -> Result<Model, ModelError> + Send + 'static,
+    ) -> Result<EngineHandle, ModelError> {
+        let (jobs, queue) = mpsc::channel(limits.waiting.max(1));
         let (loaded, identity) = oneshot::channel();
         std::thread::Builder::new()
             .name("model-engine".to_owned())
-            .spawn(move || work(load, loaded, queue))
+            .spawn(move || work(limits, load, loaded, queue))
             .map_err(|e| ModelError::Engine(format!("cannot start the engine's thread: {e}")))?;
         let identity = identity.await.unwrap_or_else(|_| Err(ended()))?;
         Ok(EngineHandle { jobs, identity: Arc::new(identity) })
@@ -63,14 +88,33 @@ impl Engine {
 }
 
 impl EngineHandle {
-    /// Drafts the text for an image, when its turn comes.
+    /// Drafts the text for an image, beside other drafts. Dropping the future gives the draft up.
     pub async fn draft(
         &self,
         image: GreyImage,
         request: DraftRequest,
     ) -> Result<ModelDraft, ModelError> {
+        self.submit(image, request, None).await
+    }
+
+    /// The same; `watch` is given the text as it comes, on the engine's thread.
+    pub async fn watched(
+        &self,
+        image: GreyImage,
+        request: DraftRequest,
+        watch: Watch,
+    ) -> Result<ModelDraft, ModelError> {
+        self.submit(image, request, Some(watch)).await
+    }
+
+    async fn submit(
+        &self,
+        image: GreyImage,
+        request: DraftRequest,
+        watch: Option<Watch>,
+    ) -> Result<ModelDraft, ModelError> {
         let (answer, result) = oneshot::channel();
-        let job = Job { image, request, answer };
+        let job = Job { image, request, watch, answer };
         if self.jobs.send(job).await.is_err() {
             return Err(ended());
         }
@@ -93,6 +137,7 @@ fn ended() -> ModelError {
 }
 
 fn work(
+    limits: EngineLimits,
     load: impl FnOnce() -> Result<Model, ModelError>,
     loaded: oneshot::Sender<Result<EngineModel, ModelError>>,
     mut queue: mpsc::Receiver<Job>,
@@ -115,15 +160,21 @@ fn work(
     if loaded.send(Ok(identity)).is_err() {
         return;
     }
-    while let Some(Job { image, request, answer }) = queue.blocking_recv() {
-        // Whoever asked may be gone by now.
-        if answer.is_closed() {
-            continue;
+    let mut batch = Batch::new(&model, limits.slots);
+    let mut next = None;
+    loop {
+        if batch.is_empty() && next.is_none() {
+            next = queue.blocking_recv();
+            if next.is_none() {
+                return;
+            }
         }
-        let result = guarded("drafting", || model.draft(&image, &request));
-        if answer.send(result).is_err() {
-            tracing::debug!("a draft was no longer waited for");
+        // One image a step: those under way go on between two encodings.
+        next = next.or_else(|| queue.try_recv().ok());
+        if let Some(job) = next.take_if(|job| batch.fits(job)) {
+            batch.admit(job);
         }
+        batch.step();
     }
 }
 

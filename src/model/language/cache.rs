@@ -49,6 +49,52 @@ impl Cache {
         self.length = self.length.min(length);
     }
 
+    /// Takes more room where fewer than `capacity` positions fit; what is held stays.
+    pub fn reserve(&mut self, capacity: usize) -> Result<()> {
+        if capacity <= self.capacity {
+            return Ok(());
+        }
+        let length = self.length;
+        let wider = |old: &Tensor| {
+            let (batch, heads, _, width) = old.dims4()?;
+            let room = Tensor::zeros((batch, heads, capacity, width), old.dtype(), old.device())?;
+            if length > 0 {
+                room.slice_set(&old.narrow(2, 0, length)?.contiguous()?, 2, 0)?;
+            }
+            Ok::<_, candle_core::Error>(room)
+        };
+        for layer in &mut self.layers {
+            layer.keys = wider(&layer.keys)?;
+            layer.values = wider(&layer.values)?;
+        }
+        self.capacity = capacity;
+        Ok(())
+    }
+
+    /// Room of the same size that holds nothing.
+    pub fn empty_like(&self) -> Result<Self> {
+        let empty = |layer: &LayerCache| {
+            Ok(LayerCache { keys: layer.keys.zeros_like()?, values: layer.values.zeros_like()? })
+        };
+        let layers = self.layers.iter().map(empty).collect::<Result<_>>()?;
+        Ok(Self { layers, length: 0, capacity: self.capacity })
+    }
+
+    /// Holds from now on what `other` holds, in its own room.
+    pub fn copy_from(&mut self, other: &Self) -> Result<()> {
+        self.length = 0;
+        self.reserve(other.length)?;
+        if other.length > 0 {
+            for (own, other_layer) in self.layers.iter().zip(&other.layers) {
+                let held = |t: &Tensor| t.narrow(2, 0, other.length)?.contiguous();
+                own.keys.slice_set(&held(&other_layer.keys)?, 2, 0)?;
+                own.values.slice_set(&held(&other_layer.values)?, 2, 0)?;
+            }
+        }
+        self.length = other.length;
+        Ok(())
+    }
+
     /// Writes the keys and values of new positions into a layer and gives all it holds.
     pub(super) fn append(
         &mut self,

@@ -3,7 +3,7 @@
 //! Takes embeddings, not only token ids, so that image tokens can stand in a prompt. Without a
 //! cache it gives the logits of all positions, differentiable; with one it continues a sequence.
 
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
@@ -102,6 +102,15 @@ impl LlamaConfig {
     }
 }
 
+/// The next positions of one sequence among several.
+#[derive(Debug)]
+pub struct Segment<'a> {
+    /// What the sequence has so far.
+    pub cache: &'a mut Cache,
+    /// How many positions come.
+    pub time: usize,
+}
+
 /// The language model.
 #[derive(Clone, Debug)]
 pub struct Llama {
@@ -152,9 +161,19 @@ impl Llama {
         &self.config
     }
 
+    /// Where it computes.
+    pub fn device(&self) -> &Device {
+        self.rotary.device()
+    }
+
     /// Embeddings `[batch, time, width]` of the token ids `[batch, time]` (u32).
     pub fn embed(&self, ids: &Tensor) -> Result<Tensor> {
         self.embeddings.forward(ids)
+    }
+
+    /// Embeddings `[1, tokens, width]` of these tokens.
+    pub fn embed_tokens(&self, ids: &[u32]) -> Result<Tensor> {
+        self.embed(&Tensor::from_slice(ids, (1, ids.len()), self.device())?)
     }
 
     /// An empty cache for one sequence of `capacity` positions.
@@ -176,16 +195,61 @@ impl Llama {
         self.head.forward(&hidden.narrow(1, time.saturating_sub(1), 1)?.squeeze(1)?)
     }
 
-    fn hidden(&self, embeds: &Tensor, mut cache: Option<&mut Cache>) -> Result<Tensor> {
-        let first = cache.as_deref().map_or(0, Cache::length);
-        let time = embeds.dim(1)?;
-        if first + time > self.rotary.positions() {
-            bail!("{} positions exceed the context of {}", first + time, self.rotary.positions());
+    /// Continues several sequences at once, each by as many positions as its segment says.
+    /// `embeds` `[1, rows, width]` holds their rows one after another; the linear layers take all
+    /// rows together, the attention each sequence by itself. Gives the logits
+    /// `[segments, vocabulary]` of each segment's last position. The caches of a batch that fails
+    /// hold what they held before.
+    pub fn forward_ragged(&self, embeds: &Tensor, segments: &mut [Segment<'_>]) -> Result<Tensor> {
+        let rows = segments.iter().map(|segment| segment.time).sum::<usize>();
+        if embeds.dims() != [1, rows, self.config.hidden_size] {
+            bail!("embeddings of {:?} for {rows} rows", embeds.dims());
+        }
+        for segment in segments.iter() {
+            self.fits(segment.cache.length() + segment.time)?;
         }
         let mut x = embeds.clone();
         for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward_with(&x, |x| {
+                block.attention.forward_ragged(x, &self.rotary, i, segments)
+            })?;
+        }
+        let mut ends = Vec::with_capacity(segments.len());
+        let mut end = 0;
+        for segment in segments.iter_mut() {
+            end += segment.time;
+            ends.push(end.saturating_sub(1) as u32);
+            segment.cache.advance(segment.time);
+        }
+        let x = if rows == ends.len() {
+            x.squeeze(0)?
+        } else {
+            x.squeeze(0)?.index_select(&Tensor::new(ends, embeds.device())?, 0)?
+        };
+        self.head.forward(&self.norm.forward(&x)?)
+    }
+
+    /// Takes positions into a cache whose logits nobody asks for.
+    pub fn prefill(&self, embeds: &Tensor, cache: &mut Cache) -> Result<()> {
+        self.hidden(embeds, Some(cache)).map(drop)
+    }
+
+    fn fits(&self, positions: usize) -> Result<()> {
+        if positions > self.rotary.positions() {
+            bail!("{positions} positions exceed the context of {}", self.rotary.positions());
+        }
+        Ok(())
+    }
+
+    fn hidden(&self, embeds: &Tensor, mut cache: Option<&mut Cache>) -> Result<Tensor> {
+        let first = cache.as_deref().map_or(0, Cache::length);
+        let time = embeds.dim(1)?;
+        self.fits(first + time)?;
+        let mut x = embeds.clone();
+        for (i, block) in self.blocks.iter().enumerate() {
             let layer = cache.as_deref_mut().map(|cache| (i, cache));
-            x = block.forward(&x, &self.rotary, first, layer)?;
+            x = block
+                .forward_with(&x, |x| block.attention.forward(x, &self.rotary, first, layer))?;
         }
         if let Some(cache) = cache {
             cache.advance(time);
@@ -219,14 +283,12 @@ impl Block {
         })
     }
 
-    fn forward(
+    fn forward_with(
         &self,
         x: &Tensor,
-        rotary: &Rotary,
-        first: usize,
-        cache: Option<(usize, &mut Cache)>,
+        attention: impl FnOnce(&Tensor) -> Result<Tensor>,
     ) -> Result<Tensor> {
-        let x = (x + self.attention.forward(&self.before.forward(x)?, rotary, first, cache)?)?;
+        let x = (x + attention(&self.before.forward(x)?)?)?;
         let y = self.after.forward(&x)?;
         let y = (silu(&self.gate.forward(&y)?)? * self.up.forward(&y)?)?;
         x + self.down.forward(&y)?
@@ -268,13 +330,49 @@ impl Attention {
         first: usize,
         cache: Option<(usize, &mut Cache)>,
     ) -> Result<Tensor> {
-        let (batch, time, _) = x.dims3()?;
-        let split = |linear: &Linear, heads: usize| {
-            linear.forward(x)?.reshape((batch, time, heads, self.width))?.transpose(1, 2)
+        let [q, k, v] = self.project(x)?;
+        self.output.forward(&self.mix([q, k, v], rotary, first, cache)?)
+    }
+
+    fn forward_ragged(
+        &self,
+        x: &Tensor,
+        rotary: &Rotary,
+        layer: usize,
+        segments: &mut [Segment<'_>],
+    ) -> Result<Tensor> {
+        let [q, k, v] = self.project(x)?;
+        let mut start = 0;
+        let mut mixed = Vec::with_capacity(segments.len());
+        for Segment { cache, time } in segments.iter_mut() {
+            let part = |all: &Tensor| all.narrow(1, start, *time);
+            let own = [part(&q)?, part(&k)?, part(&v)?];
+            let first = cache.length();
+            mixed.push(self.mix(own, rotary, first, Some((layer, cache)))?);
+            start += *time;
+        }
+        self.output.forward(&Tensor::cat(&mixed, 1)?)
+    }
+
+    fn project(&self, x: &Tensor) -> Result<[Tensor; 3]> {
+        Ok([self.query.forward(x)?, self.key.forward(x)?, self.value.forward(x)?])
+    }
+
+    /// Attention of rows `[batch, time, heads · width]` that stand from position `first` on.
+    fn mix(
+        &self,
+        [q, k, v]: [Tensor; 3],
+        rotary: &Rotary,
+        first: usize,
+        cache: Option<(usize, &mut Cache)>,
+    ) -> Result<Tensor> {
+        let (batch, time, _) = q.dims3()?;
+        let split = |rows: &Tensor, heads: usize| {
+            rows.reshape((batch, time, heads, self.width))?.transpose(1, 2)
         };
-        let q = rotary.forward(&split(&self.query, self.heads)?, first)?;
-        let k = rotary.forward(&split(&self.key, self.kv_heads)?, first)?;
-        let v = split(&self.value, self.kv_heads)?.contiguous()?;
+        let q = rotary.forward(&split(&q, self.heads)?, first)?;
+        let k = rotary.forward(&split(&k, self.kv_heads)?, first)?;
+        let v = split(&v, self.kv_heads)?.contiguous()?;
         let (k, v) = match cache {
             Some((layer, cache)) => cache.append(layer, &k, &v)?,
             None => (k, v),
@@ -287,11 +385,10 @@ impl Attention {
         let scale = 1.0 / (self.width as f32).sqrt();
         let weights = attention_softmax(&scores, scale, None, &AttentionMask::Causal { first })?;
         let weights = weights.reshape((batch, self.kv_heads, shared * time, seen))?;
-        let mixed = weights
+        weights
             .matmul(&v)?
             .reshape((batch, self.heads, time, self.width))?
             .transpose(1, 2)?
-            .reshape((batch, time, self.heads * self.width))?;
-        self.output.forward(&mixed)
+            .reshape((batch, time, self.heads * self.width))
     }
 }

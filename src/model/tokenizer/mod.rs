@@ -38,6 +38,15 @@ impl Tokenizer {
         self.inner.get_vocab_size(true)
     }
 
+    /// How many of the last ids are bytes that a later one may still make a character of.
+    pub fn open_bytes(&self, ids: &[u32]) -> usize {
+        let byte = |id: &&u32| {
+            let token = self.inner.id_to_token(**id);
+            token.is_some_and(|t| t.len() == 6 && t.starts_with("<0x") && t.ends_with('>'))
+        };
+        ids.iter().rev().take_while(byte).count()
+    }
+
     /// The ids of a text, without begin or end of sequence.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let encoding = self

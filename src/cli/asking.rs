@@ -1,0 +1,60 @@
+//! What `draft` and `chat` have in common: the model and how its answers are drawn.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, Device};
+use crate::model::{Model, Sampling, device};
+
+/// The model and how its answers are drawn.
+#[derive(Debug, clap::Args)]
+pub(super) struct Asking {
+    /// The model directory; else the configuration's, else the embedded model.
+    #[arg(long, value_name = "DIR")]
+    model: Option<PathBuf>,
+    /// Where it computes: auto, cpu or cuda:N; else the configuration's.
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<Device>,
+    /// The conversation template, by its name in the model's manifest.
+    #[arg(long, value_name = "NAME")]
+    pub(super) template: Option<String>,
+    /// 0 is greedy; higher is more random.
+    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    temperature: f64,
+    /// With a temperature: the likeliest tokens that together reach this probability.
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    top_p: f64,
+    /// Above 1: tokens that were said are less likely to come again.
+    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    repetition_penalty: f32,
+    /// The shortest answer.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    min_tokens: usize,
+    /// The longest answer.
+    #[arg(long, value_name = "N")]
+    max_tokens: Option<usize>,
+    /// Of the random numbers.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+}
+
+impl Asking {
+    /// Loads the model.
+    pub(super) fn open(&self, config: &Config) -> anyhow::Result<Model> {
+        let device = device::open(self.device.unwrap_or(config.model.device))?;
+        let folder = self.model.as_deref().or(config.model.path.as_deref());
+        Ok(Model::open_on(folder, &device)?)
+    }
+
+    /// How answers are drawn.
+    pub(super) fn sampling(&self, config: &Config) -> Sampling {
+        Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+            repetition_penalty: self.repetition_penalty,
+            min_tokens: self.min_tokens,
+            max_tokens: self.max_tokens.unwrap_or(config.model.max_tokens),
+            seed: self.seed,
+            ..Sampling::default()
+        }
+    }
+}
