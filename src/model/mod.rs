@@ -19,6 +19,7 @@ pub mod layer;
 pub mod prompt;
 pub mod quantized;
 pub mod sample;
+mod score;
 pub mod stop;
 pub mod tokenizer;
 pub mod vision;

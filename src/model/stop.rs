@@ -57,7 +57,8 @@ impl Stop {
 
     /// How many of the last tokens may still turn out to be the start of a stop sequence.
     pub fn pending_tokens(&self, ids: &[u32]) -> usize {
-        let starts = self.tokens.iter().flat_map(|stop| (1..stop.len()).map(|n| stop.get(..n)));
+        let starts =
+            self.tokens.iter().flat_map(|stop| (1..stop.len()).map(move |n| stop.get(..n)));
         let met = starts.flatten().filter(|start| ids.ends_with(start)).map(<[u32]>::len);
         met.max().unwrap_or(0)
     }
@@ -67,7 +68,7 @@ impl Stop {
         let starts = self
             .texts
             .iter()
-            .flat_map(|stop| stop.char_indices().skip(1).filter_map(|(n, _)| stop.get(..n)));
+            .flat_map(|stop| stop.char_indices().skip(1).filter_map(move |(n, _)| stop.get(..n)));
         starts.filter(|start| text.ends_with(start)).map(str::len).max().unwrap_or(0)
     }
 }

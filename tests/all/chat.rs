@@ -11,7 +11,7 @@ use thorascribe::model::prompt::{PromptTokens, template};
 use thorascribe::model::{DraftRequest, Ended, Model, ModelError, PromptChoice, Sampling, Watch};
 use thorascribe::radiograph::{GreyImage, open_picture};
 
-use super::model::{imported, reference};
+use super::model::{changed, imported, reference};
 use super::support::node::program;
 
 const QUESTIONS: [&str; 3] =
@@ -28,20 +28,6 @@ fn image() -> GreyImage {
 
 fn tokens(most: usize) -> Sampling {
     Sampling { max_tokens: most, ..Sampling::default() }
-}
-
-/// A copy of the imported model whose manifest `change` has changed.
-fn changed(change: impl FnOnce(&mut Manifest)) -> Model {
-    let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(imported(ImageTokens::Pooled)).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
-    }
-    let place = folder.path().join("manifest.toml");
-    let mut manifest = Manifest::parse(&std::fs::read_to_string(&place).unwrap()).unwrap();
-    change(&mut manifest);
-    std::fs::write(&place, manifest.to_text().unwrap()).unwrap();
-    Model::open(folder.path()).unwrap()
 }
 
 /// The text that a watch is given, and the watch.
@@ -66,7 +52,7 @@ fn a_manifest_holds_its_templates_and_a_single_one_keeps_working() {
         let template = template(model.manifest(), name).unwrap();
         PromptTokens::new(model.manifest(), model.tokenizer(), &template, "Why?").unwrap()
     };
-    let single = changed(|manifest| {
+    let single = changed(ImageTokens::Pooled, |manifest| {
         manifest.conversation.templates.clear();
         manifest.conversation.template =
             "###Patient: <Img><ImageHere></Img> {prompt} ###Doctor: ".to_owned();
@@ -78,7 +64,7 @@ fn a_manifest_holds_its_templates_and_a_single_one_keeps_working() {
     // The embedded model's manifest is of that kind.
     assert_eq!(names(Model::embedded().unwrap().manifest()), names(manifest));
 
-    let other = changed(|manifest| {
+    let other = changed(ImageTokens::Pooled, |manifest| {
         manifest.conversation.templates.clear();
         manifest.conversation.template = "Q: <Img><ImageHere></Img> {prompt} A:".to_owned();
     });
@@ -191,7 +177,7 @@ fn an_answer_streams_as_its_text_and_never_shows_its_end() {
     let after = seven.trim_start_matches(six.as_str()).chars().next().unwrap();
     let text = format!("{before}{after}");
     for (texts, ids) in [(vec![text.clone()], vec![]), (vec![], whole.token_ids[6..8].to_vec())] {
-        let model = changed(|manifest| {
+        let model = changed(ImageTokens::Pooled, |manifest| {
             manifest.conversation.stop_texts = texts.clone();
             manifest.conversation.stop_tokens = vec![ids.clone()];
             manifest.conversation.stop_tokens.retain(|ids| !ids.is_empty());
@@ -254,7 +240,8 @@ fn talk(arguments: &[&str], input: &str) -> Output {
     chat.arg("chat").arg(image).args(arguments);
     chat.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut chat = chat.spawn().unwrap();
-    chat.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    // One that has ended with an error reads nothing.
+    drop(chat.stdin.take().unwrap().write_all(input.as_bytes()));
     chat.wait_with_output().unwrap()
 }
 

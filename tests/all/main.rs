@@ -14,6 +14,7 @@ mod draft;
 mod evaluation;
 mod findings;
 mod fixtures;
+mod generation;
 mod model;
 mod node;
 mod quantized;

@@ -9,4 +9,4 @@ mod tokenizer;
 mod torch;
 mod torch_file;
 
-pub(crate) use reference::{imported, reference};
+pub(crate) use reference::{changed, imported, reference};

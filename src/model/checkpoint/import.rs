@@ -13,8 +13,8 @@ use super::expect::{compare, shapes};
 use super::files::hexadecimal;
 use super::folder::{refuse_occupied, write_folder};
 use super::manifest::{
-    Architecture, Conversation, ConversationTemplate, Fit, ImageProcessing, ImageTokens,
-    Manifest, ProjectionConfig, TokenizerConfig,
+    Architecture, Conversation, ConversationTemplate, Fit, ImageProcessing, ImageTokens, Manifest,
+    ProjectionConfig, TokenizerConfig,
 };
 use super::{Tensors, layout, torch};
 use crate::model::error::{ModelError, Step};

@@ -137,6 +137,23 @@ pub(super) fn forward(
     logits.step("reading logits")
 }
 
+/// The logits after each of several ends of one prompt, whose start `prefix` holds.
+pub(super) fn forward_prompts(
+    language: &Llama,
+    prefix: &Cache,
+    ends: &[&[u32]],
+) -> Result<Vec<Vec<f32>>, ModelError> {
+    let mut lanes = Vec::with_capacity(ends.len());
+    for end in ends {
+        let room = language.cache(prefix.length() + end.len());
+        let mut cache = room.step("making room for the prompt")?;
+        cache.copy_from(prefix).step("taking over the prompt's start")?;
+        let rows = language.embed_tokens(end).step("embedding the prompt")?;
+        lanes.push(Lane { cache, feed: Feed::Embeddings(rows) });
+    }
+    forward(language, &mut lanes.iter_mut().collect::<Vec<_>>())
+}
+
 /// What all lanes take in, one after another; neighbouring tokens are looked up together.
 fn embeddings(language: &Llama, lanes: &[&mut Lane]) -> candle_core::Result<Tensor> {
     let mut parts = Vec::new();

@@ -34,6 +34,20 @@ pub(crate) fn imported(tokens: ImageTokens) -> &'static Path {
     folder.path()
 }
 
+/// A copy of that model whose manifest `change` has changed.
+pub(crate) fn changed(tokens: ImageTokens, change: impl FnOnce(&mut Manifest)) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(imported(tokens)).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).unwrap();
+    }
+    let place = folder.path().join("manifest.toml");
+    let mut manifest = Manifest::parse(&std::fs::read_to_string(&place).unwrap()).unwrap();
+    change(&mut manifest);
+    std::fs::write(&place, manifest.to_text().unwrap()).unwrap();
+    Model::open(folder.path()).unwrap()
+}
+
 fn expected() -> Tensors {
     candle_core::safetensors::load(reference().join("expected.safetensors"), &Device::Cpu).unwrap()
 }
