@@ -10,7 +10,7 @@ use candle_core::{Device, Tensor};
 use thorascribe::model::checkpoint::ModelFiles;
 use thorascribe::model::checkpoint::manifest::ImageTokens;
 use thorascribe::model::checkpoint::quantize::{Form, WeightType, form, quantize};
-use thorascribe::model::prompt::PromptTokens;
+use thorascribe::model::prompt::{PromptTokens, template};
 use thorascribe::model::quantized::{Packed, Packing};
 use thorascribe::model::{Model, PromptChoice};
 use thorascribe::radiograph::open_picture;
@@ -150,7 +150,9 @@ fn logits(model: &Model) -> Tensor {
     let image = open_picture(&reference().join("image.png")).unwrap();
     let question = PromptChoice::Number(1);
     let question = question.resolve(model.prompts()).unwrap();
-    let prompt = PromptTokens::new(model.manifest(), model.tokenizer(), question).unwrap();
+    let template = template(model.manifest(), None).unwrap();
+    let prompt =
+        PromptTokens::new(model.manifest(), model.tokenizer(), &template, question).unwrap();
     let features = model.encode(&image).unwrap();
     let mut first = None;
     model
