@@ -88,9 +88,10 @@ impl<'m> Batch<'m> {
 
     /// Takes one step of every draft that is still waited for.
     pub(super) fn step(&mut self) {
-        let (kept, given_up) = self.active.drain(..).partition(|active| !active.answer.is_closed());
+        let (kept, given_up): (Vec<_>, Vec<_>) =
+            self.active.drain(..).partition(|active| !active.answer.is_closed());
         self.active = kept;
-        self.free.extend(Vec::into_iter(given_up).flat_map(|active| active.run.into_caches()));
+        self.free.extend(given_up.into_iter().flat_map(|active| active.run.into_caches()));
         if self.active.is_empty() {
             return;
         }
