@@ -34,12 +34,18 @@ impl Stream {
         tokenizer: &Tokenizer,
     ) -> Result<(), ModelError> {
         let open = stop.pending_tokens(ids).max(tokenizer.open_bytes(ids));
-        let settled = ids.len().saturating_sub(open);
-        let text = tokenizer.decode(ids.get(..settled).unwrap_or_default())?;
+        let mut settled = ids.len().saturating_sub(open);
+        let start = |settled| tokenizer.decode(ids.get(..settled).unwrap_or_default());
+        let mut text = start(settled)?;
+        let pending = stop.pending_bytes(&text);
+        let end = text.len() - pending;
+        // A stop text takes with it the whole token that it begins in.
+        while pending > 0 && settled > 0 && text.len() > end {
+            settled -= 1;
+            text = start(settled)?;
+        }
         // What stands for the bytes of a character that is not complete.
-        let whole = text.trim_end_matches(char::REPLACEMENT_CHARACTER);
-        let end = whole.len() - stop.pending_bytes(whole);
-        self.pass(whole.get(..end).unwrap_or_default().trim());
+        self.pass(text.trim_end_matches(char::REPLACEMENT_CHARACTER).trim());
         Ok(())
     }
 
