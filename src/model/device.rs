@@ -21,6 +21,7 @@ pub fn open(choice: config::Device) -> Result<Device, ModelError> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "the one place that opens a GPU")]
 fn cuda(number: usize) -> Result<Device, String> {
     if !cfg!(feature = "cuda") {
         return Err("this build has no CUDA (build it with --features cuda)".to_owned());

@@ -13,7 +13,7 @@ use crate::model::tokenizer::Tokenizer;
 #[derive(Debug)]
 pub(super) struct Beams {
     rules: Rules,
-    beams: Vec<Beam>,
+    followed: Vec<Beam>,
     finished: Vec<(f64, Outcome)>,
     spare: Vec<Cache>,
 }
@@ -36,7 +36,7 @@ struct Candidate {
 
 impl Beams {
     pub(super) fn new(rules: Rules) -> Self {
-        Self { rules, beams: vec![Beam::default()], finished: vec![], spare: vec![] }
+        Self { rules, followed: vec![Beam::default()], finished: vec![], spare: vec![] }
     }
 
     /// The answers' length-normalised score.
@@ -55,7 +55,7 @@ impl Beams {
         let mut next = Vec::with_capacity(wanted);
         // Each beam's end can take one place, so twice as many leave enough that go on.
         for candidate in self.candidates(logits, 2 * wanted)? {
-            let Some(parent) = self.beams.get(candidate.parent) else { continue };
+            let Some(parent) = self.followed.get(candidate.parent) else { continue };
             let mut beam = parent.clone();
             beam.ids.push(candidate.token);
             beam.log_probabilities.push(candidate.log_probability);
@@ -82,7 +82,7 @@ impl Beams {
         let caches = self.caches(lanes, &parents)?;
         let feeds = next.iter().map(|(candidate, _)| Feed::Token(candidate.token));
         *lanes = caches.into_iter().zip(feeds).map(|(cache, feed)| Lane { cache, feed }).collect();
-        self.beams = next.into_iter().map(|(_, beam)| beam).collect();
+        self.followed = next.into_iter().map(|(_, beam)| beam).collect();
         Ok(false)
     }
 
@@ -91,8 +91,8 @@ impl Beams {
         let falling = |a: &Candidate, b: &Candidate| -> Ordering {
             b.sum.total_cmp(&a.sum).then((a.parent, a.token).cmp(&(b.parent, b.token)))
         };
-        let mut all = Vec::with_capacity(2 * most * self.beams.len());
-        for (parent, (beam, logits)) in self.beams.iter().zip(logits).enumerate() {
+        let mut all = Vec::with_capacity(2 * most * self.followed.len());
+        for (parent, (beam, logits)) in self.followed.iter().zip(logits).enumerate() {
             let choices = self.rules.sampler.penalized(logits, &beam.ids)?;
             let (own, chosen_from) = (log_sum(logits), log_sum(&choices));
             let candidates = choices.iter().zip(logits).enumerate();
@@ -118,8 +118,8 @@ impl Beams {
             return Err(ModelError::Request(reason.to_owned()));
         }
         all.sort_unstable_by(falling);
-        let early = self.beams.iter().map(|beam| self.early(beam)).max().unwrap_or(0);
-        all.truncate(most + early * self.beams.len());
+        let early = self.followed.iter().map(|beam| self.early(beam)).max().unwrap_or(0);
+        all.truncate(most + early * self.followed.len());
         Ok(all)
     }
 
