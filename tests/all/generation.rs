@@ -8,6 +8,7 @@ use thorascribe::model::engine::{Engine, EngineHandle, EngineLimits};
 use thorascribe::model::prompt::{PromptTokens, template};
 use thorascribe::model::{
     DraftRequest, Ended, ImageFeatures, Model, ModelDraft, ModelError, PromptChoice, Sampling,
+    Watch,
 };
 use thorascribe::radiograph::{GreyImage, open_picture};
 
@@ -59,23 +60,28 @@ fn requests() -> Vec<DraftRequest> {
     requests
 }
 
-/// A watch that stops at its third piece until it is let go: `reached` tells of it.
-fn held() -> (Box<dyn FnMut(&str) + Send>, mpsc::Receiver<()>, mpsc::Sender<()>, Arc<Mutex<usize>>)
-{
+/// Stops a draft at its third piece of text until it is let go.
+struct Hold {
+    reached: mpsc::Receiver<()>,
+    go: mpsc::Sender<()>,
+    pieces: Arc<Mutex<usize>>,
+}
+
+fn hold() -> (Hold, Watch) {
     let (reaching, reached) = mpsc::channel();
     let (go, going) = mpsc::channel::<()>();
-    let count = Arc::new(Mutex::new(0));
-    let counted = Arc::clone(&count);
+    let pieces = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&pieces);
     let watch = Box::new(move |_: &str| {
-        let mut count = counted.lock().unwrap();
-        *count += 1;
-        if *count == 3 {
-            drop(count);
+        let mut pieces = counted.lock().unwrap();
+        *pieces += 1;
+        if *pieces == 3 {
+            drop(pieces);
             reaching.send(()).unwrap();
             going.recv().unwrap();
         }
     });
-    (watch, reached, go, count)
+    (Hold { reached, go, pieces }, watch)
 }
 
 async fn wait(reached: mpsc::Receiver<()>) {
@@ -104,7 +110,7 @@ async fn drafts_in_a_batch_equal_drafts_alone() {
     for slots in [1, 4, 16] {
         let engine = engine(slots).await;
         // The others come when one is under way, and wait for a slot or join it.
-        let (watch, reached, go, _) = held();
+        let (Hold { reached, go, .. }, watch) = hold();
         let first = tokio::spawn({
             let engine = engine.clone();
             async move { engine.watched(image(0), long(), watch).await }
@@ -128,7 +134,7 @@ async fn drafts_in_a_batch_equal_drafts_alone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_draft_nobody_waits_for_frees_its_slot_at_the_next_step() {
     let engine = engine(1).await;
-    let (watch, reached, go, count) = held();
+    let (Hold { reached, go, pieces }, watch) = hold();
     let given_up = tokio::spawn({
         let engine = engine.clone();
         async move { engine.watched(image(0), long(), watch).await }
@@ -141,13 +147,14 @@ async fn a_draft_nobody_waits_for_frees_its_slot_at_the_next_step() {
     let next = engine.draft(image(1), request.clone()).await.unwrap();
     assert_same(&next, &model().draft(&image(1), request).unwrap(), 3);
     // At most the step under way went on.
-    assert!(*count.lock().unwrap() <= 4, "{} pieces", count.lock().unwrap());
+    let pieces = *pieces.lock().unwrap();
+    assert!(pieces <= 4, "{pieces} pieces");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_panic_in_one_draft_fails_that_draft_alone() {
     let engine = engine(4).await;
-    let (watch, reached, go, _) = held();
+    let (Hold { reached, go, .. }, watch) = hold();
     let other = tokio::spawn({
         let engine = engine.clone();
         async move { engine.watched(image(0), long(), watch).await }
