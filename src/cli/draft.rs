@@ -19,6 +19,7 @@ use crate::model::checkpoint::hexadecimal;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice, Sampling};
 use crate::object::StoredObject;
 use crate::observe::chain;
+use crate::radiograph::eligible::check_age;
 use crate::radiograph::{GreyImage, eligibility, open_picture, render};
 use crate::report::sr::{self, SrClass};
 use crate::report::{Created, Draft, Evidence, ModelIdentity, NodeIdentity};
@@ -166,14 +167,15 @@ struct Source {
 }
 
 impl Source {
-    /// Reads a picture, or renders a DICOM object. Asking for a draft says that it is a chest when
-    /// the object does not.
-    fn open(file: &Path) -> anyhow::Result<Self> {
+    /// Reads a picture, or renders a DICOM object of a patient not known to be younger than
+    /// `youngest` years. Asking for a draft says that it is a chest when the object does not.
+    fn open(file: &Path, youngest: Option<u32>) -> anyhow::Result<Self> {
         if !is_dicom(file)? {
             return Ok(Self { image: open_picture(file)?, object: None });
         }
         let object = StoredObject::open(file)?;
-        if let Err(reason) = eligibility(&object, true) {
+        let eligible = eligibility(&object, true).map(drop);
+        if let Err(reason) = eligible.and_then(|()| check_age(&object, youngest)) {
             bail!("not drafted from: {reason}");
         }
         Ok(Self { image: render(&object)?.image, object: Some(object) })
@@ -191,13 +193,13 @@ fn is_dicom(file: &Path) -> anyhow::Result<bool> {
 
 /// Reads a picture, or renders a DICOM object.
 pub(super) fn read_image(file: &Path) -> anyhow::Result<GreyImage> {
-    Ok(Source::open(file)?.image)
+    Ok(Source::open(file, None)?.image)
 }
 
 impl Drafter {
     fn draft(&self, file: &Path, taken: &mut HashSet<OsString>) -> anyhow::Result<Drafted> {
         let start = Instant::now();
-        let source = Source::open(file)?;
+        let source = Source::open(file, self.model.youngest())?;
         let read = start.elapsed().as_secs_f64();
         let draft = self.model.draft(&source.image, &self.request)?;
         let report = self.reports.place(file, taken);

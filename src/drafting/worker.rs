@@ -115,7 +115,8 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
     loop {
         let (objects, tried) = (lease.objects.clone(), unreadable.clone());
         let (assume, views) = (drafting.assume_chest, drafting.views.clone());
-        let examined = guarded(move || examine(&objects, assume, &views, &tried)).await;
+        let youngest = drafting.engine.identity().youngest;
+        let examined = guarded(move || examine(&objects, assume, youngest, &views, &tried)).await;
         let (position, object, view) = match (examined, first) {
             (Ok(Examined::Image { position, object, view }), earlier) => {
                 first = earlier;

@@ -1,12 +1,13 @@
 //! The tensors of a whole model: image encoder, projection, language model, scoring heads.
 
-use candle_core::{D, Result, Tensor};
+use candle_core::{Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::checkpoint::Manifest;
 use super::checkpoint::manifest::ImageTokens;
 use super::language::llama::Llama;
 use super::layer::Linear;
+use super::scope::Known;
 use super::vision::encoder::{EncoderOutput, ImageEncoder};
 
 /// The parts, loaded.
@@ -19,9 +20,12 @@ pub struct Chain {
     /// The alignment layer.
     projection: Linear,
     image_tokens: ImageTokens,
+    /// Image tokens that the projection makes of one embedding.
+    tokens: usize,
     /// The language model.
     pub language: Llama,
     scores: Option<Linear>,
+    known: Option<Known>,
 }
 
 /// What the parts before the language model give for a batch of images.
@@ -35,6 +39,9 @@ pub struct Encoded {
     pub image_tokens: Tensor,
     /// `[batch, labels]`: probabilities, where the model scores.
     pub scores: Option<Tensor>,
+    /// For each image, whether it is of the kind that the model is made for; all are where the
+    /// model knows of no limit.
+    pub known: Vec<bool>,
 }
 
 impl Chain {
@@ -53,13 +60,25 @@ impl Chain {
                 .embedding
                 .map(|embedding| linear(width, embedding, false, vision.pp("projection_head")))
                 .transpose()?,
-            projection: linear(manifest.projection_input(), hidden, true, source.pp("projection"))?,
+            projection: linear(
+                manifest.projection_input(),
+                hidden * manifest.projection.tokens,
+                true,
+                source.pp("projection"),
+            )?,
             image_tokens: manifest.projection.image_tokens,
+            tokens: manifest.projection.tokens,
             language: Llama::load(&manifest.language_model, source)?,
             scores: manifest
                 .scores
                 .as_ref()
                 .map(|scores| linear(width, scores.labels.len(), true, source.pp("heads")))
+                .transpose()?,
+            known: manifest
+                .scope
+                .as_ref()
+                .and_then(|scope| scope.images.as_ref())
+                .map(|images| Known::load(images, width, &source.pp("known")))
                 .transpose()?,
         })
     }
@@ -72,14 +91,19 @@ impl Chain {
             ImageTokens::Patches => self.projection.forward(&vision.last_hidden)?,
             ImageTokens::Pooled => {
                 let pooled = embedding.as_ref().unwrap_or(&vision.pooled);
-                self.projection.forward(pooled)?.unsqueeze(D::Minus2)?
+                let projected = self.projection.forward(pooled)?;
+                projected.reshape((pooled.dim(0)?, self.tokens, ()))?
             }
         };
         let scores = match &self.scores {
             Some(heads) => Some(candle_nn::ops::sigmoid(&heads.forward(&vision.pooled)?)?),
             None => None,
         };
-        Ok(Encoded { vision, embedding, image_tokens, scores })
+        let known = match &self.known {
+            Some(known) => known.judge(&vision.pooled)?,
+            None => vec![true; vision.pooled.dim(0)?],
+        };
+        Ok(Encoded { vision, embedding, image_tokens, scores, known })
     }
 
     /// The embeddings of a prompt: text, image, text.

@@ -12,6 +12,7 @@ use super::error::{ModelError, Step};
 use super::generate::{DraftRun, Ended, Question};
 use super::prompt::{PromptChoice, PromptTokens};
 use super::sample::Sampling;
+use super::scope::NOT_MADE_FOR;
 use super::tokenizer::Tokenizer;
 use super::vision::preprocess;
 use crate::radiograph::GreyImage;
@@ -83,6 +84,7 @@ pub struct ImageFeatures {
     image_tokens: Tensor,
     abnormal: Option<f32>,
     scores: Vec<(String, f32)>,
+    known: bool,
     seconds: f64,
 }
 
@@ -95,6 +97,25 @@ impl ImageFeatures {
     /// Probability that the study is abnormal.
     pub fn abnormal(&self) -> Option<f32> {
         self.abnormal
+    }
+
+    /// The draft of an image that the model is not made for: neither a text about it nor a score.
+    pub(in crate::model) fn not_made_for(&self, question: &str) -> ModelDraft {
+        ModelDraft {
+            text: NOT_MADE_FOR.to_owned(),
+            token_ids: vec![],
+            log_probabilities: vec![],
+            ended: Ended::Stop,
+            prompt: question.to_owned(),
+            abnormal: None,
+            scores: vec![],
+            seconds: Seconds { encode: self.seconds, ..Seconds::default() },
+        }
+    }
+
+    /// Whether the image is of the kind that the model is made for.
+    pub fn is_known(&self) -> bool {
+        self.known
     }
 
     /// Probability of each observation that the model scores.
@@ -172,6 +193,11 @@ impl Model {
         &self.manifest.prompts
     }
 
+    /// The age in years from which on it is made for patients, where it says so.
+    pub fn youngest(&self) -> Option<u32> {
+        self.manifest.scope.as_ref().and_then(|scope| scope.youngest_years)
+    }
+
     /// Everything about it but its numbers.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
@@ -210,8 +236,9 @@ impl Model {
         let mut scores = labels.iter().cloned().zip(values).collect::<Vec<_>>();
         let abnormal = scores.iter().position(|(label, _)| label == ABNORMAL);
         let abnormal = abnormal.map(|at| scores.remove(at).1);
+        let known = encoded.known.iter().all(|known| *known);
         let seconds = start.elapsed().as_secs_f64();
-        Ok(ImageFeatures { image_tokens: encoded.image_tokens, abnormal, scores, seconds })
+        Ok(ImageFeatures { image_tokens: encoded.image_tokens, abnormal, scores, known, seconds })
     }
 
     /// Whether drafts can be asked for like this: a node says so at its start, not a job at a time.
@@ -238,6 +265,9 @@ impl Model {
         request: &DraftRequest,
     ) -> Result<ModelDraft, ModelError> {
         let question = Question::new(self, request)?;
+        if !features.known {
+            return Ok(features.not_made_for(question.text()));
+        }
         let mut run = DraftRun::start(self, question, features.clone(), None, None, None)?;
         while !run.step(self)? {}
         run.finish(self).map(|(draft, _)| draft)

@@ -19,6 +19,7 @@ pub mod layer;
 pub mod prompt;
 pub mod quantized;
 pub mod sample;
+pub mod scope;
 mod score;
 pub mod stop;
 pub mod tokenizer;

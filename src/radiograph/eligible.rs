@@ -5,6 +5,7 @@ use std::str::FromStr;
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
+use super::age::age_years;
 use super::header::PixelHeader;
 use super::{RadiographError, codec};
 use crate::object::StoredObject;
@@ -82,9 +83,27 @@ pub enum NotEligible {
         "body part unknown: neither region, body part, view, protocol nor description says chest (study.assume_chest would draft from it)"
     )]
     UnknownBodyPart,
+    /// Younger than the model is made for.
+    #[error("the patient is {years} years old; the model is made for patients from {youngest} on")]
+    TooYoung {
+        /// Full years.
+        years: u32,
+        /// The youngest that it is made for.
+        youngest: u32,
+    },
     /// The pixels cannot be read.
     #[error(transparent)]
     Pixels(#[from] RadiographError),
+}
+
+/// Refuses a patient who is known to be younger than a model is made for.
+pub fn check_age(object: &StoredObject, youngest: Option<u32>) -> Result<(), NotEligible> {
+    match (age_years(object), youngest) {
+        (Some(years), Some(youngest)) if years < f64::from(youngest) => {
+            Err(NotEligible::TooYoung { years: years as u32, youngest })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Decides whether a draft may be made from an object. `assume_chest` stands in where nothing

@@ -5,6 +5,7 @@
 //! object names, dark to bright. Promises: the header is held against the code stream before a
 //! codec runs, and no codec's panic gets through. May use: `vocabulary`, `object`.
 
+mod age;
 pub mod choose;
 mod codec;
 pub mod eligible;
@@ -18,6 +19,7 @@ pub mod resize;
 mod rle;
 
 pub use self::image::GreyImage;
+pub use age::age_years;
 pub use eligible::{Eligible, NotEligible, View, eligibility};
 pub use grey::{Rendered, Window, WindowShape, WindowSource, render};
 pub use picture::{PictureError, open_picture};

@@ -1,9 +1,10 @@
 //! The linear alignment: image encoder and language model frozen, only the projection between them
 //! trained, by the loss of the next token.
 //!
-//! The projection begins where both halves were made to meet: an image's scores are linear in its
-//! pooled features, and a label set's image token is linear in such scores, so the product of the
-//! two is a first projection. Its targets are summaries that the grammar writes for each image.
+//! The encoder's embedding, as MedCLIP's by a projection of its own, is what its scoring heads see
+//! before their bias. The projection begins where both halves were made to meet: a label set's
+//! image tokens are linear in such scores, each less its threshold. Its targets are summaries that
+//! the grammar writes for each image.
 
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,7 @@ use super::data::{Radiograph, Split, radiographs, table};
 use super::encoder::{self, Encoder, EncoderCard, Pixels};
 use super::error::TrainError;
 use super::grammar::Grammar;
+use super::known::Known;
 use super::label::{LabelSet, SCORES};
 use super::language::{self, Language};
 use super::optimise::Named;
@@ -60,7 +62,7 @@ pub struct Parts {
 /// Looks at each training image beside the plain one.
 const LOOKS: usize = 3;
 
-/// The pooled features of an image and what its summary should say.
+/// The embedding of an image and what its summary should say.
 type Pair = (Vec<f32>, LabelSet);
 
 struct AlignTask {
@@ -80,14 +82,14 @@ impl AlignTask {
         pairs: impl Iterator<Item = (&'a Pair, u64)>,
     ) -> Result<Loss, TrainError> {
         let (mut features, mut samples) = (Vec::new(), Vec::new());
-        for ((pooled, labels), stream) in pairs {
-            features.extend_from_slice(pooled);
+        for ((embedding, labels), stream) in pairs {
+            features.extend_from_slice(embedding);
             let mut chance = Chance::of(self.seed, stream);
             samples.push(self.language.sample(&self.grammar, *labels, &mut chance)?);
         }
-        let width = features.len() / samples.len().max(1);
-        let features = Tensor::from_vec(features, (samples.len(), 1, width), &Device::Cpu)?;
-        self.language.loss(&self.projection.forward(&features)?, &samples)
+        let features = Tensor::from_vec(features, (samples.len(), SCORES), &Device::Cpu)?;
+        let tokens = self.projection.forward(&features)?.reshape((samples.len(), SCORES, ()))?;
+        self.language.loss(&tokens, &samples)
     }
 }
 
@@ -139,9 +141,10 @@ pub fn train(
     let studies = radiographs(&rows, Split::Train)?;
     let source = Features { encoder: &encoder, card: &encoder_card, parts, seed: plan.seed };
     let workers = Workers::new(plan.threads)?;
-    let train = source.pairs(&studies, LOOKS, &workers)?;
+    let (train, outputs) = source.pairs(&studies, LOOKS, &workers)?;
     drop(studies);
-    let development = source.pairs(&development_studies, 0, &workers)?;
+    let (development, kept) = source.pairs(&development_studies, 0, &workers)?;
+    let known = Known::learn(&outputs, &kept)?;
     let (projection, variables) = first_projection(&parts.encoder, &encoder_card, parts)?;
     let settings = json!({
         "train": "align", "batch": plan.batch, "seed": plan.seed, "pairs": train.len(),
@@ -159,11 +162,12 @@ pub fn train(
     };
     let mut figures = fit(&task, plan, &parts.out, bar)?;
     let dir = parts.out.join("model");
-    assemble::model(&dir, parts, &encoder_card, &language_card, &task.variables)?;
+    let cards = (&encoder_card, &language_card);
+    assemble::model(&dir, parts, cards, &task.variables, &known)?;
     let model = Model::open(&dir)?;
-    let development = assess(&model, &task.grammar, &development_studies, &workers)?;
+    let development = assess(&model, &development_studies, &workers)?;
     let tests = if parts.test {
-        let of = |split| assess(&model, &task.grammar, &radiographs(&rows, split)?, &workers);
+        let of = |split| assess(&model, &radiographs(&rows, split)?, &workers);
         vec![
             ("development".to_owned(), development.clone()),
             ("test".to_owned(), of(Split::Test)?),
@@ -195,17 +199,19 @@ struct Features<'a> {
 }
 
 impl Features<'_> {
-    /// The features of each study as it is, and under some random looks.
+    /// The embedding of each study as it is, and under some random looks; and the encoder's output
+    /// of each as it is.
     fn pairs(
         &self,
         studies: &[Radiograph],
         looks: usize,
         workers: &Workers,
-    ) -> Result<Vec<Pair>, TrainError> {
+    ) -> Result<(Vec<Pair>, Vec<Vec<f32>>), TrainError> {
         let pixels = Pixels::of(self.card);
         let all: Vec<usize> = (0..studies.len()).collect();
         let parts = workers.map(&all, |part| {
             let mut pairs = Vec::with_capacity(part.len() * (looks + 1));
+            let mut outputs = Vec::with_capacity(part.len());
             for (index, study) in part.iter().filter_map(|i| Some((*i, studies.get(*i)?))) {
                 let mut chance = Chance::of(self.seed ^ 0xA119, index as u64);
                 let drawn: Vec<Look> = (0..looks).map(|_| Look::draw(&mut chance)).collect();
@@ -213,13 +219,15 @@ impl Features<'_> {
                 if looks > 0 {
                     batch.push(pixels.looks(&pixels.keep(study), &drawn)?);
                 }
-                let (pooled, logits) = self.encoder.forward(&Tensor::cat(&batch, 0)?)?;
-                let rows = pooled.to_vec2::<f32>()?.into_iter().zip(logits.to_vec2::<f32>()?);
-                pairs.extend(rows.map(|(pooled, logits)| (pooled, self.says(study, &logits))));
+                let (pooled, embedding, logits) = self.encoder.embed(&Tensor::cat(&batch, 0)?)?;
+                outputs.push(pooled.get(0)?.to_vec1::<f32>()?);
+                let rows = embedding.to_vec2::<f32>()?.into_iter().zip(logits.to_vec2::<f32>()?);
+                pairs.extend(rows.map(|(embedding, l)| (embedding, self.says(study, &l))));
             }
-            Ok(pairs)
+            Ok((pairs, outputs))
         })?;
-        Ok(parts.into_iter().flatten().collect())
+        let (pairs, outputs): (Vec<_>, Vec<_>) = parts.into_iter().unzip();
+        Ok((pairs.concat(), outputs.concat()))
     }
 
     fn says(&self, study: &Radiograph, logits: &[f32]) -> LabelSet {
@@ -234,8 +242,8 @@ impl Features<'_> {
     }
 }
 
-/// The projection that leads each score, less its threshold and over its spread, to where the
-/// language model was trained to find it.
+/// The projection that leads each score, less its threshold, to where the language model was
+/// trained to find it: `[scores × width, scores]`, zero but for each token's own score.
 fn first_projection(
     encoder: &Path,
     card: &EncoderCard,
@@ -249,18 +257,16 @@ fn first_projection(
             reason: format!("the weights to align have no {name}"),
         })
     };
-    let scores = |number: fn(&encoder::ScoreCard) -> f32| {
-        let numbers: Vec<f32> = card.scores.iter().map(number).collect();
-        Tensor::from_vec(numbers, (SCORES, 1), &Device::Cpu)
-    };
-    let spread = scores(|s| s.spread)?;
-    let weight = part(&heads, "heads.weight")?.broadcast_div(&spread)?;
-    let offset = part(&heads, "heads.bias")?.reshape((SCORES, 1))?;
-    let offset = ((offset - scores(|s| s.threshold)?)? / spread)?;
-    let place = part(&condition, "condition.weight")?;
-    let first = part(&condition, "condition.bias")?;
-    let weight = Var::from_tensor(&place.matmul(&weight)?)?;
-    let bias = Var::from_tensor(&(place.matmul(&offset)?.squeeze(1)? + first)?)?;
+    let thresholds: Vec<f32> = card.scores.iter().map(|score| score.threshold).collect();
+    let thresholds = Tensor::from_vec(thresholds, SCORES, &Device::Cpu)?;
+    let zero = (part(&heads, "heads.bias")? - thresholds)?.unsqueeze(1)?;
+    let direction = part(&condition, "condition.direction")?;
+    let width = direction.dim(1)?;
+    let own = Tensor::eye(SCORES, candle_core::DType::F32, &Device::Cpu)?.unsqueeze(1)?;
+    let weight = direction.unsqueeze(2)?.broadcast_mul(&own)?.reshape((SCORES * width, SCORES))?;
+    let bias = direction.broadcast_mul(&zero)?.flatten_all()?;
+    let weight = Var::from_tensor(&weight)?;
+    let bias = Var::from_tensor(&(bias + part(&condition, "condition.offset")?)?)?;
     let projection = Linear::new(weight.as_tensor().clone(), Some(bias.as_tensor().clone()));
     let variables =
         vec![("projection.bias".to_owned(), bias), ("projection.weight".to_owned(), weight)];

@@ -47,7 +47,10 @@ impl Architecture {
                 use_absolute_embeddings: false,
             }),
             Self::EfficientNetLite0 => {
-                ImageEncoderConfig::EfficientNetLite(EfficientNetLiteConfig::lite0(side))
+                ImageEncoderConfig::EfficientNetLite(EfficientNetLiteConfig {
+                    mirrored: true,
+                    ..EfficientNetLiteConfig::lite0(side)
+                })
             }
         }
     }

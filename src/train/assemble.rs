@@ -9,14 +9,16 @@ use sha2::{Digest, Sha256};
 use super::align::Parts;
 use super::encoder::EncoderCard;
 use super::error::TrainError;
+use super::known::Known;
+use super::label::SCORES;
 use super::language::{AROUND, BEFORE, INSTRUCTIONS, LanguageCard};
 use super::optimise::Named;
 use super::tokenizer::{BOS, EOS};
 use super::{files, variables};
 use crate::model::checkpoint::Manifest;
 use crate::model::checkpoint::manifest::{
-    Architecture, Conversation, Fit, IMAGE_HERE, ImageProcessing, ImageTokens, MANIFEST,
-    PROMPT_HERE, ProjectionConfig, Scores, TokenizerConfig,
+    Architecture, Conversation, Fit, IMAGE_HERE, ImageProcessing, ImageTokens, KnownImages,
+    MANIFEST, PROMPT_HERE, ProjectionConfig, Scope, Scores, TokenizerConfig,
 };
 use crate::model::vision::encoder::ImageEncoderConfig;
 
@@ -25,13 +27,16 @@ const WEIGHTS: &str = "weights.safetensors";
 /// The tokenizer's file.
 const TOKENIZER: &str = "tokenizer.json";
 
+/// Nearly all radiographs that the data hold are of adults.
+const YOUNGEST_YEARS: u32 = 18;
+
 /// Writes the model directory `dir` from trained parts and the projection between them.
 pub fn model(
     dir: &Path,
     parts: &Parts,
-    encoder: &EncoderCard,
-    language: &LanguageCard,
+    (encoder, language): (&EncoderCard, &LanguageCard),
     projection: &[Named],
+    known: &Known,
 ) -> Result<(), TrainError> {
     files::folder(dir)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
@@ -39,7 +44,11 @@ pub fn model(
     tensors.extend(variables::read(&parts.language.join("language.safetensors"))?);
     // What placed label sets in the image slot served training alone.
     tensors.retain(|name, _| !name.starts_with("condition."));
+    let heads = tensors.get("heads.weight").cloned();
+    tensors.extend(heads.map(|heads| ("vision_model.projection_head.weight".to_owned(), heads)));
     tensors.extend(projection.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())));
+    tensors.insert("known.mean".to_owned(), known.mean.clone());
+    tensors.insert("known.axes".to_owned(), known.axes.clone());
     for tensor in tensors.values_mut() {
         *tensor = tensor.to_dtype(DType::F16)?;
     }
@@ -51,7 +60,11 @@ pub fn model(
         (WEIGHTS.to_owned(), digest(&files::read(&weights)?)),
         (TOKENIZER.to_owned(), digest(&tokenizer)),
     ]);
-    let manifest = manifest(&parts.name, encoder, language, files);
+    let mut manifest = manifest(&parts.name, encoder, language, files);
+    manifest.scope = Some(Scope {
+        youngest_years: Some(YOUNGEST_YEARS),
+        images: Some(KnownImages { axes: known.axes.dim(0)?, farthest: known.farthest }),
+    });
     let text = manifest
         .check()
         .and_then(|()| manifest.to_text())
@@ -88,7 +101,11 @@ fn manifest(
             std: vec![encoder.std],
         },
         image_encoder: encoder.encoder.clone(),
-        projection: ProjectionConfig { image_tokens: ImageTokens::Pooled, embedding: None },
+        projection: ProjectionConfig {
+            image_tokens: ImageTokens::Pooled,
+            tokens: SCORES,
+            embedding: Some(SCORES),
+        },
         language_model: language.llama.clone(),
         tokenizer: TokenizerConfig { file: TOKENIZER.to_owned(), bos: BOS, eos: EOS },
         conversation: Conversation {
@@ -101,6 +118,7 @@ fn manifest(
             labels: scores.clone().map(|s| s.name.clone()).collect(),
             thresholds: scores.map(|s| (s.name.clone(), probability(s.threshold))).collect(),
         }),
+        scope: None,
         files,
     }
 }

@@ -5,10 +5,11 @@ use serde_json::{Value, json};
 use super::auroc::auroc;
 use super::data::Radiograph;
 use super::error::TrainError;
-use super::grammar::Grammar;
-use super::label::{ABNORMAL, FINDINGS, LabelSet, SCORES, score_names};
+use super::label::{ABNORMAL, FINDINGS, Finding, LabelSet, SCORES, score_names};
 use super::workers::Workers;
+use crate::findings::{self, State};
 use crate::model::{DraftRequest, Model};
+use crate::vocabulary::Observation;
 
 /// Figures of a model on one split.
 #[derive(Debug, Clone, Default)]
@@ -66,16 +67,12 @@ struct Seen {
 /// Drafts for every radiograph and compares with the labels.
 pub fn assess(
     model: &Model,
-    grammar: &Grammar,
     studies: &[Radiograph],
     workers: &Workers,
 ) -> Result<Assessment, TrainError> {
     let all: Vec<usize> = (0..studies.len()).collect();
     let parts = workers.map(&all, |part| {
-        part.iter()
-            .filter_map(|i| studies.get(*i))
-            .map(|study| see(model, grammar, study))
-            .collect()
+        part.iter().filter_map(|i| studies.get(*i)).map(|study| see(model, study)).collect()
     })?;
     let parts: Vec<Vec<Seen>> = parts;
     let seen: Vec<Seen> = parts.into_iter().flatten().collect();
@@ -103,7 +100,7 @@ pub fn assess(
     })
 }
 
-fn see(model: &Model, grammar: &Grammar, study: &Radiograph) -> Result<Seen, TrainError> {
+fn see(model: &Model, study: &Radiograph) -> Result<Seen, TrainError> {
     let draft = model.draft(&study.image, &DraftRequest::default())?;
     let known = draft.scores.iter().map(|(name, score)| (name.as_str(), *score));
     let known: Vec<_> = known.chain(draft.abnormal.map(|score| (ABNORMAL, score))).collect();
@@ -116,10 +113,20 @@ fn see(model: &Model, grammar: &Grammar, study: &Radiograph) -> Result<Seen, Tra
     Ok(Seen {
         truth: study.labels,
         called: LabelSet::from_flags(called),
-        said: grammar.read(&draft.text),
+        said: said(&draft.text),
         text: draft.text,
         scores,
     })
+}
+
+/// The findings that a text says are there.
+fn said(text: &str) -> LabelSet {
+    let said = findings::label(text);
+    let positive = |finding: &Finding| {
+        let observation = finding.observation.parse::<Observation>().ok();
+        observation.and_then(|o| said.state(o)) == Some(State::Positive)
+    };
+    LabelSet::from_flags(FINDINGS.iter().map(positive))
 }
 
 /// F1 over pairs of what is said and what is so, all findings pooled.

@@ -36,7 +36,8 @@ pub fn text(facts: &Facts<'_>) -> String {
          installation drafts something real; **it is weak, and nothing it writes is a diagnosis.**\n\n\
          ## What it is\n\n\
          - Image encoder: {vision}; on its mean over patches a linear head scores fourteen findings and \"abnormal\".\n\
-         - Alignment: one linear layer from that mean to one image token.\n\
+         - Alignment: one linear layer from the encoder's embedding (what those scores see before \
+         their bias) to {tokens} image tokens.\n\
          - Language model: LLaMA, {layers} blocks of width {hidden}, {pieces} pieces, trained on \
          summaries that a grammar of this project writes from label sets.\n\
          - The text says what the scores say at the thresholds in `manifest.toml`; those were \
@@ -56,6 +57,7 @@ pub fn text(facts: &Facts<'_>) -> String {
          positives says little.\n\n",
         name = manifest.name,
         beginning = beginning(vision),
+        tokens = manifest.projection.tokens,
         layers = llama.num_hidden_layers,
         hidden = llama.hidden_size,
         pieces = llama.vocab_size,

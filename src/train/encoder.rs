@@ -12,12 +12,13 @@ use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Beginning, VISION};
 use super::augment::Look;
-use super::auroc::{auroc, threshold};
+use super::calibrate;
 use super::chance::Chance;
 use super::data::{Radiograph, Split, radiographs, table};
+use super::development::Development;
 use super::error::TrainError;
 use super::files;
-use super::label::{FINDINGS, LabelSet, SCORES, score_names};
+use super::label::{FINDINGS, LabelSet, SCORES};
 use super::optimise::Named;
 use super::run::{Plan, Task, fit};
 use super::variables;
@@ -27,6 +28,11 @@ use crate::model::layer::Linear;
 use crate::model::vision::efficientnet_lite::EfficientNetLite;
 use crate::model::vision::encoder::{ImageEncoder, ImageEncoderConfig};
 use crate::model::vision::preprocess::fitted;
+
+/// The weights of a trained encoder, in the folder of its run.
+pub const WEIGHTS: &str = "encoder.safetensors";
+/// What is known of it.
+pub const CARD: &str = "encoder.toml";
 
 /// What is known of a trained encoder, beside its weights.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -51,8 +57,6 @@ pub struct ScoreCard {
     pub name: String,
     /// Logits at or above it are positive.
     pub threshold: f32,
-    /// Standard deviation of the logit over the development split.
-    pub spread: f32,
     /// Area under the ROC curve on the development split.
     pub auroc: Option<f64>,
 }
@@ -102,6 +106,19 @@ impl Encoder {
         let pooled = self.vision.forward(pixels)?.pooled;
         let logits = self.heads.forward(&pooled)?;
         Ok((pooled, logits))
+    }
+
+    /// The mean over patches, the embedding `[batch, scores]`, which is the logits without their
+    /// bias, and the logits.
+    pub fn embed(&self, pixels: &Tensor) -> Result<(Tensor, Tensor, Tensor), TrainError> {
+        let (pooled, logits) = self.forward(pixels)?;
+        let bias = self.heads.forward(&pooled.zeros_like()?)?;
+        Ok((pooled, (&logits - bias)?, logits))
+    }
+
+    /// The logits of the pixels as they are, without their mirror image.
+    fn logits_once(&self, pixels: &Tensor) -> Result<Tensor, TrainError> {
+        Ok(self.heads.forward(&self.vision.pooled_once(pixels)?)?)
     }
 }
 
@@ -182,6 +199,9 @@ const AT_ONCE: usize = 4;
 /// Half of the weight of the losses is on "abnormal", which has no rare side.
 const ABNORMAL_WEIGHT: f32 = 4.0;
 
+/// The average of the variables reaches back about a hundred steps.
+const AVERAGING: f32 = 0.99;
+
 struct EncoderTask {
     encoder: Encoder,
     variables: Vec<Named>,
@@ -190,31 +210,7 @@ struct EncoderTask {
     settings: Value,
     seed: u64,
     train: Vec<(Vec<u8>, LabelSet)>,
-    development: Vec<(Tensor, LabelSet)>,
-}
-
-impl EncoderTask {
-    /// The logits of the development split, a row a study.
-    fn logits(&self, workers: &Workers) -> Result<Vec<Vec<f32>>, TrainError> {
-        let all: Vec<usize> = (0..self.development.len()).collect();
-        let parts = workers.map(&all, |part| {
-            let mut rows = Vec::new();
-            for few in part.chunks(AT_ONCE) {
-                let pixels: Vec<Tensor> = few
-                    .iter()
-                    .filter_map(|i| self.development.get(*i))
-                    .map(|d| d.0.clone())
-                    .collect();
-                rows.extend(self.encoder.forward(&Tensor::cat(&pixels, 0)?)?.1.to_vec2::<f32>()?);
-            }
-            Ok(rows)
-        })?;
-        Ok(parts.into_iter().flatten().collect())
-    }
-
-    fn truth(&self, score: usize) -> Vec<bool> {
-        self.development.iter().map(|(_, labels)| labels.contains(score)).collect()
-    }
+    development: Development,
 }
 
 impl Task for EncoderTask {
@@ -234,6 +230,10 @@ impl Task for EncoderTask {
         if variable.starts_with("heads.") { self.head_pace } else { 1.0 }
     }
 
+    fn averaging(&self) -> Option<f32> {
+        Some(AVERAGING)
+    }
+
     fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError> {
         let (kept, size) = (self.pixels.kept(), self.pixels.size);
         let mut greys = Vec::with_capacity(items.len() * size * size);
@@ -245,7 +245,7 @@ impl Task for EncoderTask {
             greys.extend(look.sample(picture, kept, size));
             targets.extend(labels.targets());
         }
-        let (_, logits) = self.encoder.forward(&self.pixels.batch(greys)?)?;
+        let logits = self.encoder.logits_once(&self.pixels.batch(greys)?)?;
         let targets = Tensor::from_vec(targets, logits.shape(), &Device::Cpu)?;
         let mut weights = vec![1.0; FINDINGS.len()];
         weights.push(ABNORMAL_WEIGHT);
@@ -256,27 +256,12 @@ impl Task for EncoderTask {
     }
 
     fn evaluate(&self, workers: &Workers) -> Result<Map<String, Value>, TrainError> {
-        let logits = self.logits(workers)?;
-        let figure = |score: usize| auroc(&column(&logits, score), &self.truth(score));
-        let findings: Vec<f64> = (0..FINDINGS.len()).filter_map(figure).collect();
-        let mean = findings.iter().sum::<f64>() / findings.len().max(1) as f64;
-        let mut figures = Map::new();
-        figures.insert("abnormal".to_owned(), json!(figure(FINDINGS.len())));
-        figures.insert("mean_of_findings".to_owned(), json!(mean));
-        for (score, name) in score_names().iter().take(FINDINGS.len()).enumerate() {
-            figures.insert((*name).to_owned(), json!(figure(score)));
-        }
-        Ok(figures)
+        Ok(self.development.figures(&self.development.logits(&self.encoder, workers)?))
     }
 
     fn settings(&self) -> Value {
         self.settings.clone()
     }
-}
-
-/// One score of every study.
-pub fn column(rows: &[Vec<f32>], score: usize) -> Vec<f32> {
-    rows.iter().filter_map(|row| row.get(score).copied()).collect()
 }
 
 /// Binary cross-entropy of logits, in the form that neither over- nor underflows.
@@ -305,17 +290,13 @@ pub fn train(
     }
     bar.set_message("reading the radiographs");
     let rows = table(data)?;
-    let kept_back = radiographs(&rows, Split::Development)?;
     let studies = radiographs(&rows, Split::Train)?;
     let (encoder, variables) = Beginning::read(&config, from)?.encoder(&config, plan.seed)?;
     let (mean, std) = sizes.architecture.pixels();
     let (run, scores) = (String::new(), vec![]);
     let mut card = EncoderCard { mean, std, run, scores, encoder: config.clone() };
     let pixels = Pixels::of(&card);
-    let development = kept_back
-        .iter()
-        .map(|study| Ok((pixels.plain(&[study])?, study.labels)))
-        .collect::<Result<_, TrainError>>()?;
+    let development = Development::read(&rows, &pixels)?;
     let train = studies.iter().map(|study| (pixels.keep(study), study.labels)).collect::<Vec<_>>();
     begin_at_prevalence(&variables, &train)?;
     let settings = json!({
@@ -325,11 +306,10 @@ pub fn train(
     let (seed, head_pace) = (plan.seed, sizes.head_pace);
     let task =
         EncoderTask { encoder, variables, pixels, head_pace, settings, seed, train, development };
-    let figures = fit(&task, plan, out, bar)?;
-    calibrate(&task, plan, &mut card)?;
-    candle_core::safetensors::save(&weights(&task)?, out.join("encoder.safetensors"))?;
-    files::write_toml(&out.join("encoder.toml"), &card)?;
-    Ok(figures)
+    fit(&task, plan, out, bar)?;
+    card.run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
+    let workers = Workers::new(plan.threads)?;
+    calibrate::write(weights(&task)?, &mut card, &task.development, &workers, out)
 }
 
 /// The tensors of a model directory: norms with frozen statistics are folded in.
@@ -360,59 +340,15 @@ fn begin_at_prevalence(
     Ok(var.set(&Tensor::from_vec(values, SCORES, &Device::Cpu)?)?)
 }
 
-/// Takes one temperature into the score head and chooses thresholds, on the development split.
-fn calibrate(task: &EncoderTask, plan: &Plan, card: &mut EncoderCard) -> Result<(), TrainError> {
-    let mut logits = task.logits(&Workers::new(plan.threads)?)?;
-    let temperature = temperature(&logits, &task.development);
-    for name in ["heads.weight", "heads.bias"] {
-        let var = variables::named(&task.variables, name)?;
-        var.set(&(var.as_tensor() / f64::from(temperature))?)?;
-    }
-    logits.iter_mut().flatten().for_each(|logit| *logit /= temperature);
-    card.run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
-    card.scores = score_names()
-        .iter()
-        .enumerate()
-        .map(|(score, name)| {
-            let values = column(&logits, score);
-            let truth = task.truth(score);
-            let mean = values.iter().sum::<f32>() / values.len().max(1) as f32;
-            let variance =
-                values.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / values.len().max(1) as f32;
-            ScoreCard {
-                name: (*name).to_owned(),
-                threshold: threshold(&values, &truth),
-                spread: variance.sqrt().max(1e-3),
-                auroc: auroc(&values, &truth),
-            }
-        })
-        .collect();
-    Ok(())
-}
-
-/// The temperature in 0.5 to 4 with the smallest cross-entropy.
-fn temperature(logits: &[Vec<f32>], studies: &[(Tensor, LabelSet)]) -> f32 {
-    let loss = |t: f32| -> f32 {
-        let one = |logit: &f32, target: f32| {
-            let x = logit / t;
-            x.max(0.0) - x * target + (-x.abs()).exp().ln_1p()
-        };
-        let pairs = logits.iter().zip(studies);
-        pairs.flat_map(|(row, s)| row.iter().zip(s.1.targets())).map(|(l, y)| one(l, y)).sum()
-    };
-    let candidates = (0..=30).map(|i| 0.5 * 8f32.powf(i as f32 / 30.0));
-    candidates.min_by(|a, b| loss(*a).total_cmp(&loss(*b))).unwrap_or(1.0)
-}
-
 /// Reads what [`train`] wrote: the encoder, frozen, and what is known of it.
 pub fn read(dir: &Path) -> Result<(Encoder, EncoderCard), TrainError> {
-    let path = dir.join("encoder.toml");
+    let path = dir.join(CARD);
     let card: EncoderCard = files::read_toml(&path, "encoder")?;
     if card.scores.len() != SCORES {
         let reason = format!("{} scores instead of {SCORES}", card.scores.len());
         return Err(TrainError::Run { path, reason });
     }
-    let tensors = variables::read(&dir.join("encoder.safetensors"))?;
+    let tensors = variables::read(&dir.join(WEIGHTS))?;
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let encoder = Encoder::load(&card.encoder, &source)?;
     Ok((encoder, card))

@@ -57,6 +57,9 @@ pub enum TrainError {
     /// The model refused its parts.
     #[error("the assembled model cannot be used")]
     Model(#[from] crate::model::ModelError),
+    /// A curve could not be drawn.
+    #[error("the loss curve cannot be drawn")]
+    Curve(#[from] crate::evaluate::EvaluateError),
     /// A worker of the data-parallel step ended early.
     #[error("a training thread ended early: {reason}")]
     Worker {

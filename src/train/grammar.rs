@@ -28,6 +28,7 @@ struct Phrases {
     heart: Section,
     mediastinum: Section,
     bones: Section,
+    devices: Section,
     impression: Impression,
     finding: BTreeMap<String, Entry>,
 }
@@ -109,6 +110,7 @@ impl Grammar {
         writer.place(Place::Heart, &self.phrases.heart);
         writer.place(Place::Mediastinum, &self.phrases.mediastinum);
         writer.say(&self.phrases.bones.clear, &[]);
+        writer.say(&self.phrases.devices.clear, &[]);
         writer.impression(&self.phrases.impression);
         writer.out.join(" ")
     }

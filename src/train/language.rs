@@ -1,9 +1,10 @@
 //! Trains a small LLaMA on summaries of the grammar, conditioned on label sets in the image slot.
 //!
-//! In the place of the image token stands a linear function of fifteen numbers, one a score: above
-//! zero where the label is positive, below where it is not. The magnitudes are random, so that the
-//! language model learns to go by the sign. An alignment can then lead an image's scores, each less
-//! its threshold, into the same slot, since they are linear in the image embedding.
+//! In the place of the image stand fifteen tokens, one a score: a direction times a number, above
+//! zero where the label is positive, below where it is not, plus an offset. The language model's own
+//! norm leaves of such a token hardly more than the sign, and the magnitudes are random, so that it
+//! learns to go by that. An alignment can then lead an image's scores, each less its threshold, into
+//! the same slots, since they are linear in the image embedding.
 
 use std::path::Path;
 
@@ -26,7 +27,6 @@ use super::tokenizer::{self, BOS, EOS};
 use super::variables;
 use super::workers::{Loss, Workers};
 use crate::model::language::llama::{Llama, LlamaConfig};
-use crate::model::layer::Linear;
 
 /// What stands before the image token.
 pub const BEFORE: &str = "###Patient: <Img>";
@@ -57,9 +57,34 @@ pub struct LanguageCard {
 pub struct Language {
     /// The language model.
     pub llama: Llama,
-    /// From one number a score to an image token.
-    pub condition: Linear,
+    /// From one number a score to the image tokens.
+    pub condition: Condition,
     prompts: Prompts,
+}
+
+/// Places one number a score: each becomes an image token of its own.
+#[derive(Debug)]
+pub struct Condition {
+    /// `[scores, width]`: what stands for one.
+    direction: Tensor,
+    /// `[scores × width]`: what stands for nothing.
+    offset: Tensor,
+}
+
+impl Condition {
+    fn load(width: usize, source: &VarBuilder<'_>) -> Result<Self, TrainError> {
+        let init = candle_nn::Init::Const(0.0);
+        Ok(Self {
+            direction: source.get_with_hints((SCORES, width), "direction", init)?,
+            offset: source.get_with_hints(SCORES * width, "offset", init)?,
+        })
+    }
+
+    /// The image tokens `[batch, scores, width]` of numbers `[batch, scores, 1]`.
+    pub fn forward(&self, numbers: &Tensor) -> Result<Tensor, TrainError> {
+        let offset = self.offset.reshape(self.direction.shape())?;
+        Ok(numbers.broadcast_mul(&self.direction)?.broadcast_add(&offset)?)
+    }
 }
 
 /// The token ids around the image token.
@@ -106,7 +131,7 @@ impl Language {
     ) -> Result<Self, TrainError> {
         Ok(Self {
             llama: Llama::load(config, source)?,
-            condition: Linear::load(SCORES, config.hidden_size, true, &source.pp(CONDITION))?,
+            condition: Condition::load(config.hidden_size, &source.pp(CONDITION))?,
             prompts: Prompts::new(tokenizer)?,
         })
     }
@@ -124,14 +149,14 @@ impl Language {
     }
 
     /// The summed negative log-likelihood of the samples after their image tokens
-    /// `[batch, 1, width]`, and over how many tokens.
+    /// `[batch, tokens, width]`, and over how many tokens.
     pub fn loss(&self, images: &Tensor, samples: &[Sample]) -> Result<Loss, TrainError> {
         let rows: Vec<(&[u32], &[u32])> = samples
             .iter()
             .filter_map(|s| Some((self.prompts.after.get(s.prompt)?.as_slice(), s.text.as_slice())))
             .collect();
         let longest = rows.iter().map(|(p, t)| p.len() + t.len()).max().unwrap_or(0);
-        let start = self.prompts.before.len() + 1;
+        let start = self.prompts.before.len() + images.dim(1)?;
         let time = start + longest - 1;
         let (mut inputs, mut places, mut targets) = (vec![], vec![], vec![]);
         for (row, (prompt, text)) in rows.iter().enumerate() {
@@ -146,9 +171,10 @@ impl Language {
         }
         let (batch, count) = (rows.len(), targets.len());
         let rest = Tensor::from_vec(inputs, (batch, longest - 1), &Device::Cpu)?;
-        let before = Tensor::from_slice(&self.prompts.before, (1, start - 1), &Device::Cpu)?;
+        let known = self.prompts.before.len();
+        let before = Tensor::from_slice(&self.prompts.before, (1, known), &Device::Cpu)?;
         let before = self.llama.embed(&before)?;
-        let before = before.broadcast_as((batch, start - 1, before.dim(2)?))?;
+        let before = before.broadcast_as((batch, known, before.dim(2)?))?;
         let embeds = Tensor::cat(&[&before, images, &self.llama.embed(&rest)?], 1)?;
         let logits = self.llama.forward_embeds(&embeds.contiguous()?, None)?;
         let places = Tensor::from_vec(places, count, &Device::Cpu)?;
@@ -158,7 +184,7 @@ impl Language {
         Ok((chosen.sum_all()?.neg()?, count as f32))
     }
 
-    /// The likeliest summary after an image token `[1, 1, width]`, token by token.
+    /// The likeliest summary after image tokens `[1, tokens, width]`, token by token.
     pub fn greedy(&self, image: &Tensor, most: usize) -> Result<String, TrainError> {
         let ids = |ids: &[u32]| Tensor::from_slice(ids, (1, ids.len()), &Device::Cpu);
         let after = self.prompts.after.first().map(Vec::as_slice).unwrap_or_default();
@@ -248,7 +274,7 @@ impl LanguageTask {
             numbers.extend(few);
             samples.push(sample);
         }
-        let numbers = Tensor::from_vec(numbers, (samples.len(), 1, SCORES), &Device::Cpu)?;
+        let numbers = Tensor::from_vec(numbers, (samples.len(), SCORES, 1), &Device::Cpu)?;
         self.language.loss(&self.language.condition.forward(&numbers)?, &samples)
     }
 }
@@ -307,7 +333,7 @@ fn simulated(labels: LabelSet, chance: &mut Chance) -> Vec<f32> {
     let named = labels.findings().next().is_some();
     (0..SCORES)
         .map(|score| {
-            let magnitude = 0.05 + 1.2 * chance.normal().abs();
+            let magnitude = 0.01 + 1.2 * chance.normal().abs();
             // With a finding named the text does not depend on "abnormal".
             let free = named && score == SCORES - 1;
             let positive = if free { chance.happens(0.7) } else { labels.contains(score) };
@@ -379,7 +405,7 @@ fn obedience(task: &LanguageTask, threads: usize) -> Result<f32, TrainError> {
         let mut right = 0;
         for item in part {
             let (labels, numbers, _) = task.draw(DEVELOPMENT_STREAM + *item as u64)?;
-            let numbers = Tensor::from_vec(numbers, (1, 1, SCORES), &Device::Cpu)?;
+            let numbers = Tensor::from_vec(numbers, (1, SCORES, 1), &Device::Cpu)?;
             let image = task.language.condition.forward(&numbers)?;
             let text = task.language.greedy(&image, 200)?;
             right += usize::from(task.grammar.read(&text) == labels);

@@ -5,23 +5,28 @@
 //! weights, a log, checkpoints, and in the end a model directory that the node can draft with.
 //! Promises: the same settings, data and seed give the same run; a run that was stopped goes on
 //! from its last epoch; the encoder and the language model stay as they are while they are
-//! aligned. May use: `vocabulary`, `radiograph`, `model`,
-//! `evaluate`.
+//! aligned. May use: `vocabulary`, `radiograph`, `findings`, `model`, `evaluate`.
 
 pub mod align;
 pub mod architecture;
 pub mod assemble;
 pub mod assess;
 pub mod augment;
+pub mod average;
+mod calibrate;
 pub mod card;
+mod curve;
 pub mod data;
+pub mod development;
 pub mod encoder;
 mod error;
 mod files;
 pub mod grammar;
+pub mod known;
 pub mod label;
 pub mod language;
 pub mod optimise;
+pub mod recipe;
 pub mod run;
 pub mod tokenizer;
 pub mod variables;

@@ -13,11 +13,12 @@ use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::average::Average;
 use super::chance::Chance;
 use super::error::TrainError;
-use super::files;
 use super::optimise::{AdamW, Named, rate};
 use super::workers::{Loss, Workers};
+use super::{curve, files};
 
 /// What is trained.
 pub trait Task: Sync {
@@ -32,6 +33,11 @@ pub trait Task: Sync {
     /// The learning rate of a variable over that of the run.
     fn pace(&self, _variable: &str) -> f32 {
         1.0
+    }
+    /// How much of the average of the variables over the steps stays at each step; `None`: the run
+    /// ends with the variables of its last step.
+    fn averaging(&self) -> Option<f32> {
+        None
     }
     /// The loss of some items in this epoch.
     fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError>;
@@ -78,10 +84,11 @@ pub fn fit(
 ) -> Result<Map<String, Value>, TrainError> {
     let workers = Workers::new(plan.threads)?;
     let mut optimiser = AdamW::new(task.variables(), plan.decay, |name| task.pace(name));
+    let mut average = Average::new(task.averaging(), task.variables())?;
     let checkpoint = out.join("checkpoint.safetensors");
     let mut state = State { settings: task.settings(), ..State::default() };
     if checkpoint.exists() {
-        state = resume(&checkpoint, task, &mut optimiser)?;
+        state = resume(&checkpoint, task, &mut optimiser, &mut average)?;
     }
     let mut log = Log::open(out.join("log.jsonl"), state.epoch > 0)?;
     let before = state.seconds;
@@ -109,6 +116,7 @@ pub fn fit(
                     task.loss(part, epoch)
                 })?;
             optimiser.step(task.variables(), &gradients, rate(plan.rate, now as f32))?;
+            average.follow(task.variables())?;
             state.step += 1;
             total += f64::from(loss) * batch.len() as f64;
             seen += batch.len();
@@ -118,18 +126,22 @@ pub fn fit(
         state.epoch += 1;
         state.seconds = before + started.elapsed().as_secs_f64();
         let pace = seen as f64 / epoch_started.elapsed().as_secs_f64();
+        average.swap(task.variables())?;
         figures = task.evaluate(&workers)?;
+        average.swap(task.variables())?;
         log.line(&json!({
             "epoch": state.epoch, "step": state.step, "seconds": state.seconds.round(),
             "items_per_second": (pace * 10.0).round() / 10.0,
             "loss": total / seen.max(1) as f64, "development": figures,
         }))?;
-        save(&checkpoint, task.variables(), &optimiser, &state)?;
+        save(&checkpoint, task.variables(), &optimiser, &average, &state)?;
     }
+    average.swap(task.variables())?;
     if figures.is_empty() {
         figures = task.evaluate(&workers)?;
     }
     bar.finish_and_clear();
+    curve::draw(&log.path)?;
     Ok(figures)
 }
 
@@ -160,6 +172,7 @@ fn save(
     path: &Path,
     variables: &[Named],
     optimiser: &AdamW,
+    average: &Average,
     state: &State,
 ) -> Result<(), TrainError> {
     let mut parts: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
@@ -169,6 +182,10 @@ fn save(
             let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
             parts.push((format!("{kind}.{name}"), var.dims().to_vec(), bytes));
         }
+    }
+    for ((name, var), numbers) in variables.iter().zip(average.values()) {
+        let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        parts.push((format!("average.{name}"), var.dims().to_vec(), bytes));
     }
     let views = parts
         .iter()
@@ -190,7 +207,12 @@ fn save(
 }
 
 /// Sets variables and moments to what the checkpoint holds.
-fn resume(path: &Path, task: &impl Task, optimiser: &mut AdamW) -> Result<State, TrainError> {
+fn resume(
+    path: &Path,
+    task: &impl Task,
+    optimiser: &mut AdamW,
+    average: &mut Average,
+) -> Result<State, TrainError> {
     let bytes = files::read(path)?;
     let bad = |error: safetensors::SafeTensorError| unfit(path, &error.to_string());
     let (_, header) = SafeTensors::read_metadata(&bytes).map_err(bad)?;
@@ -206,19 +228,24 @@ fn resume(path: &Path, task: &impl Task, optimiser: &mut AdamW) -> Result<State,
         return Err(unfit(path, &reason));
     }
     let file = SafeTensors::deserialize(&bytes).map_err(bad)?;
-    for ((name, var), (first, second)) in task.variables().iter().zip(&mut optimiser.moments) {
-        let numbers = |kind: &str| {
-            let view = file.tensor(&format!("{kind}.{name}")).map_err(bad)?;
-            if view.shape() != var.dims() {
-                return Err(unfit(path, &format!("{name} has another shape")));
-            }
-            Ok(floats(view.data()))
-        };
-        let values = Tensor::from_vec(numbers("value")?, var.shape(), &Device::Cpu)?;
+    let numbers = |kind: &str, (name, var): &Named| {
+        let view = file.tensor(&format!("{kind}.{name}")).map_err(bad)?;
+        if view.shape() != var.dims() {
+            return Err(unfit(path, &format!("{name} has another shape")));
+        }
+        Ok(floats(view.data()))
+    };
+    for (average, variable) in average.values_mut().iter_mut().zip(task.variables()) {
+        *average = numbers("average", variable)?;
+    }
+    for (variable, (first, second)) in task.variables().iter().zip(&mut optimiser.moments) {
+        let var = &variable.1;
+        let values = Tensor::from_vec(numbers("value", variable)?, var.shape(), &Device::Cpu)?;
         var.set(&values)?;
-        (*first, *second) = (numbers("first")?, numbers("second")?);
+        (*first, *second) = (numbers("first", variable)?, numbers("second", variable)?);
     }
     optimiser.steps = fact("optimiser_steps").and_then(|n| n.parse().ok()).unwrap_or_default();
+    average.steps = optimiser.steps;
     Ok(state)
 }
 

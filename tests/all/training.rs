@@ -286,6 +286,45 @@ fn encoder_language_model_and_alignment_end_in_a_model_that_drafts() {
 }
 
 #[test]
+fn the_recipe_runs_every_step_and_goes_on_where_it_was_stopped() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let out = dir.path().join("run");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let imagenet = root.join("fixtures/reference/efficientnet_lite0/weights.safetensors");
+    let recipe = || {
+        trained(&[
+            "default",
+            "--data",
+            text(&data),
+            "--from",
+            text(&imagenet),
+            "--out",
+            text(&out),
+            "--size",
+            "32",
+            "--encoder-epochs",
+            "1",
+            "--language-epochs",
+            "1",
+            "--summaries",
+            "32",
+        ])
+    };
+    let figures = recipe();
+    assert!(figures["development"]["abnormal"].as_f64().is_some(), "{figures}");
+    let model = Model::open(&out.join("aligned/model")).unwrap();
+    let image = open_picture(&data.join("images/000.png")).unwrap();
+    model.draft(&image, &DraftRequest::default()).unwrap();
+    let weights = |run: &str| std::fs::read(out.join(run).join("encoder.safetensors")).unwrap();
+    assert!(weights("encoder-1") != weights("encoder-2"));
+    // Without its last step the recipe makes the same again, and nothing before it.
+    std::fs::remove_dir_all(out.join("aligned")).unwrap();
+    assert_eq!(recipe(), figures);
+    assert_eq!(epochs(&out.join("encoder-1/log.jsonl")), [1]);
+}
+
+#[test]
 fn an_efficientnet_lite_is_tuned_from_imagenet_weights_and_from_an_earlier_run() {
     let dir = tempfile::tempdir().unwrap();
     let data = data(dir.path());

@@ -99,7 +99,7 @@ pub fn import(
             std: vec![MEDCLIP_STD],
         },
         image_encoder: ImageEncoderConfig::Swin(swin_config(&files.encoder_config)?),
-        projection: ProjectionConfig { image_tokens, embedding },
+        projection: ProjectionConfig { image_tokens, tokens: 1, embedding },
         language_model,
         tokenizer: TokenizerConfig { file: "tokenizer.json".to_owned(), bos, eos },
         conversation: Conversation {
@@ -109,6 +109,7 @@ pub fn import(
             templates: ConversationTemplate::own(),
         },
         scores: None,
+        scope: None,
         files: BTreeMap::from([("tokenizer.json".to_owned(), String::new())]),
     };
     manifest.check().map_err(|reason| ModelError::invalid(source, reason))?;

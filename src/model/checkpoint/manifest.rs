@@ -54,6 +54,9 @@ pub struct Manifest {
     /// What the encoder's scoring heads mean, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
+    /// What the model is made for, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scope: Option<Scope>,
     /// SHA-256 of each file, hexadecimal.
     pub files: BTreeMap<String, String>,
 }
@@ -107,10 +110,17 @@ pub enum Fit {
 pub struct ProjectionConfig {
     /// What becomes image tokens.
     pub image_tokens: ImageTokens,
+    /// How many image tokens the projection makes of one embedding; with `patches` always 1.
+    #[serde(default = "one")]
+    pub tokens: usize,
     /// Width of the encoder's own projected embedding (MedCLIP's `projection_head`); absent: there
     /// is none, and `pooled` is the mean of the last hidden states.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub embedding: Option<usize>,
+}
+
+fn one() -> usize {
+    1
 }
 
 /// What becomes image tokens.
@@ -154,6 +164,29 @@ pub struct Scores {
     /// From which score on an observation counts as positive, by label.
     #[serde(default)]
     pub thresholds: BTreeMap<String, f32>,
+}
+
+/// What a model is made for: of what else it drafts nothing, or says that it is not made for it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scope {
+    /// The youngest patient, years.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub youngest_years: Option<u32>,
+    /// How far from the images it was trained on an image may lie.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<KnownImages>,
+}
+
+/// Where the images of the training lie among the encoder's outputs: the tensors `known.mean`
+/// `[width]` and `known.axes` `[axes, width]` measure the distance of another one.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KnownImages {
+    /// How many axes there are.
+    pub axes: usize,
+    /// The farthest distance at which an image is one of those that the model is made for.
+    pub farthest: f32,
 }
 
 impl Manifest {
@@ -204,8 +237,19 @@ impl Manifest {
         if self.projection.embedding.is_some_and(|n| n == 0 || n > 1 << 16) {
             return Err("[projection] embedding is outside 1 to 65536".to_owned());
         }
+        let most = match self.projection.image_tokens {
+            ImageTokens::Pooled => 256,
+            ImageTokens::Patches => 1,
+        };
+        if !(1..=most).contains(&self.projection.tokens) {
+            return Err(format!("[projection] tokens is outside 1 to {most}"));
+        }
         if self.scores.as_ref().is_some_and(|s| s.labels.is_empty() || s.labels.len() > 256) {
             return Err("[scores] labels needs 1 to 256 names".to_owned());
+        }
+        let images = self.scope.as_ref().and_then(|scope| scope.images.as_ref());
+        if images.is_some_and(|i| !(1..=1024).contains(&i.axes) || !i.farthest.is_finite()) {
+            return Err("[scope.images] needs 1 to 1024 axes and a finite limit".to_owned());
         }
         for name in self.files.keys() {
             if name.contains(['/', '\\']) || name.starts_with('.') {
@@ -231,7 +275,7 @@ impl Manifest {
     /// How many positions an image takes.
     pub fn image_positions(&self) -> usize {
         match self.projection.image_tokens {
-            ImageTokens::Pooled => 1,
+            ImageTokens::Pooled => self.projection.tokens,
             ImageTokens::Patches => self.image_encoder.output_tokens(),
         }
     }

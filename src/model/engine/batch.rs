@@ -29,6 +29,13 @@ struct Active {
     answer: oneshot::Sender<Result<ModelDraft, ModelError>>,
 }
 
+/// What became of a job that was taken in.
+enum Started {
+    Run(Box<DraftRun>),
+    /// There is nothing to generate.
+    Over(ModelDraft),
+}
+
 impl<'m> Batch<'m> {
     /// Room for `slots` answers at once; a beam search takes as many as it has beams.
     pub(super) fn new(model: &'m Model, slots: usize) -> Self {
@@ -57,13 +64,19 @@ impl<'m> Batch<'m> {
         let started = guarded("drafting", || {
             let question = Question::new(self.model, &request)?;
             let features = self.model.encode(&image)?;
+            if !features.is_known() {
+                return Ok(Started::Over(features.not_made_for(question.text())));
+            }
             self.keep_prefix(question.before())?;
             let kept = self.prefixes.iter().find(|(ids, _)| ids == question.before());
             let prefix = kept.map(|(_, cache)| cache);
-            DraftRun::start(self.model, question, features, prefix, self.free.pop(), watch)
+            let free = self.free.pop();
+            let run = DraftRun::start(self.model, question, features, prefix, free, watch)?;
+            Ok(Started::Run(Box::new(run)))
         });
         match started {
-            Ok(run) => self.active.push(Active { run, lanes, answer }),
+            Ok(Started::Run(run)) => self.active.push(Active { run: *run, lanes, answer }),
+            Ok(Started::Over(draft)) => tell(answer, Ok(draft)),
             Err(error) => tell(answer, Err(error)),
         }
     }

@@ -54,6 +54,8 @@ pub struct EngineModel {
     pub digest: String,
     /// The questions it was aligned on.
     pub prompts: Vec<String>,
+    /// The age in years from which on it is made for patients.
+    pub youngest: Option<u32>,
 }
 
 struct Job {
@@ -156,6 +158,7 @@ fn work(
         name: model.name().to_owned(),
         digest: model.digest().to_owned(),
         prompts: model.prompts().to_vec(),
+        youngest: model.youngest(),
     };
     if loaded.send(Ok(identity)).is_err() {
         return;

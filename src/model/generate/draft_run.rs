@@ -38,6 +38,11 @@ impl Question {
         Ok(Self { text, tokens, stop, sampling: request.sampling.clone() })
     }
 
+    /// The question as it is put.
+    pub(in crate::model) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The tokens before the image.
     pub(in crate::model) fn before(&self) -> &[u32] {
         &self.tokens.before

@@ -39,6 +39,9 @@ pub struct EfficientNetLiteConfig {
     pub stem_width: usize,
     /// Width of the last, that of the output.
     pub head_width: usize,
+    /// Whether the output is the mean over the image and its mirror image.
+    #[serde(default)]
+    pub mirrored: bool,
     /// The stages between them.
     pub stages: Vec<StageConfig>,
 }
@@ -93,6 +96,7 @@ impl EfficientNetLiteConfig {
             num_channels: 1,
             stem_width: 32,
             head_width: 1280,
+            mirrored: false,
             stages: stages.map(stage).to_vec(),
         }
     }
@@ -233,9 +237,22 @@ impl EfficientNetLite {
 
     /// Encodes `[batch, channels, rows, columns]` of normalised pixels.
     pub fn forward(&self, pixels: &Tensor) -> Result<EncoderOutput> {
-        let (last_hidden, _) = self.stages(pixels, 0)?;
-        let pooled = last_hidden.mean(1)?;
-        Ok(EncoderOutput { last_hidden, pooled })
+        let mut last_hidden = self.stages(pixels, 0)?.0;
+        if self.config.mirrored {
+            let (batch, patches, width) = last_hidden.dims3()?;
+            let side = patches.isqrt();
+            let (seen, _) = self.stages(&mirror(pixels, 3)?, 0)?;
+            let seen = mirror(&seen.reshape((batch, side, side, width))?, 2)?;
+            let seen = seen.reshape((batch, patches, width))?;
+            last_hidden = ((last_hidden + seen)? * 0.5)?;
+        }
+        Ok(EncoderOutput { pooled: last_hidden.mean(1)?, last_hidden })
+    }
+
+    /// The mean over the patches of the image as it is, even where the output is to be the mean
+    /// over the mirror image too: training shows both, one at a time.
+    pub fn pooled_once(&self, pixels: &Tensor) -> Result<Tensor> {
+        self.stages(pixels, 0)?.0.mean(1)
     }
 
     /// The last hidden state, and for comparisons the first `keep` of: the stem's output, each
@@ -279,6 +296,13 @@ impl EfficientNetLite {
         }
         Ok(tensors)
     }
+}
+
+/// The other way round along one dimension.
+fn mirror(x: &Tensor, dimension: usize) -> Result<Tensor> {
+    let last = x.dim(dimension)?.saturating_sub(1) as u32;
+    let order: Vec<u32> = (0..=last).rev().collect();
+    x.contiguous()?.index_select(&Tensor::new(order, x.device())?, dimension)
 }
 
 /// One inverted residual: widen, convolve each channel, narrow.

@@ -137,4 +137,13 @@ impl ImageEncoder {
             Self::EfficientNetLite(lite) => lite.forward(pixels),
         }
     }
+
+    /// The mean over the patches `[batch, width]` for training: of the image as it is, without its
+    /// mirror image.
+    pub fn pooled_once(&self, pixels: &Tensor) -> Result<Tensor> {
+        match self {
+            Self::Swin(swin) => Ok(swin.forward(pixels)?.pooled),
+            Self::EfficientNetLite(lite) => lite.pooled_once(pixels),
+        }
+    }
 }
