@@ -163,7 +163,7 @@ pub fn train(
     let mut figures = fit(&task, plan, &parts.out, bar)?;
     let dir = parts.out.join("model");
     let cards = (&encoder_card, &language_card);
-    assemble::model(&dir, parts, cards, &task.variables, &known)?;
+    assemble::model(&dir, parts, cards, &task.variables, known.as_ref())?;
     let model = Model::open(&dir)?;
     let development = assess(&model, &development_studies, &workers)?;
     let tests = if parts.test {

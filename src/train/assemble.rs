@@ -36,7 +36,7 @@ pub fn model(
     parts: &Parts,
     (encoder, language): (&EncoderCard, &LanguageCard),
     projection: &[Named],
-    known: &Known,
+    known: Option<&Known>,
 ) -> Result<(), TrainError> {
     files::folder(dir)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
@@ -47,8 +47,10 @@ pub fn model(
     let heads = tensors.get("heads.weight").cloned();
     tensors.extend(heads.map(|heads| ("vision_model.projection_head.weight".to_owned(), heads)));
     tensors.extend(projection.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())));
-    tensors.insert("known.mean".to_owned(), known.mean.clone());
-    tensors.insert("known.axes".to_owned(), known.axes.clone());
+    if let Some(known) = known {
+        tensors.insert("known.mean".to_owned(), known.mean.clone());
+        tensors.insert("known.axes".to_owned(), known.axes.clone());
+    }
     for tensor in tensors.values_mut() {
         *tensor = tensor.to_dtype(DType::F16)?;
     }
@@ -63,13 +65,17 @@ pub fn model(
     let mut manifest = manifest(&parts.name, encoder, language, files);
     manifest.scope = Some(Scope {
         youngest_years: Some(YOUNGEST_YEARS),
-        images: Some(KnownImages { axes: known.axes.dim(0)?, farthest: known.farthest }),
+        images: known.map(known_images).transpose()?,
     });
     let text = manifest
         .check()
         .and_then(|()| manifest.to_text())
         .map_err(|reason| TrainError::Run { path: dir.join(MANIFEST), reason })?;
     files::write(&dir.join(MANIFEST), text.as_bytes())
+}
+
+fn known_images(known: &Known) -> Result<KnownImages, TrainError> {
+    Ok(KnownImages { axes: known.axes.dim(0)?, farthest: known.farthest })
 }
 
 fn manifest(

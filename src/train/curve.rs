@@ -24,5 +24,6 @@ pub(super) fn draw(log: &Path) -> Result<(), TrainError> {
     if drawn.is_empty() {
         return Ok(());
     }
-    Ok(loss_curve(&drawn, "epoch", &log.with_file_name("loss.png"))?)
+    loss_curve(&drawn, "epoch", &log.with_file_name("loss.png"))
+        .map_err(|error| TrainError::Curve(Box::new(error)))
 }

@@ -59,7 +59,7 @@ pub enum TrainError {
     Model(#[from] crate::model::ModelError),
     /// A curve could not be drawn.
     #[error("the loss curve cannot be drawn")]
-    Curve(#[from] crate::evaluate::EvaluateError),
+    Curve(#[source] Box<crate::evaluate::EvaluateError>),
     /// A worker of the data-parallel step ended early.
     #[error("a training thread ended early: {reason}")]
     Worker {

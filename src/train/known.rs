@@ -17,6 +17,9 @@ const ROUNDS: usize = 40;
 /// by mistake annoys more than a knee that is described.
 const MARGIN: f32 = 1.3;
 
+/// From fewer images kept back no limit is learned.
+const LEAST: usize = 50;
+
 /// The mean and the axes of outputs, and how far an image of their kind may lie.
 #[derive(Debug)]
 pub struct Known {
@@ -29,8 +32,12 @@ pub struct Known {
 }
 
 impl Known {
-    /// Learns mean and axes from `outputs`, a row an image, and the limit from those `kept` back.
-    pub fn learn(outputs: &[Vec<f32>], kept: &[Vec<f32>]) -> Result<Self, TrainError> {
+    /// Learns mean and axes from `outputs`, a row an image, and the limit from those `kept` back;
+    /// nothing from too few.
+    pub fn learn(outputs: &[Vec<f32>], kept: &[Vec<f32>]) -> Result<Option<Self>, TrainError> {
+        if kept.len() < LEAST {
+            return Ok(None);
+        }
         let rows = matrix(&outputs.iter().map(|row| unit(row)).collect::<Vec<_>>())?;
         let mean = rows.mean(0)?;
         let axes = principal_axes(&rows.broadcast_sub(&mean)?)?;
@@ -39,7 +46,7 @@ impl Known {
         distances.sort_by(f32::total_cmp);
         let last = (distances.len() * 99).div_ceil(100).saturating_sub(1);
         known.farthest = MARGIN * distances.get(last).copied().unwrap_or(f32::MAX / MARGIN);
-        Ok(known)
+        Ok(Some(known))
     }
 
     fn distances(&self, outputs: &[Vec<f32>]) -> Result<Vec<f32>, TrainError> {
@@ -105,7 +112,7 @@ mod tests {
 
     #[test]
     fn images_of_the_kind_lie_near_and_others_far() {
-        let known = Known::learn(&outputs(200, 1), &outputs(100, 2)).unwrap();
+        let known = Known::learn(&outputs(200, 1), &outputs(100, 2)).unwrap().unwrap();
         let near = known.distances(&outputs(50, 3)).unwrap();
         assert!(near.iter().all(|d| *d <= known.farthest * 2.0 + 1e-6), "{near:?}");
         let mut chance = Chance::new(4);
