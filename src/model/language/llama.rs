@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use crate::model::layer::{
-    AttentionMask, Embedding, Linear, RmsNorm, Rotary, attention_softmax, silu,
+    AttentionMask, Embedding, Linear, RmsNorm, Rotary, attend_one, attention_softmax, silu,
 };
 
 /// The sizes of a LLaMA, under the keys of Hugging Face's `config.json`.
@@ -373,8 +373,15 @@ impl Attention {
         let q = rotary.forward(&split(&q, self.heads)?, first)?;
         let k = rotary.forward(&split(&k, self.kv_heads)?, first)?;
         let v = split(&v, self.kv_heads)?.contiguous()?;
+        let scale = 1.0 / (self.width as f32).sqrt();
         let (k, v) = match cache {
-            Some((layer, cache)) => cache.append(layer, &k, &v)?,
+            Some((layer, cache)) => {
+                let (k, v) = cache.append(layer, &k, &v)?;
+                if let Some(mixed) = attend_one(&q, &k, &v, scale)? {
+                    return Ok(mixed);
+                }
+                (k, v)
+            }
             None => (k, v),
         };
         // The query heads that share a key-value head stand one after another: one product.
@@ -382,7 +389,6 @@ impl Attention {
         let seen = k.dim(2)?;
         let q = q.reshape((batch, self.kv_heads, shared * time, self.width))?;
         let scores = q.matmul(&k.t()?)?.reshape((batch, self.heads, time, seen))?;
-        let scale = 1.0 / (self.width as f32).sqrt();
         let weights = attention_softmax(&scores, scale, None, &AttentionMask::Causal { first })?;
         let weights = weights.reshape((batch, self.kv_heads, shared * time, seen))?;
         weights

@@ -5,6 +5,7 @@
 //! f32, and as plain tensor operations (differentiable too) for every other device and type.
 
 mod activation;
+mod attention;
 mod bias;
 mod depthwise;
 mod gather;
@@ -15,6 +16,7 @@ mod rows;
 mod softmax;
 
 pub use activation::{gelu, silu};
+pub use attention::attend_one;
 pub use bias::{bias_add, bias_relu6};
 pub use depthwise::{Steps, depthwise, tap_image};
 pub use gather::{RowMap, gather_rows};

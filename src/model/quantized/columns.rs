@@ -4,7 +4,7 @@
 use std::marker::PhantomData;
 
 /// `[rows, width]`, written by columns.
-pub(super) struct Columns<'a> {
+pub(in crate::model) struct Columns<'a> {
     start: *mut f32,
     rows: usize,
     width: usize,
@@ -16,7 +16,7 @@ unsafe impl Sync for Columns<'_> {}
 
 impl<'a> Columns<'a> {
     /// Takes the whole of `out`, whose length is a multiple of `width`.
-    pub(super) fn new(out: &'a mut [f32], width: usize) -> Self {
+    pub(in crate::model) fn new(out: &'a mut [f32], width: usize) -> Self {
         let rows = out.len() / width.max(1);
         Self { start: out.as_mut_ptr(), rows, width, owner: PhantomData }
     }
@@ -25,7 +25,7 @@ impl<'a> Columns<'a> {
     ///
     /// # Safety
     /// No other thread writes these columns.
-    pub(super) unsafe fn write(&self, row: usize, column: usize, values: &[f32]) {
+    pub(in crate::model) unsafe fn write(&self, row: usize, column: usize, values: &[f32]) {
         if row >= self.rows || column >= self.width {
             return;
         }

@@ -17,6 +17,8 @@ mod weights;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub(super) use columns::Columns;
 pub use floats::product as few_rows;
 pub use format::Packing;
+pub(super) use pool::share;
 pub use weights::Packed;

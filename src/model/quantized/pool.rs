@@ -20,7 +20,7 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 const SHARES: usize = 8;
 
 /// Calls `work` for parts that make up `0..count`, in several threads.
-pub(super) fn share(count: usize, work: impl Fn(Range<usize>) + Sync) {
+pub(in crate::model) fn share(count: usize, work: impl Fn(Range<usize>) + Sync) {
     static POOL: OnceLock<Pool> = OnceLock::new();
     let threads = candle_core::utils::get_num_threads();
     let pool = POOL.get_or_init(|| Pool::start(threads.saturating_sub(1)));

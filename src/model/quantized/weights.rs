@@ -181,9 +181,7 @@ fn tile_sums(packing: Packing, weights: &[&[u8]; TILE], xs: &[Activations], sums
     #[cfg(target_arch = "x86_64")]
     let done = {
         if first.rows == 1 {
-            for (i, row) in weights.iter().enumerate() {
-                super::x86::few(packing, row, xs, sums.get_mut(i..).unwrap_or_default(), TILE);
-            }
+            super::x86::few(packing, weights, xs, sums);
         } else {
             super::x86::several(packing, weights, first, sums);
         }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use candle_core::{DType, Device, Tensor};
 use candle_nn::{VarBuilder, VarMap};
 use thorascribe::model::checkpoint::gguf::Gguf;
+use thorascribe::model::language::cache::Cache;
 use thorascribe::model::language::llama::{Llama, LlamaConfig};
 
 fn config() -> LlamaConfig {
@@ -195,4 +196,23 @@ fn what_is_not_supported_is_named() {
     let mut other = 5u64.to_le_bytes().to_vec();
     other.extend(b"gemma");
     assert!(replaced(&architecture, &other).contains("\"gemma\""));
+}
+
+/// One position at a time over a cache takes other kernels than all of them at once.
+#[test]
+fn a_position_at_a_time_says_what_all_at_once_say() {
+    let Gguf { config, stored } = open(&file(&model().1)).unwrap();
+    let source = VarBuilder::from_backend(Box::new(stored), DType::F32, Device::Cpu);
+    let llama = Llama::load(&config, &source).unwrap();
+    let ids = Tensor::new(&[[1u32, 7, 30, 2, 47], [9, 9, 0, 13, 21]], &Device::Cpu).unwrap();
+    let embeds = llama.embed(&ids).unwrap();
+    let want = llama.forward_embeds(&embeds, None).unwrap();
+    let mut cache = Cache::new(llama.config(), 2, 8, DType::F32, &Device::Cpu).unwrap();
+    for at in 0..5 {
+        let part = embeds.narrow(1, at, 1).unwrap();
+        let got = llama.forward_last(&part, Some(&mut cache)).unwrap();
+        let want = want.narrow(1, at, 1).unwrap().squeeze(1).unwrap();
+        let gap = (got - want).unwrap().abs().unwrap().max_all().unwrap();
+        assert!(gap.to_scalar::<f32>().unwrap() < 1e-5, "position {at}");
+    }
 }

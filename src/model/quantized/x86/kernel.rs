@@ -50,50 +50,69 @@ impl Dot for Vnni {
     }
 }
 
-/// Lane `i` in all lanes.
-#[inline(always)]
-unsafe fn lane(v: __m256, i: usize) -> __m256 {
-    // SAFETY: called where AVX2 is.
-    unsafe { _mm256_permutevar8x32_ps(v, _mm256_set1_epi32(i as i32)) }
-}
-
-/// Lane `i` in the lower and lane `i + 1` in the upper half.
-#[inline(always)]
-unsafe fn lanes(v: __m256, i: usize) -> __m256 {
-    // SAFETY: called where AVX2 is.
-    unsafe {
-        let (a, b) = (i as i32, i as i32 + 1);
-        _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(a, a, a, a, b, b, b, b))
+/// For each `i` the lanes that bring lane `i` into all lanes, and those that bring lane `2i` into
+/// the lower and lane `2i + 1` into the upper half (twice: of each of two vectors).
+static SPREADS: [[[i32; 8]; 8]; 2] = {
+    let mut all = [[[0; 8]; 8]; 2];
+    let mut i = 0;
+    while i < 64 {
+        all[0][i / 8][i % 8] = (i / 8) as i32;
+        all[1][i / 8][i % 8] = (i / 8 % 4 * 2 + i % 8 / 4) as i32;
+        i += 1;
     }
-}
+    all
+};
 
-#[inline(always)]
-unsafe fn total(v: __m256) -> f32 {
-    // SAFETY: called where AVX2 is.
-    unsafe {
-        let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-        let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-        _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
-    }
-}
-
-/// One weight row with each of `xs`, which have one row each. Each sum is made in the same order
-/// whatever their number.
+/// Eight weight rows with each of `xs`, which have one row each: `[N, 8]`. Each sum is made in the
+/// same order whatever `N` is.
 ///
 /// # Safety
-/// The instructions are there; `row` holds the whole runs of each of `xs`.
+/// The instructions are there; each of `rows` holds the whole runs of each of `xs`.
 #[inline(always)]
 pub(super) unsafe fn dots<F: Format, D: Dot, const N: usize>(
-    row: &[u8],
+    rows: &[&[u8]; TILE],
     xs: &[Activations; N],
-) -> [f32; N] {
-    // SAFETY: all pointers stay within what the contract says is there.
+    out: &mut [[f32; TILE]; N],
+) {
+    // SAFETY: by the contract.
+    unsafe {
+        // The compiler would make two cheap shuffles of each known one; one is cheaper.
+        let from = std::hint::black_box(&SPREADS[usize::from(F::SIXTEEN)]);
+        let mut spreads = [_mm256_setzero_si256(); 8];
+        for j in 0..8 {
+            spreads[j] = _mm256_loadu_si256(from[j].as_ptr().cast());
+        }
+        let mut sums = [[_mm256_setzero_si256(); TILE]; N];
+        for i in 0..TILE {
+            let row = row::<F, D, N>(rows[i].as_ptr(), xs, &spreads);
+            for n in 0..N {
+                sums[n][i] = _mm256_castps_si256(row[n]);
+            }
+        }
+        for n in 0..N {
+            let [a, b, c, d, e, f, g, h] = transpose(sums[n]);
+            let add = |a, b| _mm256_add_ps(_mm256_castsi256_ps(a), _mm256_castsi256_ps(b));
+            let left = _mm256_add_ps(add(a, b), add(c, d));
+            let right = _mm256_add_ps(add(e, f), add(g, h));
+            _mm256_storeu_ps(out[n].as_mut_ptr(), _mm256_add_ps(left, right));
+        }
+    }
+}
+
+/// One weight row with each of `xs`: eight sums that add up to the product.
+#[inline(always)]
+unsafe fn row<F: Format, D: Dot, const N: usize>(
+    row: *const u8,
+    xs: &[Activations; N],
+    spreads: &[__m256i; 8],
+) -> [__m256; N] {
+    // SAFETY: the contract of `dots`: all pointers stay within what it says is there.
     unsafe {
         let zero = _mm256_setzero_ps();
         let mut sums = [[zero; 2]; N];
         let mut offsets = [zero; N];
         for r in 0..xs[0].columns / RUN {
-            let run = F::open(row.as_ptr().add(r * F::BYTES));
+            let run = F::open(row.add(r * F::BYTES));
             for n in 0..N {
                 let q = xs[n].q.as_ptr().add(r * RUN);
                 let d = _mm256_loadu_ps(xs[n].d.as_ptr().add(r * 8));
@@ -111,7 +130,7 @@ pub(super) unsafe fn dots<F: Format, D: Dot, const N: usize>(
                     for j in 0..8 {
                         let x = _mm256_loadu_si256(q.add(j * BLOCK).cast());
                         let dot = D::dot::<false>(_mm256_setzero_si256(), run.q[j], x);
-                        let scale = lanes(d[j / 4], j % 4 * 2);
+                        let scale = _mm256_permutevar8x32_ps(d[j / 4], spreads[j]);
                         let sum = &mut sums[n][j % 2];
                         *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
                     }
@@ -127,15 +146,15 @@ pub(super) unsafe fn dots<F: Format, D: Dot, const N: usize>(
                             D::dot::<false>(_mm256_setzero_si256(), run.q[j], x)
                         };
                         let sum = &mut sums[n][j % 2];
-                        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), lane(d, j), *sum);
+                        let scale = _mm256_permutevar8x32_ps(d, spreads[j]);
+                        *sum = _mm256_fmadd_ps(_mm256_cvtepi32_ps(dot), scale, *sum);
                     }
                 }
             }
         }
-        let mut totals = [0f32; N];
+        let mut totals = [zero; N];
         for n in 0..N {
-            let sum = _mm256_add_ps(sums[n][0], sums[n][1]);
-            totals[n] = total(_mm256_add_ps(sum, offsets[n]));
+            totals[n] = _mm256_add_ps(_mm256_add_ps(sums[n][0], sums[n][1]), offsets[n]);
         }
         totals
     }

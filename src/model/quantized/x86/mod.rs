@@ -57,29 +57,27 @@ macro_rules! by_packing {
             Packing::Q4K => $kernel::<Q4K, $level $($count)*>($($argument),*),
             Packing::Q6K => $kernel::<Q6K, $level $($count)*>($($argument),*),
             // These have no blocks, and never come here.
-            Packing::F16 | Packing::Bf16 => Default::default(),
+            Packing::F16 | Packing::Bf16 => {}
         }
     };
 }
 
 macro_rules! levels {
     ($level:ident, $features:literal, $few:ident, $tile:ident) => {
-        /// One weight row with each of `N` rows.
+        /// Eight weight rows with each of `N` rows.
         ///
         /// # Safety
-        /// The processor has the features; `row` holds the whole runs of each of `xs`, which have
-        /// one row each.
+        /// The processor has the features; each of `rows` holds the whole runs of each of `xs`,
+        /// which have one row each.
         #[target_feature(enable = $features)]
         unsafe fn $few<const N: usize>(
             packing: Packing,
-            row: &[u8],
+            rows: &[&[u8]; TILE],
             xs: &[Activations; N],
-        ) -> [f32; N]
-        where
-            [f32; N]: Default,
-        {
+            out: &mut [[f32; TILE]; N],
+        ) {
             // SAFETY: by the contract.
-            unsafe { by_packing!(packing, dots, $level, [, N], row, xs) }
+            unsafe { by_packing!(packing, dots, $level, [, N], rows, xs, out) }
         }
 
         /// Eight weight rows with every row of `x`.
@@ -97,61 +95,54 @@ macro_rules! levels {
 levels!(Avx2, "avx2,fma,f16c", few_avx2, tile_avx2);
 levels!(Vnni, "avx2,fma,f16c,avx512f,avx512vl,avx512vnni", few_vnni, tile_vnni);
 
-/// Whether `row` holds the runs that the kernels read.
-fn covers(packing: Packing, row: &[u8], x: &Activations) -> bool {
-    packing.row_bytes(columns(x)).is_some_and(|bytes| bytes <= row.len())
+/// Whether each of `rows` holds the runs that the kernels read.
+fn cover(packing: Packing, rows: &[&[u8]; TILE], x: &Activations) -> bool {
+    let bytes = packing.row_bytes(columns(x));
+    bytes.is_some_and(|bytes| rows.iter().all(|row| bytes <= row.len()))
 }
 
-/// One weight row with each of `xs`, which have one row each, over the columns that [`columns`]
-/// says; every `width`th of `sums` is set.
-pub(super) fn few(
-    packing: Packing,
-    row: &[u8],
-    xs: &[Activations],
-    sums: &mut [f32],
-    width: usize,
-) {
-    if !xs.iter().all(|x| x.rows == 1 && covers(packing, row, x)) {
+/// Eight weight rows with each of `xs`, which have one row each, over the columns that [`columns`]
+/// says; sets `sums`, `[xs, 8]`.
+pub(super) fn few(packing: Packing, rows: &[&[u8]; TILE], xs: &[Activations], sums: &mut [f32]) {
+    if !xs.iter().all(|x| x.rows == 1 && cover(packing, rows, x)) {
         return;
     }
-    let mut sums = sums.iter_mut().step_by(width);
     let (fours, rest) = xs.as_chunks::<4>();
     let (twos, ones) = rest.as_chunks::<2>();
-    for xs in fours {
-        set(&mut sums, of(packing, row, xs));
+    let (sums, _) = sums.as_chunks_mut::<TILE>();
+    let Some((sums_4, sums)) = sums.split_at_mut_checked(4 * fours.len()) else { return };
+    let Some((sums_2, sums_1)) = sums.split_at_mut_checked(2 * twos.len()) else { return };
+    for (xs, sums) in fours.iter().zip(sums_4.as_chunks_mut::<4>().0) {
+        few_of(packing, rows, xs, sums);
     }
-    for xs in twos {
-        set(&mut sums, of(packing, row, xs));
+    for (xs, sums) in twos.iter().zip(sums_2.as_chunks_mut::<2>().0) {
+        few_of(packing, rows, xs, sums);
     }
-    for x in ones {
-        set(&mut sums, of(packing, row, std::array::from_ref(x)));
-    }
-}
-
-fn set<'a, const N: usize>(sums: &mut impl Iterator<Item = &'a mut f32>, values: [f32; N]) {
-    for (value, sum) in values.into_iter().zip(sums) {
-        *sum = value;
+    for (x, sums) in ones.iter().zip(sums_1.as_chunks_mut::<1>().0) {
+        few_of(packing, rows, std::array::from_ref(x), sums);
     }
 }
 
 /// The rows cover the runs.
-fn of<const N: usize>(packing: Packing, row: &[u8], xs: &[Activations; N]) -> [f32; N]
-where
-    [f32; N]: Default,
-{
+fn few_of<const N: usize>(
+    packing: Packing,
+    rows: &[&[u8]; TILE],
+    xs: &[Activations; N],
+    sums: &mut [[f32; TILE]; N],
+) {
     match level() {
-        Level::Baseline => Default::default(),
-        // SAFETY: the level was detected, and `few` has checked the row.
-        Level::Avx2 => unsafe { few_avx2(packing, row, xs) },
+        Level::Baseline => {}
+        // SAFETY: the level was detected, and `few` has checked the rows.
+        Level::Avx2 => unsafe { few_avx2(packing, rows, xs, sums) },
         // SAFETY: as above.
-        Level::Vnni => unsafe { few_vnni(packing, row, xs) },
+        Level::Vnni => unsafe { few_vnni(packing, rows, xs, sums) },
     }
 }
 
 /// Eight weight rows with every row of `x`, over the columns that [`columns`] says, added to
 /// `out`, `[rows of x, 8]`.
 pub(super) fn several(packing: Packing, rows: &[&[u8]; TILE], x: &Activations, out: &mut [f32]) {
-    if !rows.iter().all(|row| covers(packing, row, x)) || out.len() != x.rows * TILE {
+    if !cover(packing, rows, x) || out.len() != x.rows * TILE {
         return;
     }
     match level() {
@@ -223,12 +214,14 @@ mod tests {
                     unsafe {
                         match (least, count) {
                             (Level::Vnni, 1) => {
+                                let sums = got.as_chunks_mut().0.as_chunks_mut::<1>().0;
                                 let x = std::array::from_ref(&x);
-                                (0..TILE).for_each(|i| [got[i]] = few_vnni(packing, rows[i], x));
+                                few_vnni(packing, &rows, x, &mut sums[0]);
                             }
                             (_, 1) => {
+                                let sums = got.as_chunks_mut().0.as_chunks_mut::<1>().0;
                                 let x = std::array::from_ref(&x);
-                                (0..TILE).for_each(|i| [got[i]] = few_avx2(packing, rows[i], x));
+                                few_avx2(packing, &rows, x, &mut sums[0]);
                             }
                             (Level::Vnni, _) => tile_vnni(packing, &rows, &x, &mut got),
                             _ => tile_avx2(packing, &rows, &x, &mut got),
