@@ -26,6 +26,12 @@ pub(super) struct Asking {
     /// Above 1: tokens that were said are less likely to come again.
     #[arg(long, value_name = "F", default_value_t = 1.0)]
     repetition_penalty: f32,
+    /// How many answers a beam search follows; 1 is none.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    beams: usize,
+    /// With beams: above 0 favours long answers.
+    #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true)]
+    length_penalty: f64,
     /// The shortest answer.
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_tokens: usize,
@@ -54,7 +60,8 @@ impl Asking {
             min_tokens: self.min_tokens,
             max_tokens: self.max_tokens.unwrap_or(config.model.max_tokens),
             seed: self.seed,
-            ..Sampling::default()
+            beams: self.beams,
+            length_penalty: self.length_penalty,
         }
     }
 }

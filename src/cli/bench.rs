@@ -7,7 +7,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::{Context, bail};
-use candle_core::{D, DType, Device, Tensor};
+use candle_core::{D, DType, Device};
 use candle_nn::VarBuilder;
 use serde_json::json;
 
@@ -15,7 +15,7 @@ use super::Outcome;
 use crate::model::Model;
 use crate::model::checkpoint::gguf::Gguf;
 use crate::model::language::cache::Cache;
-use crate::model::language::llama::Llama;
+use crate::model::language::llama::{Llama, Segment};
 
 /// The variable that rayon and candle take the number of their threads from.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -116,24 +116,35 @@ fn measure(language: &Llama, arguments: &Arguments) -> anyhow::Result<Speed> {
     }
     let vocabulary = language.config().vocab_size as u32;
     let ids = (0..batch * prompt).map(|i| (i as u32 * 7919 + 1) % vocabulary).collect::<Vec<_>>();
-    let ids = Tensor::from_vec(ids, (batch, prompt), &Device::Cpu)?;
-    let room = || Cache::new(language.config(), batch, prompt + steps, DType::F32, &Device::Cpu);
+    let room = || {
+        let caches = (0..batch).map(|_| language.cache(prompt + steps));
+        caches.collect::<candle_core::Result<Vec<_>>>()
+    };
     // Once for the pages and the threads.
-    language.forward_last(&language.embed(&ids.narrow(1, 0, 1)?)?, Some(&mut room()?))?;
+    forward(language, ids.get(..batch).unwrap_or_default(), &mut room()?)?;
     let (mut prefill, mut decode) = (Vec::new(), Vec::new());
     for _ in 0..REPEATS {
-        let mut cache = room()?;
+        let mut caches = room()?;
         let start = Instant::now();
-        let mut logits = language.forward_last(&language.embed(&ids)?, Some(&mut cache))?;
+        let mut next = forward(language, &ids, &mut caches)?;
         prefill.push((batch * prompt) as f64 / start.elapsed().as_secs_f64());
         let start = Instant::now();
         for _ in 0..steps {
-            let next = logits.argmax(D::Minus1)?.reshape((batch, 1))?;
-            logits = language.forward_last(&language.embed(&next)?, Some(&mut cache))?;
+            next = forward(language, &next, &mut caches)?;
         }
         decode.push((batch * steps) as f64 / start.elapsed().as_secs_f64());
     }
     Ok(Speed { prefill: median(prefill), decode: median(decode) })
+}
+
+/// The next tokens of sequences that go on by equal shares of `ids`, as the engine takes a step of
+/// its batch.
+fn forward(language: &Llama, ids: &[u32], caches: &mut [Cache]) -> candle_core::Result<Vec<u32>> {
+    let time = ids.len() / caches.len().max(1);
+    let segments = caches.iter_mut().map(|cache| Segment { cache, time });
+    let mut segments = segments.collect::<Vec<_>>();
+    let logits = language.forward_ragged(&language.embed_tokens(ids)?, &mut segments)?;
+    logits.argmax(D::Minus1)?.to_vec1()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

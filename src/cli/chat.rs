@@ -13,7 +13,7 @@ use super::asking::Asking;
 use super::draft::read_image;
 use crate::config::Config;
 use crate::model::chat::Chat;
-use crate::model::{Ended, ModelDraft, ModelError, Sampling, Watch};
+use crate::model::{Ended, ModelDraft, ModelError, PromptChoice, Sampling, Watch};
 use crate::observe::chain;
 
 /// What may be asked of `chat`.
@@ -21,6 +21,9 @@ use crate::observe::chain;
 pub(super) struct Arguments {
     /// The radiograph: DICOM, PNG or JPEG.
     file: PathBuf,
+    /// A question to begin with, or the number of one of the model's own; may come several times.
+    #[arg(long, value_name = "N|TEXT")]
+    prompt: Vec<String>,
     #[command(flatten)]
     asking: Asking,
     /// One JSON object a line and an answer.
@@ -36,6 +39,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let image = read_image(&arguments.file)?;
     let template = arguments.asking.template.as_deref();
     let mut talk = Talk {
+        prompts: model.prompts(),
         chat: Chat::new(&model, model.encode(&image)?, template)?,
         sampling,
         json: arguments.json,
@@ -48,12 +52,14 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
                 model, not verified.",
         )?;
     }
-    let mut code = ExitCode::SUCCESS;
-    let mut lines = std::io::stdin().lock().lines();
+    let given = arguments.prompt.iter().map(|question| Ok(question.clone()));
+    let mut lines = given.chain(std::io::stdin().lock().lines());
+    let (mut code, mut number) = (ExitCode::SUCCESS, 0);
     loop {
-        if terminal {
+        if terminal && number >= arguments.prompt.len() {
             write!(std::io::stderr(), "> ")?;
         }
+        number += 1;
         let Some(line) = lines.next() else { return Ok(code) };
         match line?.trim() {
             "" => {}
@@ -81,6 +87,8 @@ fn notice(text: &str) -> std::io::Result<()> {
 
 /// A conversation and how it is shown.
 struct Talk<'m> {
+    /// The model's own questions.
+    prompts: &'m [String],
     chat: Chat<'m>,
     sampling: Sampling,
     json: bool,
@@ -90,15 +98,22 @@ struct Talk<'m> {
 impl Talk<'_> {
     /// Puts a question and shows the answer; false when there is none.
     fn ask(&mut self, question: &str) -> anyhow::Result<bool> {
-        let watch = if self.json { None } else { Some(self.show()) };
-        let result = self.chat.ask(question, &self.sampling, watch);
+        let before = self.chat.forgotten();
+        let result = self.answer(question);
         let mut out = std::io::stdout();
         match (&result, self.json) {
-            (_, true) => writeln!(out, "{}", object(question, &result))?,
+            (_, true) => writeln!(out, "{}", object(question, &result, self.chat.forgotten()))?,
             // One line of output a line of input, whatever comes of it.
             (_, false) => writeln!(out)?,
         }
         out.flush()?;
+        let forgotten = self.chat.forgotten();
+        if forgotten > before {
+            notice(&format!(
+                "(the model's context is full: the first {forgotten} questions and answers are \
+                 forgotten; /reset starts over)"
+            ))?;
+        }
         match &result {
             Ok(draft) if draft.ended == Ended::Context => {
                 notice("(cut off: the model's context is full; /reset starts over)")?;
@@ -107,6 +122,22 @@ impl Talk<'_> {
             Err(error) => notice(&format!("error: {}", chain(error)))?,
         }
         Ok(result.is_ok())
+    }
+
+    fn answer(&mut self, question: &str) -> Result<ModelDraft, ModelError> {
+        let question = PromptChoice::parse(question);
+        let question = question.resolve(self.prompts)?;
+        if self.json {
+            return self.chat.ask(question, &self.sampling, None);
+        }
+        // A search knows its answer at its end only.
+        let mut show = self.show();
+        if self.sampling.beams > 1 {
+            let draft = self.chat.ask(question, &self.sampling, None)?;
+            show(&draft.text);
+            return Ok(draft);
+        }
+        self.chat.ask(question, &self.sampling, Some(show))
     }
 
     /// Writes each piece of an answer at once. An answer into a pipe stays on its line.
@@ -123,10 +154,14 @@ impl Talk<'_> {
     }
 }
 
-fn object(question: &str, result: &Result<ModelDraft, ModelError>) -> serde_json::Value {
+fn object(
+    question: &str,
+    result: &Result<ModelDraft, ModelError>,
+    forgotten: usize,
+) -> serde_json::Value {
     match result {
         Ok(draft) => json!({
-            "prompt": question,
+            "prompt": draft.prompt,
             "text": draft.text,
             "token_ids": draft.token_ids,
             "ended": match draft.ended {
@@ -134,6 +169,7 @@ fn object(question: &str, result: &Result<ModelDraft, ModelError>) -> serde_json
                 Ended::MaxTokens => "max_tokens",
                 Ended::Context => "context",
             },
+            "forgotten": forgotten,
         }),
         Err(error) => json!({"prompt": question, "error": chain(error)}),
     }

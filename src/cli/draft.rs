@@ -16,7 +16,7 @@ use super::Outcome;
 use super::asking::Asking;
 use crate::config::{Config, PromptSetting};
 use crate::model::checkpoint::hexadecimal;
-use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice, Sampling};
+use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
 use crate::observe::chain;
 use crate::radiograph::eligible::check_age;
@@ -36,12 +36,6 @@ pub(super) struct Arguments {
     prompt: Option<String>,
     #[command(flatten)]
     asking: Asking,
-    /// How many answers a beam search follows; 1 is none.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    beams: usize,
-    /// With beams: above 0 favours long answers.
-    #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true)]
-    length_penalty: f64,
     /// Write the report too (Enhanced SR): a file, or with several FILEs a folder.
     #[arg(long, value_name = "OUT")]
     sr: Option<PathBuf>,
@@ -61,11 +55,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let request = DraftRequest {
         prompt,
         template: arguments.asking.template.clone(),
-        sampling: Sampling {
-            beams: arguments.beams,
-            length_penalty: arguments.length_penalty,
-            ..arguments.asking.sampling(&config)
-        },
+        sampling: arguments.asking.sampling(&config),
     };
     let drafter = Drafter {
         model,

@@ -81,18 +81,6 @@ pub enum ModelError {
         /// Those there are.
         names: String,
     },
-    /// A question no longer fits beside what was said.
-    #[error(
-        "the conversation is full: {held} of {context} positions are taken, the question needs {needed} more; start anew with /reset"
-    )]
-    Full {
-        /// Positions the conversation takes.
-        held: usize,
-        /// Positions the question and one token of an answer need.
-        needed: usize,
-        /// Positions there are.
-        context: usize,
-    },
     /// The device asked for cannot be used.
     #[error("model.device = {device:?}: {reason}")]
     Device {

@@ -118,36 +118,38 @@ fn a_manifest_that_cannot_be_is_said_to_be_wrong() {
     }
 }
 
+/// The greedy answer of so many tokens to a question after these questions and answers, all read
+/// at once.
+fn told(model: &Model, turns: &[(&str, Vec<u32>)], question: &str, most: usize) -> Vec<u32> {
+    let template = template(model.manifest(), None).unwrap();
+    let first = turns.first().map_or(question, |(question, _)| question);
+    let mut prompt =
+        PromptTokens::new(model.manifest(), model.tokenizer(), &template, first).unwrap();
+    let later = turns.iter().skip(1).map(|(question, _)| *question).chain([question]);
+    for ((_, answer), next) in turns.iter().zip(later) {
+        prompt.after.extend(answer);
+        prompt.after.extend(model.tokenizer().encode(&template.later_turn(next)).unwrap());
+    }
+    let features = model.encode(&image()).unwrap();
+    let mut ids = Vec::new();
+    model
+        .generate(&prompt, features.image_tokens(), most, |logits| {
+            ids.push(logits.argmax(0).unwrap().to_scalar::<u32>().unwrap());
+            Ok(ids.last().copied())
+        })
+        .unwrap();
+    ids
+}
+
 #[test]
 fn a_conversation_says_what_its_whole_transcript_gives() {
     let features = model().encode(&image()).unwrap();
     let mut chat = Chat::new(model(), features.clone(), None).unwrap();
-    let template = template(model().manifest(), None).unwrap();
-    let mut transcript = None::<PromptTokens>;
-    for (i, question) in QUESTIONS.iter().enumerate() {
-        let answer = chat.ask(question, &tokens(9 + i), None).unwrap();
-        let prompt = match transcript.take() {
-            None => {
-                let (manifest, tokenizer) = (model().manifest(), model().tokenizer());
-                PromptTokens::new(manifest, tokenizer, &template, question).unwrap()
-            }
-            Some(mut so_far) => {
-                let turn = template.later_turn(question);
-                so_far.after.extend(model().tokenizer().encode(&turn).unwrap());
-                so_far
-            }
-        };
-        let mut ids = Vec::new();
-        model()
-            .generate(&prompt, features.image_tokens(), answer.token_ids.len(), |logits| {
-                ids.push(logits.argmax(0).unwrap().to_scalar::<u32>().unwrap());
-                Ok(ids.last().copied())
-            })
-            .unwrap();
-        assert_eq!(answer.token_ids, ids, "answer {i}");
-        let mut so_far = prompt;
-        so_far.after.extend(ids);
-        transcript = Some(so_far);
+    let mut turns = Vec::new();
+    for (i, question) in QUESTIONS.into_iter().enumerate() {
+        let answer = chat.ask(question, &tokens(9 + i), None).unwrap().token_ids;
+        assert_eq!(answer, told(model(), &turns, question, answer.len()), "answer {i}");
+        turns.push((question, answer));
     }
     // The same question at the start has another answer, and the same one after a reset.
     let last = chat.ask(QUESTIONS[1], &tokens(9), None).unwrap();
@@ -209,30 +211,55 @@ fn the_pieces_of_a_stream_are_the_text_whatever_the_tokens() {
 }
 
 #[test]
-fn a_full_context_is_said_and_a_reset_goes_on() {
+fn a_full_context_forgets_the_first_turns_and_reads_the_rest_again() {
     let context = 160;
     let model = changed(ImageTokens::Pooled, |manifest| {
         manifest.language_model.max_position_embeddings = context;
     });
     let mut chat = Chat::new(&model, model.encode(&image()).unwrap(), None).unwrap();
-    let first = chat.ask(QUESTIONS[0], &tokens(20), None).unwrap();
-    let (mut held, mut cut) = (0, false);
-    let full = loop {
-        assert!(chat.positions() > held && chat.positions() <= context);
-        held = chat.positions();
-        let sampling = Sampling { min_tokens: 50, ..tokens(50) };
-        match chat.ask(QUESTIONS[1], &sampling, None) {
-            Ok(answer) => cut |= answer.ended == Ended::Context,
-            Err(error) => break error,
-        }
-    };
-    assert!(cut, "no answer was cut off by the context");
-    assert!(matches!(full, ModelError::Full { .. }), "{full}");
-    assert!(full.to_string().contains("/reset"), "{full}");
-    assert_eq!(chat.positions(), held);
+    let thirty = Sampling { min_tokens: 30, ..tokens(30) };
+    let mut turns = Vec::new();
+    for (i, question) in QUESTIONS.into_iter().cycle().take(7).enumerate() {
+        let answer = chat.ask(question, &thirty, None).unwrap();
+        assert_eq!(answer.token_ids.len(), 30);
+        assert!(chat.positions() <= context);
+        let known = &turns[chat.forgotten()..];
+        assert_eq!(answer.token_ids, told(&model, known, question, 30), "answer {i}");
+        turns.push((question, answer.token_ids));
+    }
+    assert!((2..6).contains(&chat.forgotten()), "{} turns are forgotten", chat.forgotten());
+
+    // What does not fit even alone changes nothing.
+    let (held, forgotten) = (chat.positions(), chat.forgotten());
+    let long = chat.ask(&"why ".repeat(200), &thirty, None).unwrap_err();
+    assert!(matches!(long, ModelError::Context { context: 160, .. }), "{long}");
+    assert_eq!((chat.positions(), chat.forgotten()), (held, forgotten));
+
+    // An answer that is longer than the context is cut off, and the conversation goes on.
+    let endless = Sampling { min_tokens: 400, ..tokens(400) };
+    assert_eq!(chat.ask(QUESTIONS[2], &endless, None).unwrap().ended, Ended::Context);
+    assert_eq!(chat.ask(QUESTIONS[1], &thirty, None).unwrap().token_ids.len(), 30);
     chat.reset();
-    let again = chat.ask(QUESTIONS[0], &tokens(20), None).unwrap();
-    assert_eq!(again.token_ids, first.token_ids);
+    assert_eq!((chat.positions(), chat.forgotten()), (0, 0));
+    let again = chat.ask(QUESTIONS[0], &thirty, None).unwrap();
+    assert_eq!(again.token_ids, turns[0].1);
+}
+
+#[test]
+fn a_conversation_goes_on_from_what_a_search_found() {
+    let features = model().encode(&image()).unwrap();
+    let mut chat = Chat::new(model(), features.clone(), None).unwrap();
+    let search = Sampling { beams: 3, ..tokens(8) };
+    let found = chat.ask(QUESTIONS[0], &search, None).unwrap();
+    let direct = DraftRequest {
+        prompt: PromptChoice::Text(QUESTIONS[0].to_owned()),
+        sampling: search,
+        ..DraftRequest::default()
+    };
+    assert_eq!(found.token_ids, model().draft_from(&features, &direct).unwrap().token_ids);
+    let next = chat.ask(QUESTIONS[1], &tokens(10), None).unwrap().token_ids;
+    let turns = [(QUESTIONS[0], found.token_ids)];
+    assert_eq!(next, told(model(), &turns, QUESTIONS[1], next.len()));
 }
 
 fn talk(arguments: &[&str], input: &str) -> Output {
@@ -271,6 +298,18 @@ fn chat_answers_a_line_for_a_line() {
     assert_eq!(prompts.collect::<Vec<_>>(), [QUESTIONS[0], QUESTIONS[1], QUESTIONS[0]]);
     assert_eq!(objects[0]["token_ids"], objects[2]["token_ids"]);
     assert_eq!(objects[0]["token_ids"].as_array().unwrap().len(), 8);
+
+    // Questions given with the command come before those of the input.
+    let given = ["--prompt", "2", "--prompt", QUESTIONS[1], "--json", "--beams", "2"];
+    let output = talk(&[&common[..], &given].concat(), &format!("{}\n99\n", QUESTIONS[2]));
+    assert_eq!(output.status.code(), Some(1));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let lines = lines.collect::<Vec<_>>();
+    let prompts = lines.iter().map(|line| line["prompt"].as_str().unwrap()).collect::<Vec<_>>();
+    assert_eq!(prompts, [model().prompts()[1].as_str(), QUESTIONS[1], QUESTIONS[2], "99"]);
+    assert!(lines[3]["error"].as_str().unwrap().contains("no prompt 99"), "{}", lines[3]);
+    assert_eq!(lines[2]["forgotten"], 0);
 
     // A question that does not fit fails alone.
     let long = "why ".repeat(3000);

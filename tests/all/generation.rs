@@ -1,10 +1,13 @@
 //! Answers in a batch, and how tokens are chosen.
 
+use std::collections::BTreeSet;
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use thorascribe::model::checkpoint::manifest::ImageTokens;
 use thorascribe::model::engine::{Engine, EngineHandle, EngineLimits};
+use thorascribe::model::language::cache::Cache;
+use thorascribe::model::language::llama::Segment;
 use thorascribe::model::prompt::{PromptTokens, template};
 use thorascribe::model::{
     DraftRequest, Ended, ImageFeatures, Model, ModelDraft, ModelError, PromptChoice, Sampling,
@@ -295,25 +298,44 @@ fn yes_and_no_are_weighed_for_many_questions_at_once() {
     assert!(matches!(long, Err(ModelError::Context { .. })));
 }
 
-/// A beam search that computes every beam from its start, without ends.
-fn plain_beams(beams: usize, length: usize) -> Vec<u32> {
-    let mut best = vec![(0.0, Vec::<u32>::new())];
-    for _ in 0..length {
+/// A beam search that computes every beam from its start and ends answers as Hugging Face's does:
+/// at `stop`, where that stands among the likeliest; over when nothing can beat what has ended.
+fn plain_beams(sampling: &Sampling, stop: Option<u32>) -> Vec<u32> {
+    let Sampling { beams, length_penalty, max_tokens, min_tokens, .. } = *sampling;
+    let score = |sum: f64, length: usize| sum / (length as f64).powf(length_penalty);
+    let (mut alive, mut ended) = (vec![(0.0, Vec::<u32>::new())], Vec::new());
+    for length in 1..=max_tokens {
         let mut next = Vec::new();
-        for (sum, ids) in &best {
+        for (sum, ids) in &alive {
             let rows = logits(ids);
-            let all = log_probabilities(rows.last().unwrap());
-            let mut all = all.into_iter().enumerate().collect::<Vec<_>>();
-            all.sort_by(|a, b| b.1.total_cmp(&a.1));
-            for (id, p) in all.iter().take(beams) {
-                next.push((sum + p, [ids.as_slice(), &[*id as u32]].concat()));
+            for (id, p) in log_probabilities(rows.last().unwrap()).into_iter().enumerate() {
+                let id = id as u32;
+                if Some(id) != stop || length > min_tokens {
+                    next.push((sum + p, [ids.as_slice(), &[id]].concat()));
+                }
             }
         }
         next.sort_by(|a, b| b.0.total_cmp(&a.0));
-        next.truncate(beams);
-        best = next;
+        alive.clear();
+        for (rank, (sum, mut ids)) in next.into_iter().take(2 * beams).enumerate() {
+            if ids.last().copied() != stop {
+                if alive.len() < beams {
+                    alive.push((sum, ids));
+                }
+            } else if rank < beams {
+                ids.pop();
+                ended.push((score(sum, length), ids));
+            }
+        }
+        ended.sort_by(|a, b| b.0.total_cmp(&a.0));
+        ended.truncate(beams);
+        if ended.len() == beams && score(alive[0].0, length) <= ended[beams - 1].0 {
+            return ended.swap_remove(0).1;
+        }
     }
-    best.swap_remove(0).1
+    ended.extend(alive.into_iter().map(|(sum, ids)| (score(sum, max_tokens), ids)));
+    ended.sort_by(|a, b| b.0.total_cmp(&a.0));
+    ended.swap_remove(0).1
 }
 
 #[test]
@@ -322,8 +344,8 @@ fn a_beam_search_finds_what_one_without_a_cache_finds() {
     for (beams, length) in [(2, 7), (4, 6)] {
         let sampling =
             Sampling { beams, max_tokens: length, min_tokens: length, ..Sampling::default() };
-        let found = draft(sampling);
-        assert_eq!(found.token_ids, plain_beams(beams, length));
+        let found = draft(sampling.clone());
+        assert_eq!(found.token_ids, plain_beams(&sampling, None));
         let greedy = draft(Sampling { max_tokens: length, ..Sampling::default() });
         let sum = |draft: &ModelDraft| draft.log_probabilities.iter().sum::<f32>();
         assert!(sum(&found) >= sum(&greedy) - 1e-4);
@@ -340,4 +362,49 @@ fn a_beam_search_finds_what_one_without_a_cache_finds() {
     }
     let sampling = Sampling { beams: 4, ..Sampling::default() };
     assert_eq!(sampling.to_string(), "4 beams, length penalty 1, at most 300 tokens");
+}
+
+#[test]
+fn a_beam_search_weighs_answers_that_end_against_those_that_go_on() {
+    let search = Sampling { beams: 3, max_tokens: 6, ..Sampling::default() };
+    let whole = draft(search.clone()).token_ids;
+    let (mut stopped, mut lengths) = (0, BTreeSet::new());
+    for at in [0, 2, 4] {
+        let model = changed(ImageTokens::Patches, |manifest| {
+            manifest.conversation.stop_tokens = vec![vec![whole[at]]];
+        });
+        for (length_penalty, min_tokens) in [(1.0, 0), (-1.0, 0), (4.0, 0), (1.0, 3)] {
+            let sampling = Sampling { length_penalty, min_tokens, ..search.clone() };
+            let request = asked(PromptChoice::Number(1), sampling.clone());
+            let found = model.draft_from(features(), &request).unwrap();
+            let want = plain_beams(&sampling, Some(whole[at]));
+            assert_eq!(found.token_ids, want, "stop {at}, {sampling}");
+            stopped += usize::from(found.ended == Ended::Stop);
+            lengths.insert(found.token_ids.len());
+        }
+    }
+    assert!(stopped > 1 && lengths.len() > 1, "{stopped} ended; lengths {lengths:?}");
+}
+
+#[test]
+fn a_step_that_fails_leaves_every_answer_as_it_was() {
+    let language = &model().chain().language;
+    let cache = |capacity| {
+        let mut cache = language.cache(capacity).unwrap();
+        language.prefill(&language.embed_tokens(&[1, 50, 900]).unwrap(), &mut cache).unwrap();
+        cache
+    };
+    let step = |tokens: &[u32], caches: &mut [&mut Cache]| {
+        let segments = caches.iter_mut().map(|cache| Segment { cache, time: 1 });
+        let mut segments = segments.collect::<Vec<_>>();
+        let logits = language.forward_ragged(&language.embed_tokens(tokens)?, &mut segments)?;
+        logits.to_vec2::<f32>()
+    };
+    let (mut first, mut full, mut last) = (cache(5), cache(3), cache(5));
+    let failed = step(&[7, 8, 9], &mut [&mut first, &mut full, &mut last]).unwrap_err();
+    assert!(failed.to_string().contains("do not fit"), "{failed}");
+    assert_eq!([first.length(), full.length(), last.length()], [3; 3]);
+    let again = step(&[9], &mut [&mut last]).unwrap();
+    assert_eq!(again, step(&[9], &mut [&mut cache(4)]).unwrap());
+    assert_eq!(last.length(), 4);
 }

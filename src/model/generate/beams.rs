@@ -52,7 +52,7 @@ impl Beams {
         tokenizer: &Tokenizer,
     ) -> Result<bool, ModelError> {
         let wanted = self.rules.beams();
-        let mut next = Vec::with_capacity(wanted);
+        let (mut next, mut rank) = (Vec::with_capacity(wanted), 0);
         // Each beam's end can take one place, so twice as many leave enough that go on.
         for candidate in self.candidates(logits, 2 * wanted)? {
             let Some(parent) = self.followed.get(candidate.parent) else { continue };
@@ -61,11 +61,14 @@ impl Beams {
             beam.log_probabilities.push(candidate.log_probability);
             beam.sum = candidate.sum;
             match self.rules.end(&beam.ids, tokenizer)? {
-                Some(Ok(length)) => self.close(beam, length, Ended::Stop),
-                Some(Err(_too_short)) => {}
+                Some(Err(_too_short)) => continue,
+                // An end that does not stand among the likeliest is none, as in Hugging Face's
+                // search.
+                Some(Ok(length)) if rank < wanted => self.close(beam, length, Ended::Stop),
                 None if next.len() < wanted => next.push((candidate, beam)),
-                None => {}
+                Some(Ok(_)) | None => {}
             }
+            rank += 1;
         }
         let length = next.first().map_or(0, |(_, beam)| beam.ids.len());
         if next.is_empty() || length >= self.rules.most {

@@ -216,17 +216,21 @@ impl Llama {
         }
         let mut ends = Vec::with_capacity(segments.len());
         let mut end = 0;
-        for segment in segments.iter_mut() {
+        for segment in segments.iter() {
             end += segment.time;
             ends.push(end.saturating_sub(1) as u32);
-            segment.cache.advance(segment.time);
         }
         let x = if rows == ends.len() {
             x.squeeze(0)?
         } else {
             x.squeeze(0)?.index_select(&Tensor::new(ends, embeds.device())?, 0)?
         };
-        self.head.forward(&self.norm.forward(&x)?)
+        let logits = self.head.forward(&self.norm.forward(&x)?)?;
+        // Only now can nothing fail any more.
+        for segment in segments.iter_mut() {
+            segment.cache.advance(segment.time);
+        }
+        Ok(logits)
     }
 
     /// Takes positions into a cache whose logits nobody asks for.
