@@ -28,7 +28,7 @@ const WEIGHTS: &str = "weights.safetensors";
 const TOKENIZER: &str = "tokenizer.json";
 
 /// Nearly all radiographs that the data hold are of adults.
-const YOUNGEST_YEARS: u32 = 18;
+pub const YOUNGEST_YEARS: u32 = 18;
 
 /// Writes the model directory `dir` from trained parts and the projection between them.
 pub fn model(

@@ -132,10 +132,13 @@ fn limits(out: &mut String, facts: &Facts<'_>) {
          - It misses much of what is small (nodule, mass) at {size} × {size} pixels.\n\
          - It was trained on adults, from one institution; portable radiographs are over-represented \
          among the sick, and it may go by that.\n\
-         - It does not notice that an image is a lateral, a child's, or no chest at all.\n\n\
+         - It tells a lateral and a child (under {youngest}) only by what the object says of view and \
+         age; of an image unlike its training's it says that it is not made for it, but a child's \
+         chest, an inverted or a turned one mostly passes for one of them.\n\n\
          ## How to make it again\n\n\
          `docs/TRAINING.md` has the commands. Encoder: {encoder}. Language model: {language}. \
          Alignment: seed {seed}, batch {batch}, peak rate {rate}.\n",
+        youngest = super::assemble::YOUNGEST_YEARS,
         size = facts.manifest.image_encoder.image_size(),
         encoder = facts.encoder.run,
         language = facts.language.run,

@@ -11,6 +11,7 @@ mod crash;
 mod demo;
 mod documents;
 mod draft;
+mod embedded;
 mod evaluation;
 mod findings;
 mod fixtures;
