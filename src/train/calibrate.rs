@@ -135,8 +135,8 @@ mod tests {
     /// Studies whose logit says what is so, three times too sure; one in four is wrong.
     fn studies() -> (Vec<Vec<f32>>, Vec<LabelSet>) {
         let study = |i: usize| {
-            let positive = i % 2 == 0;
-            let wrong = i % 8 < 2;
+            let positive = i % 4 < 2;
+            let wrong = i % 8 == 1 || i % 8 == 2;
             let logit = if positive == wrong { -3.3 } else { 3.3 };
             (vec![logit; SCORES], LabelSet::from_flags([positive; SCORES]))
         };
