@@ -3,6 +3,7 @@
 
 mod efficientnet_lite;
 mod gradients;
+mod minigpt4;
 mod reference;
 mod stop;
 mod tokenizer;

@@ -2,6 +2,8 @@
 
 pub mod efficientnet_lite;
 pub mod encoder;
+pub mod eva_vit;
 pub mod imagenet;
 pub mod preprocess;
+pub mod qformer;
 pub mod swin;
