@@ -69,7 +69,7 @@ fn numbers(tensor: &Tensor) -> Vec<f32> {
 }
 
 #[test]
-fn every_stage_of_the_image_equals_the_published_implementation() {
+fn every_stage_of_the_image_equals_the_reference() {
     for checkpoint in CHECKPOINTS {
         let expected = expected(checkpoint);
         for (name, ours) in stages(checkpoint, DType::F32) {
