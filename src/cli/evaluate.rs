@@ -1,6 +1,10 @@
 //! `thorascribe evaluate`: measurements against what is held for true, a file a kind.
 
+use std::io::Write;
 use std::path::PathBuf;
+use std::process::ExitCode;
+
+use serde::Serialize;
 
 use super::Outcome;
 
@@ -47,6 +51,21 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         return texts::run(hypotheses, references, arguments.json);
     }
     images::run(&arguments.images, arguments.json)
+}
+
+/// Prints what was measured: one JSON object, or a table to read.
+fn output<T: Serialize>(
+    json: bool,
+    object: impl FnOnce() -> T,
+    table: impl FnOnce(&mut dyn Write) -> std::io::Result<()>,
+) -> Outcome {
+    let mut out = std::io::stdout().lock();
+    if json {
+        writeln!(out, "{}", serde_json::to_string(&object())?)?;
+    } else {
+        table(&mut out)?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// A figure of a table.

@@ -16,9 +16,8 @@ pub(super) enum Examined {
     Nothing(String),
 }
 
-/// Reads the images of a job and chooses among the eligible ones of patients who are not younger than
-/// `youngest` years; those at the positions in
-/// `unreadable` were tried.
+/// Reads the images of a job and chooses among the eligible ones of patients who are not younger
+/// than `youngest` years; those at the positions in `unreadable` were tried.
 pub(super) fn examine(
     objects: &[SpooledObject],
     assume_chest: bool,

@@ -246,7 +246,7 @@ fn report_of(drafting: &Drafting, lease: &DraftLease, answer: &ModelDraft) -> Dr
     let identity = drafting.engine.identity();
     Draft {
         text: PatientText::new(answer.text.clone()),
-        model: ModelIdentity { name: identity.name, digest: identity.digest },
+        model: ModelIdentity { name: identity.name.clone(), digest: identity.digest.clone() },
         prompt: answer.prompt.clone(),
         sampling: drafting.request.sampling.to_string(),
         version: lease.version,

@@ -1,24 +1,12 @@
 //! How well scores tell positives from negatives.
 
+use super::bootstrap::Ranked;
+
 /// The area under the receiver operating characteristic, ties counted half (Mann and Whitney).
 /// `None` without a positive or without a negative.
 pub fn auroc(scores: &[f32], truth: &[bool]) -> Option<f64> {
-    let mut pairs: Vec<(f32, bool)> = scores.iter().copied().zip(truth.iter().copied()).collect();
-    pairs.sort_by(|a, b| a.0.total_cmp(&b.0));
-    let positives = pairs.iter().filter(|p| p.1).count();
-    let negatives = pairs.len() - positives;
-    if positives == 0 || negatives == 0 {
-        return None;
-    }
-    let mut below = 0_usize;
-    let mut area = 0.0;
-    for tied in pairs.chunk_by(|a, b| a.0.total_cmp(&b.0).is_eq()) {
-        let hits = tied.iter().filter(|p| p.1).count();
-        let misses = tied.len() - hits;
-        area += hits as f64 * (below as f64 + misses as f64 / 2.0);
-        below += misses;
-    }
-    Some(area / (positives as f64 * negatives as f64))
+    let items = scores.iter().zip(truth).map(|(score, truth)| (Some(*score), Some(*truth)));
+    Ranked::new(items).auroc(&vec![1; scores.len()])
 }
 
 /// The threshold with the best F1 among those that call between half and three times as many

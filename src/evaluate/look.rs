@@ -9,7 +9,7 @@ use rayon::ThreadPoolBuilder;
 
 use super::EvaluateError;
 use super::table::Study;
-use crate::findings::{self, State};
+use crate::findings;
 use crate::model::{ABNORMAL, DraftRequest, Model};
 use crate::radiograph::GreyImage;
 use crate::vocabulary::Observation;
@@ -72,8 +72,7 @@ pub fn look(
     if drafts {
         let draft = model.draft(&image, &DraftRequest::default()).map_err(failed)?;
         seen.scores = named(&draft.scores, draft.abnormal);
-        let stated = findings::label(&draft.text).findings.into_iter();
-        seen.said = stated.filter(|f| f.state == State::Positive).map(|f| f.observation).collect();
+        seen.said = findings::label(&draft.text).positive().collect();
         seen.text = draft.text;
     } else {
         seen.scores = scores(model, &image).map_err(failed)?;

@@ -108,6 +108,11 @@ impl Findings {
         self.findings.iter().find(|finding| finding.observation == observation)
     }
 
+    /// The observations that are there.
+    pub fn positive(&self) -> impl Iterator<Item = Observation> {
+        self.findings.iter().filter(|f| f.state == State::Positive).map(|f| f.observation)
+    }
+
     /// The state of an observation; `None` when the text does not speak of it.
     pub fn state(&self, observation: Observation) -> Option<State> {
         self.get(observation).map(|finding| finding.state)

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
-use super::auroc::auroc;
 use super::data::Radiograph;
 use super::error::TrainError;
-use super::label::{ABNORMAL, FINDINGS, Finding, LabelSet, SCORES, score_names};
+use super::label::{ABNORMAL, FINDINGS, LabelSet, score_names};
 use super::workers::Workers;
-use crate::findings::{self, State};
+use crate::evaluate::auroc::auroc;
+use crate::evaluate::f1::Counts;
+use crate::findings;
 use crate::model::{DraftRequest, Model};
 use crate::vocabulary::Observation;
 
@@ -81,10 +82,7 @@ pub fn assess(
         let scores: Vec<f32> = seen.iter().filter_map(|s| s.scores.get(score).copied()).collect();
         (name, auroc(&scores, &truth), truth.iter().filter(|t| **t).count())
     });
-    let pairs = |said: fn(&Seen) -> LabelSet| {
-        let pair = move |s: &Seen| (said(s), s.truth);
-        seen.iter().map(pair).collect::<Vec<_>>()
-    };
+    let counts = counts(&seen);
     let cases = seen.iter().flat_map(|s| (0..FINDINGS.len()).map(move |f| (s, f)));
     let agree = cases.filter(|(s, f)| s.said.contains(*f) == s.called.contains(*f)).count();
     let mut texts: Vec<&str> = seen.iter().map(|s| s.text.as_str()).collect();
@@ -93,8 +91,8 @@ pub fn assess(
     Ok(Assessment {
         studies: seen.len(),
         auroc: auroc.collect(),
-        micro_f1: micro_f1(&pairs(|s| s.said)),
-        constant_f1: constant_f1(&pairs(|s| s.truth)),
+        micro_f1: counts.micro().unwrap_or_default(),
+        constant_f1: counts.best_constant(seen.len()).map_or(0.0, |(_, f1)| f1),
         agreement: agree as f64 / (seen.len() * FINDINGS.len()).max(1) as f64,
         texts: texts.len(),
     })
@@ -121,38 +119,18 @@ fn see(model: &Model, study: &Radiograph) -> Result<Seen, TrainError> {
 
 /// The findings that a text says are there.
 fn said(text: &str) -> LabelSet {
-    let said = findings::label(text);
-    let positive = |finding: &Finding| {
-        let observation = finding.observation.parse::<Observation>().ok();
-        observation.and_then(|o| said.state(o)) == Some(State::Positive)
+    let said: Vec<Observation> = findings::label(text).positive().collect();
+    LabelSet::from_flags(FINDINGS.iter().map(|finding| said.contains(&finding.observation)))
+}
+
+/// What was said of each radiograph against what is so, summed.
+fn counts(seen: &[Seen]) -> Counts {
+    let one = |s: &Seen| {
+        let (said, truth) = (s.said, s.truth);
+        let named = FINDINGS.iter().enumerate();
+        Counts::of(named.map(|(at, finding)| {
+            (finding.observation, said.contains(at), Some(truth.contains(at)))
+        }))
     };
-    LabelSet::from_flags(FINDINGS.iter().map(positive))
-}
-
-/// F1 over pairs of what is said and what is so, all findings pooled.
-fn micro_f1(pairs: &[(LabelSet, LabelSet)]) -> f64 {
-    let (mut hits, mut said, mut so) = (0, 0, 0);
-    for (says, truth) in pairs {
-        for finding in 0..FINDINGS.len() {
-            let (a, b) = (says.contains(finding), truth.contains(finding));
-            hits += usize::from(a && b);
-            said += usize::from(a);
-            so += usize::from(b);
-        }
-    }
-    if said + so == 0 { 0.0 } else { 2.0 * hits as f64 / (said + so) as f64 }
-}
-
-/// The F1 of the best text that never changes: the commonest findings, as many as serve.
-fn constant_f1(pairs: &[(LabelSet, LabelSet)]) -> f64 {
-    let count = |finding: usize| pairs.iter().filter(|(_, t)| t.contains(finding)).count();
-    let mut common: Vec<usize> = (0..FINDINGS.len()).collect();
-    common.sort_by_key(|finding| std::cmp::Reverse(count(*finding)));
-    let best = (1..=common.len()).filter_map(|many| {
-        let chosen = common.get(..many)?;
-        let text = LabelSet::from_flags((0..SCORES).map(|score| chosen.contains(&score)));
-        let pairs: Vec<_> = pairs.iter().map(|(_, truth)| (text, *truth)).collect();
-        Some(micro_f1(&pairs))
-    });
-    best.fold(0.0, f64::max)
+    Counts::sum(&seen.iter().map(one).collect::<Vec<_>>(), &vec![1; seen.len()])
 }

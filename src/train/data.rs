@@ -12,6 +12,7 @@ use super::chance::Chance;
 use super::error::TrainError;
 use super::label::{FINDINGS, Finding, LabelSet};
 use crate::radiograph::{GreyImage, open_picture};
+use crate::vocabulary::Observation;
 
 /// Which part of the data a radiograph belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl Told {
             }
             Self::Label(label) => {
                 let positive = field(label) != "normal";
-                let pneumonia = |f: &Finding| positive && f.observation == "pneumonia";
+                let pneumonia = |f: &Finding| positive && f.observation == Observation::Pneumonia;
                 let labels = LabelSet::from_flags(FINDINGS.iter().map(pneumonia));
                 let person = name.split('_').next().unwrap_or(name);
                 Ok(Row { image, labels, split: train(person) })

@@ -77,8 +77,10 @@ impl Grammar {
         let phrases: Phrases = toml::from_str(text)
             .map_err(|source| TrainError::Grammar { reason: source.to_string() })?;
         let entry = |finding: &Finding| {
-            phrases.finding.get(finding.observation).cloned().ok_or_else(|| TrainError::Grammar {
-                reason: format!("[finding.{}] is missing", finding.observation),
+            phrases.finding.get(finding.observation.name()).cloned().ok_or_else(|| {
+                TrainError::Grammar {
+                    reason: format!("[finding.{}] is missing", finding.observation.name()),
+                }
             })
         };
         let entries = FINDINGS.iter().map(entry).collect::<Result<_, _>>()?;

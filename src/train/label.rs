@@ -1,34 +1,36 @@
 //! The labels that training knows: NIH's fourteen findings, and whether a study is abnormal.
 
+use crate::vocabulary::Observation;
+
 /// One of the fourteen findings of NIH ChestX-ray14 (Wang et al., CVPR 2017).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Finding {
     /// The column of NIH's tables.
     pub column: &'static str,
-    /// The observation's name in manifests, drafts and the grammar.
-    pub observation: &'static str,
+    /// What manifests, drafts and the grammar call it.
+    pub observation: Observation,
 }
 
-const fn finding(column: &'static str, observation: &'static str) -> Finding {
+const fn finding(column: &'static str, observation: Observation) -> Finding {
     Finding { column, observation }
 }
 
 /// The findings, in the order of NIH's columns.
 pub const FINDINGS: [Finding; 14] = [
-    finding("Atelectasis", "atelectasis"),
-    finding("Cardiomegaly", "cardiomegaly"),
-    finding("Effusion", "pleural_effusion"),
-    finding("Infiltration", "infiltration"),
-    finding("Mass", "mass"),
-    finding("Nodule", "nodule"),
-    finding("Pneumonia", "pneumonia"),
-    finding("Pneumothorax", "pneumothorax"),
-    finding("Consolidation", "consolidation"),
-    finding("Edema", "edema"),
-    finding("Emphysema", "emphysema"),
-    finding("Fibrosis", "fibrosis"),
-    finding("Pleural_Thickening", "pleural_thickening"),
-    finding("Hernia", "hernia"),
+    finding("Atelectasis", Observation::Atelectasis),
+    finding("Cardiomegaly", Observation::Cardiomegaly),
+    finding("Effusion", Observation::PleuralEffusion),
+    finding("Infiltration", Observation::Infiltration),
+    finding("Mass", Observation::Mass),
+    finding("Nodule", Observation::Nodule),
+    finding("Pneumonia", Observation::Pneumonia),
+    finding("Pneumothorax", Observation::Pneumothorax),
+    finding("Consolidation", Observation::Consolidation),
+    finding("Edema", Observation::Edema),
+    finding("Emphysema", Observation::Emphysema),
+    finding("Fibrosis", Observation::Fibrosis),
+    finding("Pleural_Thickening", Observation::PleuralThickening),
+    finding("Hernia", Observation::Hernia),
 ];
 
 /// How many scores an encoder gives: the findings, then "abnormal".
@@ -39,7 +41,7 @@ pub const ABNORMAL: &str = "abnormal";
 
 /// The names of all scores, in their order.
 pub fn score_names() -> Vec<&'static str> {
-    FINDINGS.iter().map(|f| f.observation).chain([ABNORMAL]).collect()
+    FINDINGS.iter().map(|f| f.observation.name()).chain([ABNORMAL]).collect()
 }
 
 /// What is said of one study: a bit a finding, and one for "abnormal".

@@ -170,7 +170,7 @@ fn data(dir: &Path) -> PathBuf {
         let split = ["train", "train", "train", "train", "test", "findings_test"][number % 6];
         let flags: Vec<&str> = FINDINGS
             .iter()
-            .map(|f| match f.observation {
+            .map(|f| match f.observation.name() {
                 "pleural_effusion" if effusion => "1",
                 "cardiomegaly" if heart => "1",
                 _ => "0",
@@ -466,7 +466,7 @@ fn the_embedded_model_says_what_its_scores_say() {
         let draft = model.draft(&image, &DraftRequest::default()).unwrap();
         let said = grammar.read(&draft.text);
         for (index, (name, score)) in draft.scores.iter().enumerate() {
-            assert_eq!(name, FINDINGS[index].observation);
+            assert_eq!(name, FINDINGS[index].observation.name());
             same += usize::from(said.contains(index) == (*score >= thresholds[name]));
             all += 1;
         }

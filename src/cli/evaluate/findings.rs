@@ -2,11 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context;
 use serde_json::{Map, Value, json};
 
+use super::{figure, output};
 use crate::cli::Outcome;
 use crate::findings::labelled::{self, Case};
 use crate::findings::{self, Agreement, State};
@@ -54,13 +54,7 @@ impl Part {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let path = &arguments.labelled;
     let measured = measure(&read(path)?);
-    let mut out = std::io::stdout().lock();
-    if arguments.json {
-        writeln!(out, "{}", as_json(&measured))?;
-    } else {
-        table(&mut out, &measured)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    output(arguments.json, || as_json(&measured), |out| table(out, &measured))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<Case>> {
@@ -105,7 +99,7 @@ fn as_json(measured: &Measured) -> Value {
     })
 }
 
-fn table(out: &mut impl Write, measured: &Measured) -> std::io::Result<()> {
+fn table(out: &mut dyn Write, measured: &Measured) -> std::io::Result<()> {
     let agreement = &measured.agreement;
     write!(out, "{:<27}", "")?;
     for state in State::ALL {
@@ -143,8 +137,4 @@ fn table(out: &mut impl Write, measured: &Measured) -> std::io::Result<()> {
     writeln!(out, "{:<27}  {}", "side right", figure(measured.sides.fraction()))?;
     writeln!(out, "{:<27}  {}", "severity right", figure(measured.severities.fraction()))?;
     writeln!(out, "{:<27}  {}", "texts", measured.texts)
-}
-
-fn figure(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"))
 }

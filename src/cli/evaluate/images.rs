@@ -2,13 +2,12 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::figure;
+use super::{figure, output};
 use crate::cli::{Outcome, draft};
 use crate::evaluate::figures::{Auroc, Figures, figures};
 use crate::evaluate::look::{self, Seen};
@@ -122,20 +121,14 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Outcome {
         page::write(folder, model.name(), &table, &seen, &read)?;
     }
     figures.seconds.total = started.elapsed().as_secs_f64();
-    let mut out = std::io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string(&figures)?)?;
-    } else {
-        markdown(&mut out, &figures)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    output(json, || &figures, |out| markdown(out, &figures))
 }
 
 fn interval(auroc: &Auroc) -> String {
     format!("{} to {}", figure(auroc.low), figure(auroc.high))
 }
 
-fn markdown(out: &mut impl Write, figures: &Figures) -> std::io::Result<()> {
+fn markdown(out: &mut dyn Write, figures: &Figures) -> std::io::Result<()> {
     let name = figures.model.get("name").map_or("", String::as_str);
     writeln!(out, "# {name}\n")?;
     write!(out, "{} images", figures.images)?;

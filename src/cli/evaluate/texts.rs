@@ -2,11 +2,10 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::Context;
 
-use super::figure;
+use super::{figure, output};
 use crate::cli::Outcome;
 use crate::evaluate::text::{TextFigures, compare};
 
@@ -20,13 +19,7 @@ pub(super) fn run(hypotheses: &Path, references: &Path, json: bool) -> Outcome {
         |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
     let (said, so) = (read(hypotheses)?, read(references)?);
     let figures = compare(&lines(&said), &lines(&so), SEED)?;
-    let mut out = std::io::stdout().lock();
-    if json {
-        writeln!(out, "{}", serde_json::to_string(&figures)?)?;
-    } else {
-        markdown(&mut out, &figures)?;
-    }
-    Ok(ExitCode::SUCCESS)
+    output(json, || &figures, |out| markdown(out, &figures))
 }
 
 /// A report a line; an empty line is an empty report.
@@ -34,7 +27,7 @@ fn lines(text: &str) -> Vec<&str> {
     text.lines().collect()
 }
 
-fn markdown(out: &mut impl Write, figures: &TextFigures) -> std::io::Result<()> {
+fn markdown(out: &mut dyn Write, figures: &TextFigures) -> std::io::Result<()> {
     writeln!(out, "{} pairs.\n", figures.pairs)?;
     writeln!(out, "| | precision | recall | F1 | 95% interval |\n| --- | --- | --- | --- | --- |")?;
     let range = |name: &str| {

@@ -129,8 +129,8 @@ impl EngineHandle {
     }
 
     /// Its model.
-    pub fn identity(&self) -> EngineModel {
-        self.identity.as_ref().clone()
+    pub fn identity(&self) -> &EngineModel {
+        &self.identity
     }
 }
 
