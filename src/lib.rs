@@ -49,6 +49,8 @@ pub mod deliver;
 
 pub mod worklist;
 
+pub mod dataset;
+
 pub mod evaluate;
 
 pub mod train;

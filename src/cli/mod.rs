@@ -12,6 +12,7 @@ mod asking;
 mod bench;
 mod chat;
 mod config;
+mod dataset;
 mod demo;
 mod draft;
 mod echo;
@@ -60,6 +61,8 @@ enum Command {
     Queue(queue::Arguments),
     /// Import, check and describe models.
     Model(model::Arguments),
+    /// Make training pairs of images and summaries out of an archive of reports.
+    Dataset(dataset::Arguments),
     /// Train an image encoder, a language model, or the projection between them.
     Train(train::Arguments),
     /// Check and show the configuration.
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Some(Command::Radiograph(a)) => radiograph::run(&a, file),
         Some(Command::Queue(a)) => queue::run(&a, file),
         Some(Command::Model(a)) => model::run(&a, file),
+        Some(Command::Dataset(a)) => dataset::run(&a),
         Some(Command::Train(a)) => train::run(&a, file),
         Some(Command::Config(a)) => config::run(&a, file),
     };

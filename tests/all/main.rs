@@ -8,6 +8,7 @@ mod associations;
 mod chat;
 mod configuration;
 mod crash;
+mod dataset;
 mod demo;
 mod documents;
 mod draft;

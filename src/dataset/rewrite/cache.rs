@@ -1,0 +1,71 @@
+//! What a language model said, a line a text, so that it is asked once.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::dataset::error::{DatasetError, failed};
+
+#[derive(Serialize, Deserialize)]
+struct Line {
+    key: String,
+    text: String,
+}
+
+/// The answers so far.
+pub(super) struct Cache {
+    path: PathBuf,
+    file: File,
+    known: HashMap<String, String>,
+}
+
+/// What an answer depends on.
+pub(super) fn key(model: &str, instruction: &str, text: &str) -> String {
+    let digest = Sha256::digest(format!("{model}\0{instruction}\0{text}"));
+    digest.iter().take(16).fold(String::new(), |key, byte| format!("{key}{byte:02x}"))
+}
+
+impl Cache {
+    /// Reads what is there. A last line that was cut off, as by a crash, is cut from the file; any
+    /// other line that cannot be read is an error.
+    pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
+        let before = match std::fs::read_to_string(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(failed("read it", path)(error)),
+        };
+        let whole = before.rfind('\n').map_or(0, |end| end + 1);
+        let mut known = HashMap::new();
+        for (number, line) in before.get(..whole).unwrap_or_default().lines().enumerate() {
+            let line: Line = serde_json::from_str(line).map_err(|error| {
+                let reason = format!("line {}: {error}; remove the file to ask anew", number + 1);
+                DatasetError::Malformed { path: path.to_owned(), reason }
+            })?;
+            known.insert(line.key, line.text);
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path);
+        let file = file.map_err(failed("write it", path))?;
+        file.set_len(whole as u64).map_err(failed("write it", path))?;
+        Ok(Self { path: path.to_owned(), file, known })
+    }
+
+    pub(super) fn get(&self, key: &str) -> Option<&str> {
+        self.known.get(key).map(String::as_str)
+    }
+
+    /// Keeps an answer, on disk at once.
+    pub(super) fn put(&mut self, key: String, text: &str) -> Result<(), DatasetError> {
+        let line = Line { key, text: text.to_owned() };
+        let mut written = serde_json::to_string(&line).map_err(|error| {
+            DatasetError::Malformed { path: self.path.clone(), reason: error.to_string() }
+        })?;
+        written.push('\n');
+        self.file.write_all(written.as_bytes()).map_err(failed("write it", &self.path))?;
+        self.known.insert(line.key, line.text);
+        Ok(())
+    }
+}

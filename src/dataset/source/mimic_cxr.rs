@@ -1,0 +1,84 @@
+//! MIMIC-CXR (Johnson et al., 2019): `files/p10/p10000032/s50414267.txt` is a report,
+//! `files/p10/p10000032/s50414267/*.jpg` are its images, as MIMIC-CXR-JPG has them; views stand in
+//! `mimic-cxr-2.0.0-metadata.csv`, packed or not, where that is there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::table::{self, field};
+use super::{Image, Pictures, Report, Text, entries, is};
+use crate::dataset::error::DatasetError;
+
+/// The reports; `None` where the layout is another.
+pub(super) fn find(
+    source: &Path,
+    pictures: &Pictures<'_>,
+) -> Result<Option<Vec<Report>>, DatasetError> {
+    let Some(root) = root(source)? else { return Ok(None) };
+    let images = self::root(pictures.root)?.unwrap_or_else(|| pictures.root.to_owned());
+    let views = views(&[source, pictures.root])?;
+    let mut reports = Vec::new();
+    for group in entries(&root)?.into_iter().filter(|path| numbered(path, 'p')) {
+        for patient in entries(&group)?.into_iter().filter(|path| numbered(path, 'p')) {
+            let texts = entries(&patient)?.into_iter();
+            for text in texts.filter(|path| is(path, "txt") && numbered(path, 's')) {
+                let beside = text.with_extension("");
+                let folder = beside.strip_prefix(&root).map_or(beside.clone(), |p| images.join(p));
+                let found = if folder.is_dir() { entries(&folder)? } else { Vec::new() };
+                let found = found.into_iter().filter(|path| is(path, "jpg"));
+                let mut found: Vec<Image> =
+                    found.map(|path| image(&path, pictures, &views)).collect();
+                if found.is_empty() && pictures.text_only {
+                    found.push(Image { file: pictures.named(&folder), view: None });
+                }
+                reports.push(Report {
+                    id: name(&beside),
+                    patient: name(&patient),
+                    images: found,
+                    text: Text::File(text),
+                });
+            }
+        }
+    }
+    Ok(Some(reports))
+}
+
+fn image(path: &Path, pictures: &Pictures<'_>, views: &BTreeMap<String, String>) -> Image {
+    Image { file: pictures.named(path), view: views.get(&name(&path.with_extension(""))).cloned() }
+}
+
+/// The folder of the folders p10 to p19.
+fn root(source: &Path) -> Result<Option<PathBuf>, DatasetError> {
+    for folder in [source.to_owned(), source.join("files")] {
+        if folder.is_dir() && entries(&folder)?.iter().any(|p| p.is_dir() && numbered(p, 'p')) {
+            return Ok(Some(folder));
+        }
+    }
+    Ok(None)
+}
+
+/// By image: the view.
+fn views(folders: &[&Path]) -> Result<BTreeMap<String, String>, DatasetError> {
+    let places = folders.iter().flat_map(|folder| {
+        ["mimic-cxr-2.0.0-metadata.csv", "mimic-cxr-2.0.0-metadata.csv.gz"].map(|n| folder.join(n))
+    });
+    let Some(path) = places.into_iter().find(|path| path.is_file()) else {
+        return Ok(BTreeMap::new());
+    };
+    let rows = table::rows(&path, &["dicom_id", "ViewPosition"])?;
+    let known = rows.iter().filter(|row| !field(row, "ViewPosition").is_empty());
+    Ok(known
+        .map(|r| (field(r, "dicom_id").to_owned(), field(r, "ViewPosition").to_owned()))
+        .collect())
+}
+
+/// Whether a file is called by a letter and a number.
+fn numbered(path: &Path, letter: char) -> bool {
+    let stem = path.file_stem().and_then(|stem| stem.to_str());
+    let number = stem.and_then(|stem| stem.strip_prefix(letter));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
