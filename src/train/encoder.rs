@@ -83,7 +83,9 @@ impl Encoder {
         statistics: &VarBuilder<'_>,
     ) -> Result<Self, TrainError> {
         let vision = match config {
-            ImageEncoderConfig::Swin(_) => ImageEncoder::load(config, &variables.pp(VISION))?,
+            ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => {
+                ImageEncoder::load(config, &variables.pp(VISION))?
+            }
             ImageEncoderConfig::EfficientNetLite(lite) => ImageEncoder::EfficientNetLite(
                 EfficientNetLite::trainable(lite, &variables.pp(VISION), &statistics.pp(VISION))?,
             ),

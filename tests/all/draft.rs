@@ -71,7 +71,7 @@ fn draft_takes_a_prompt_by_number_or_in_words() {
     };
     assert_eq!(ask("5")["prompt"], "What are the key findings in this chest x-ray image?");
     assert_eq!(ask("Is there an effusion?")["prompt"], "Is there an effusion?");
-    assert!(ask("70")["error"].as_str().unwrap().contains("1 to 6"));
+    assert!(ask("70")["error"].as_str().unwrap().contains("1 to 12"));
 }
 
 #[test]

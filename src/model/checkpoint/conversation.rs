@@ -118,6 +118,12 @@ impl ConversationTemplate {
         (before, format!("{after}{question}{}", self.assistant))
     }
 
+    /// What stands between the image of the first turn and its question, and what after it.
+    pub fn first_turn_around(&self) -> (String, String) {
+        let after = self.image.split_once(IMAGE_HERE).map_or("", |(_, after)| after);
+        (after.to_owned(), self.assistant.clone())
+    }
+
     /// The text of a later turn.
     pub fn later_turn(&self, question: &str) -> String {
         format!("{}{question}{}", self.user, self.assistant)

@@ -26,19 +26,29 @@ pub fn shapes(manifest: &Manifest) -> std::result::Result<Shapes, ModelError> {
 
 /// Compares the shapes that are needed with those that are there.
 pub fn compare(expected: &Shapes, found: &Shapes) -> std::result::Result<(), ModelError> {
+    compare_as(expected, found, str::to_owned, |_| String::new())
+}
+
+/// The same in the words of a checkpoint: `said` gives its own name of a tensor, `place` where it
+/// lies or should lie, as ` in FILE`.
+pub(super) fn compare_as(
+    expected: &Shapes,
+    found: &Shapes,
+    said: impl Fn(&str) -> String,
+    place: impl Fn(&str) -> String,
+) -> std::result::Result<(), ModelError> {
     let mut problems = Vec::new();
     for (name, shape) in expected {
+        let (own, place) = (said(name), place(name));
         match found.get(name) {
-            None => problems.push(format!("missing: {name} {shape:?}")),
-            Some(other) if other != shape => {
-                problems
-                    .push(format!("shape: {name} is {other:?}, the architecture has {shape:?}"));
-            }
+            None => problems.push(format!("missing: {own} {shape:?}{place}")),
+            Some(other) if other != shape => problems
+                .push(format!("shape: {own} is {other:?}, the architecture has {shape:?}{place}")),
             Some(_) => {}
         }
     }
     let unknown = found.keys().filter(|name| !expected.contains_key(*name));
-    problems.extend(unknown.map(|name| format!("unexpected: {name}")));
+    problems.extend(unknown.map(|name| format!("unexpected: {}{}", said(name), place(name))));
     if problems.is_empty() { Ok(()) } else { Err(ModelError::Tensors { problems }) }
 }
 

@@ -80,7 +80,7 @@ impl ModelFiles {
             if found != expected.to_ascii_lowercase() {
                 return Err(ModelError::Digest { path, expected: expected.clone(), found });
             }
-            stored.add_safetensors(source)?;
+            stored.add_safetensors(source, &|name| Some(name.to_owned()))?;
         }
         Ok(stored)
     }

@@ -162,7 +162,7 @@ impl TensorInfo {
             return Err(format!("{:?} does not divide among the heads", self.shape));
         }
         let shape = self.shape.clone();
-        Ok(Place { source: 0, kind, shape, at, bytes, paired_heads })
+        Ok(Place { source: 0, kind, shape, at, bytes, paired_heads, strides: None })
     }
 }
 

@@ -15,9 +15,9 @@ pub const MANIFEST: &str = "manifest.toml";
 /// A model's description.
 ///
 /// The tensors lie in the safetensors files that `files` names, under these names:
-/// `vision_model.model.*` (Hugging Face's `SwinModel`, or an EfficientNet-Lite with its norms folded
-/// in), `vision_model.projection_head.weight` when
-/// `projection.embedding` is set, `projection.weight` and `.bias`, `model.*` and `lm_head.weight`
+/// `vision_model.model.*` (Hugging Face's `SwinModel`; an EfficientNet-Lite with its norms folded
+/// in; or MiniGPT-4's `visual_encoder.*`, `ln_vision.*`, `query_tokens` and `Qformer.*`),
+/// `vision_model.projection_head.weight` when `projection.embedding` is set, `projection.weight` and `.bias`, `model.*` and `lm_head.weight`
 /// (Hugging Face's `LlamaForCausalLM`), and `heads.weight` and `.bias` when `scores` is set. A
 /// matrix in ggml's blocks lies as u8 `[rows, bytes of a row]` under its name and the type's, as
 /// `model.layers.0.mlp.up_proj.weight.q4_k`.
@@ -70,6 +70,9 @@ pub enum Architecture {
     /// EfficientNet-Lite → linear projection → LLaMA.
     #[serde(rename = "efficientnet-lite-linear-llama")]
     EfficientNetLiteLinearLlama,
+    /// EVA's vision transformer → Q-Former → linear projection → LLaMA: XrayGPT's as released.
+    #[serde(rename = "eva-qformer-linear-llama")]
+    EvaQFormerLinearLlama,
 }
 
 impl Architecture {
@@ -78,6 +81,7 @@ impl Architecture {
         match encoder {
             ImageEncoderConfig::Swin(_) => Self::SwinLinearLlama,
             ImageEncoderConfig::EfficientNetLite(_) => Self::EfficientNetLiteLinearLlama,
+            ImageEncoderConfig::EvaQFormer(_) => Self::EvaQFormerLinearLlama,
         }
     }
 }
@@ -129,7 +133,7 @@ fn one() -> usize {
 pub enum ImageTokens {
     /// The image embedding: one token.
     Pooled,
-    /// The last hidden states: a token a patch.
+    /// The last hidden states: a token a patch, or a token a query.
     Patches,
 }
 

@@ -119,6 +119,14 @@ fn fine(name: &str, layers: usize) -> bool {
 }
 
 impl Form {
+    /// That of a tensor that stays as it is; what no model directory holds becomes f32.
+    fn kept(dtype: DType) -> Self {
+        Self::Floats(match dtype {
+            DType::F16 | DType::BF16 => dtype,
+            _ => DType::F32,
+        })
+    }
+
     /// The tensor's entry in a safetensors file.
     pub fn header(self, name: &str, shape: &[usize]) -> Header {
         match self {
@@ -140,12 +148,22 @@ impl Form {
     pub fn encode(self, name: &str, tensor: &Tensor) -> Result<Vec<u8>, ModelError> {
         match self {
             Self::Floats(dtype) => {
-                let narrow = tensor.to_dtype(dtype).step("narrowing a tensor")?;
-                let bytes = bytes_of(&narrow).step("narrowing a tensor")?;
-                if dtype == DType::F16 && tensor.dtype() != DType::F16 && overflows(tensor, &narrow)
-                {
-                    let reason = format!("{name} holds numbers beyond f16; choose bf16 or f32");
-                    return Err(ModelError::Request(reason));
+                let flat = tensor.flatten_all().step("narrowing a tensor")?;
+                let count = flat.elem_count();
+                let mut bytes = Vec::with_capacity(count * dtype.size_in_bytes());
+                // Piece by piece: the largest tensor is not to stand in memory four times.
+                for first in (0..count).step_by(PIECE) {
+                    let part = flat.narrow(0, first, PIECE.min(count - first));
+                    let part = part.step("narrowing a tensor")?;
+                    let narrow = part.to_dtype(dtype).step("narrowing a tensor")?;
+                    if dtype == DType::F16
+                        && part.dtype() != DType::F16
+                        && overflows(&part, &narrow)
+                    {
+                        let reason = format!("{name} holds numbers beyond f16; choose bf16 or f32");
+                        return Err(ModelError::Request(reason));
+                    }
+                    append(&narrow, &mut bytes).step("narrowing a tensor")?;
                 }
                 Ok(bytes)
             }
@@ -162,20 +180,23 @@ fn overflows(before: &Tensor, after: &Tensor) -> bool {
     infinite(before) != infinite(after)
 }
 
-/// The numbers' bytes, little-endian.
-fn bytes_of(tensor: &Tensor) -> candle_core::Result<Vec<u8>> {
-    let flat = tensor.flatten_all()?;
-    let halves = |bits: &[u16]| bits.iter().flat_map(|b| b.to_le_bytes()).collect::<Vec<_>>();
-    Ok(match flat.dtype() {
-        DType::F16 => halves(flat.to_vec1::<half::f16>()?.reinterpret_cast()),
-        DType::BF16 => halves(flat.to_vec1::<half::bf16>()?.reinterpret_cast()),
-        _ => flat
-            .to_dtype(DType::F32)?
-            .to_vec1::<f32>()?
-            .iter()
-            .flat_map(|x| x.to_le_bytes())
-            .collect(),
-    })
+/// Numbers encoded at once.
+const PIECE: usize = 1 << 20;
+
+/// Appends the numbers' bytes, little-endian.
+fn append(flat: &Tensor, bytes: &mut Vec<u8>) -> candle_core::Result<()> {
+    let halves = |bits: &[u16], bytes: &mut Vec<u8>| {
+        bytes.extend(bits.iter().flat_map(|b| b.to_le_bytes()));
+    };
+    match flat.dtype() {
+        DType::F16 => halves(flat.to_vec1::<half::f16>()?.reinterpret_cast(), bytes),
+        DType::BF16 => halves(flat.to_vec1::<half::bf16>()?.reinterpret_cast(), bytes),
+        _ => {
+            let wide = flat.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            bytes.extend(wide.iter().flat_map(|x| x.to_le_bytes()));
+        }
+    }
+    Ok(())
 }
 
 /// A matrix in ggml's blocks, by candle's port of ggml's reference, some rows at a time.
@@ -215,9 +236,16 @@ pub fn quantize(
             let digest = files.manifest().files.get(*name).cloned().unwrap_or_default();
             digests.insert((*name).clone(), digest);
         }
-        let layers = files.manifest().language_model.num_hidden_layers;
-        let place = folder.join(WEIGHTS);
-        digests.insert(WEIGHTS.to_owned(), write(&stored, &place, target, layers, progress)?);
+        let names = stored.names();
+        let mut job = Job {
+            stored: &stored,
+            target: Some(target),
+            layers: files.manifest().language_model.num_hidden_layers,
+            done: 0,
+            of: names.len(),
+            progress,
+        };
+        digests.insert(WEIGHTS.to_owned(), job.write(&names, &folder.join(WEIGHTS))?);
         Ok(digests)
     })?;
     Ok(manifest)
@@ -226,25 +254,52 @@ pub fn quantize(
 /// The file that holds a quantized model's tensors.
 const WEIGHTS: &str = "model.safetensors";
 
-fn write(
-    stored: &Stored,
-    place: &Path,
-    target: WeightType,
-    layers: usize,
-    progress: &mut dyn FnMut(Progress<'_>),
-) -> Result<String, ModelError> {
-    let names = stored.names();
-    let planned = names.iter().filter_map(|name| {
-        let (shape, dtype) = stored.describe(name)?;
-        Some((name, form(name, shape, dtype, target, layers), shape))
-    });
-    let planned = planned.collect::<Vec<_>>();
-    let headers = planned.iter().map(|(name, form, shape)| form.header(name, shape));
-    let mut writer = SafetensorsWriter::create(place, &headers.collect::<Vec<_>>())?;
-    for (done, (name, form, _)) in planned.iter().enumerate() {
-        progress(Progress { done: done as u64, of: planned.len() as u64, doing: name });
-        let tensor = stored.tensor(name).step("reading a tensor")?;
-        writer.write(&form.encode(name, &tensor)?)?;
+/// Tensors on their way into the files of a model directory, one in memory at a time.
+pub(super) struct Job<'a> {
+    /// Where they lie.
+    pub(super) stored: &'a Stored,
+    /// What they become; without one each keeps its type.
+    pub(super) target: Option<WeightType>,
+    /// Blocks of the language model.
+    pub(super) layers: usize,
+    /// Tensors written so far, of all files.
+    pub(super) done: usize,
+    /// Tensors in all.
+    pub(super) of: usize,
+    /// Who is told.
+    pub(super) progress: &'a mut dyn FnMut(Progress<'_>),
+}
+
+impl Job<'_> {
+    /// Writes tensors into a file; gives its SHA-256, hexadecimal.
+    pub(super) fn write(&mut self, names: &[String], place: &Path) -> Result<String, ModelError> {
+        let planned = names.iter().filter_map(|name| {
+            let (shape, dtype) = self.stored.describe(name)?;
+            let form = match self.target {
+                Some(target) => form(name, shape, dtype, target, self.layers),
+                None => Form::kept(dtype),
+            };
+            Some((name, form, shape))
+        });
+        let planned = planned.collect::<Vec<_>>();
+        let headers = planned.iter().map(|(name, form, shape)| form.header(name, shape));
+        let mut writer = SafetensorsWriter::create(place, &headers.collect::<Vec<_>>())?;
+        for (name, form, _) in &planned {
+            let (done, of) = (self.done as u64, self.of as u64);
+            (self.progress)(Progress { done, of, doing: name });
+            writer.write(&self.bytes(name, *form)?)?;
+            self.done += 1;
+        }
+        writer.finish()
     }
-    writer.finish()
+
+    fn bytes(&self, name: &str, form: Form) -> Result<Vec<u8>, ModelError> {
+        if let Form::Floats(dtype) = form
+            && let Some(bytes) = self.stored.floats(name, dtype).step("reading a tensor")?
+        {
+            return Ok(bytes);
+        }
+        let tensor = self.stored.tensor(name).step("reading a tensor")?;
+        form.encode(name, &tensor)
+    }
 }

@@ -11,6 +11,7 @@ use candle_nn::var_builder::SimpleBackend;
 use serde::Deserialize;
 
 use super::expect::Shapes;
+use super::torch;
 use crate::model::error::ModelError;
 use crate::model::quantized::{Packed, Packing};
 
@@ -41,7 +42,12 @@ pub(super) struct Place {
     pub(super) bytes: usize,
     /// Heads whose rows lie as pairs of neighbours, as GGUF has them, not as two halves.
     pub(super) paired_heads: Option<usize>,
+    /// Steps between neighbours, in numbers, where they do not lie in the order of the shape.
+    pub(super) strides: Option<Vec<usize>>,
 }
+
+/// The name that the architecture has for a file's tensor; `None` for one that it leaves alone.
+pub(super) type Rename<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What the bytes are.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -105,6 +111,7 @@ impl Stored {
     pub(super) fn add_safetensors(
         &mut self,
         source: Source,
+        rename: Rename<'_>,
     ) -> std::result::Result<(), ModelError> {
         let path = source.path().to_owned();
         let invalid = |reason: String| ModelError::invalid(&path, reason);
@@ -123,10 +130,11 @@ impl Stored {
         entries.remove("__metadata__");
         let start = 8 + header;
         for (name, entry) in entries {
+            let Some(own) = rename(&name) else { continue };
             let entry = serde_json::from_value::<Entry>(entry)
                 .map_err(|e| invalid(format!("safetensors header: {name}: {e}")))?;
             let (name, place) = self
-                .place(&name, &entry, start, length)
+                .place(&own, &entry, start, length)
                 .map_err(|reason| invalid(format!("{name}: {reason}")))?;
             self.insert(&path, name, place)?;
         }
@@ -153,7 +161,8 @@ impl Stored {
         let place = |name: &str, kind, shape: Vec<usize>| {
             let at = start + first;
             let source = self.sources.len();
-            (name.to_owned(), Place { source, kind, shape, at, bytes, paired_heads: None })
+            let (paired_heads, strides) = (None, None);
+            (name.to_owned(), Place { source, kind, shape, at, bytes, paired_heads, strides })
         };
         if let (Some((weight, packing)), "U8", &[rows, width]) =
             (Packing::of_stored_name(name), entry.dtype.as_str(), entry.shape.as_slice())
@@ -177,6 +186,36 @@ impl Stored {
             return Err(format!("{bytes} bytes for {:?} of {}", entry.shape, entry.dtype));
         }
         Ok(place(name, Kind::Floats(dtype), entry.shape.clone()))
+    }
+
+    /// Opens a PyTorch checkpoint beside the files already there.
+    pub(super) fn add_torch(
+        &mut self,
+        path: &Path,
+        rename: Rename<'_>,
+    ) -> std::result::Result<(), ModelError> {
+        let file = File::open(path)
+            .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        for (name, found) in torch::index(path, &file, &|name| rename(name).is_some())? {
+            let Some(own) = rename(&name) else { continue };
+            let place = Place {
+                source: self.sources.len(),
+                kind: Kind::Floats(found.dtype),
+                bytes: found.span * found.dtype.size_in_bytes(),
+                shape: found.shape,
+                at: found.at,
+                paired_heads: None,
+                strides: found.strides,
+            };
+            self.insert(path, own, place)?;
+        }
+        self.sources.push(Source::File(file, path.to_owned()));
+        Ok(())
+    }
+
+    /// The file that holds a tensor.
+    pub(super) fn file_of(&self, name: &str) -> Option<&Path> {
+        self.sources.get(self.places.get(name)?.source).map(Source::path)
     }
 
     pub(super) fn insert(
@@ -227,6 +266,14 @@ impl Stored {
         }
     }
 
+    /// The numbers' bytes as they are stored, in the order of the shape; `None` when they are of
+    /// another type.
+    pub(super) fn floats(&self, name: &str, dtype: DType) -> Result<Option<Vec<u8>>> {
+        let place = self.find(name)?;
+        let same = place.kind == Kind::Floats(dtype);
+        same.then(|| self.bytes(name, place)).transpose()
+    }
+
     fn find(&self, name: &str) -> Result<&Place> {
         match self.places.get(name) {
             Some(place) => Ok(place),
@@ -234,14 +281,25 @@ impl Stored {
         }
     }
 
-    /// The bytes as a tensor: u8 `[rows, bytes of a row]` for blocks.
-    fn raw(&self, name: &str, place: &Place) -> Result<Tensor> {
+    fn bytes(&self, name: &str, place: &Place) -> Result<Vec<u8>> {
         let Some(source) = self.sources.get(place.source) else { bail!("no file for {name}") };
         let mut bytes = vec![0; place.bytes];
         source.read_at(&mut bytes, place.at)?;
         if let (Some(heads), Some(rows)) = (place.paired_heads, place.shape.first()) {
             bytes = halves(&bytes, heads, *rows);
         }
+        if let (Some(strides), Kind::Floats(dtype)) = (&place.strides, place.kind) {
+            match torch::gather(&bytes, dtype.size_in_bytes(), &place.shape, strides) {
+                Some(gathered) => bytes = gathered,
+                None => bail!("{name} reaches past its storage"),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes as a tensor: u8 `[rows, bytes of a row]` for blocks.
+    fn raw(&self, name: &str, place: &Place) -> Result<Tensor> {
+        let bytes = self.bytes(name, place)?;
         match place.kind {
             Kind::Floats(dtype) => {
                 Tensor::from_raw_buffer(&bytes, dtype, &place.shape, &Device::Cpu)

@@ -246,7 +246,7 @@ impl EfficientNetLite {
             let seen = seen.reshape((batch, patches, width))?;
             last_hidden = ((last_hidden + seen)? * 0.5)?;
         }
-        Ok(EncoderOutput { pooled: last_hidden.mean(1)?, last_hidden })
+        Ok(EncoderOutput { pooled: last_hidden.mean(1)?, last_hidden, stages: vec![] })
     }
 
     /// The mean over the patches of the image as it is, even where the output is to be the mean

@@ -6,6 +6,8 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::efficientnet_lite::{EfficientNetLite, EfficientNetLiteConfig};
+use super::eva_qformer::{EvaQFormer, EvaQFormerConfig};
+use super::eva_vit::EvaVitConfig;
 use super::swin::{Swin, SwinConfig};
 
 /// The sizes of an image encoder. Without a `kind` in a manifest it is a Swin transformer.
@@ -16,6 +18,8 @@ pub enum ImageEncoderConfig {
     Swin(SwinConfig),
     /// An EfficientNet-Lite.
     EfficientNetLite(EfficientNetLiteConfig),
+    /// EVA's vision transformer and a Q-Former: XrayGPT's as released.
+    EvaQFormer(EvaQFormerConfig),
 }
 
 impl<'de> Deserialize<'de> for ImageEncoderConfig {
@@ -30,8 +34,10 @@ impl<'de> Deserialize<'de> for ImageEncoderConfig {
             Some("efficientnet-lite") => {
                 table.try_into().map(Self::EfficientNetLite).map_err(D::Error::custom)
             }
+            Some("eva-qformer") => table.try_into().map(Self::EvaQFormer).map_err(D::Error::custom),
             Some(other) => Err(D::Error::custom(format!(
-                "kind = {other:?}; the image encoders are \"swin\" and \"efficientnet-lite\""
+                "kind = {other:?}; the image encoders are \"swin\", \"efficientnet-lite\" and \
+                 \"eva-qformer\""
             ))),
         }
     }
@@ -43,6 +49,7 @@ impl ImageEncoderConfig {
         match self {
             Self::Swin(swin) => swin.image_size,
             Self::EfficientNetLite(lite) => lite.image_size,
+            Self::EvaQFormer(both) => both.eva_vit.image_size,
         }
     }
 
@@ -51,6 +58,7 @@ impl ImageEncoderConfig {
         match self {
             Self::Swin(swin) => swin.num_channels,
             Self::EfficientNetLite(lite) => lite.num_channels,
+            Self::EvaQFormer(_) => EvaVitConfig::CHANNELS,
         }
     }
 
@@ -59,6 +67,7 @@ impl ImageEncoderConfig {
         match self {
             Self::Swin(swin) => swin.output_width(),
             Self::EfficientNetLite(lite) => lite.head_width,
+            Self::EvaQFormer(both) => both.qformer.hidden,
         }
     }
 
@@ -67,6 +76,7 @@ impl ImageEncoderConfig {
         match self {
             Self::Swin(swin) => swin.output_tokens(),
             Self::EfficientNetLite(lite) => lite.output_tokens(),
+            Self::EvaQFormer(both) => both.qformer.queries,
         }
     }
 
@@ -75,6 +85,7 @@ impl ImageEncoderConfig {
         match self {
             Self::Swin(swin) => swin.check(),
             Self::EfficientNetLite(lite) => lite.check(),
+            Self::EvaQFormer(both) => both.check(),
         }
     }
 }
@@ -97,6 +108,17 @@ impl std::fmt::Display for ImageEncoderConfig {
                 lite.stem_width,
                 lite.head_width
             ),
+            Self::EvaQFormer(both) => write!(
+                f,
+                "EVA vision transformer, {side} × {side} pixels, width {}, {} blocks, {} heads; \
+                 Q-Former, width {}, {} layers, {} queries",
+                both.eva_vit.width,
+                both.eva_vit.depth,
+                both.eva_vit.heads,
+                both.qformer.hidden,
+                both.qformer.layers,
+                both.qformer.queries
+            ),
         }
     }
 }
@@ -104,10 +126,12 @@ impl std::fmt::Display for ImageEncoderConfig {
 /// What an encoder gives for a batch of images.
 #[derive(Clone, Debug)]
 pub struct EncoderOutput {
-    /// `[batch, patches, width]`.
+    /// `[batch, rows, width]`: a row a patch, or a row a query.
     pub last_hidden: Tensor,
-    /// `[batch, width]`: its mean over the patches.
+    /// `[batch, width]`: its mean over the rows.
     pub pooled: Tensor,
+    /// What was computed on the way, by the names that outputs to compare with have.
+    pub stages: Vec<(&'static str, Tensor)>,
 }
 
 /// An image encoder.
@@ -117,6 +141,8 @@ pub enum ImageEncoder {
     Swin(Swin),
     /// An EfficientNet-Lite.
     EfficientNetLite(EfficientNetLite),
+    /// EVA's vision transformer and a Q-Former.
+    EvaQFormer(EvaQFormer),
 }
 
 impl ImageEncoder {
@@ -127,6 +153,9 @@ impl ImageEncoder {
             ImageEncoderConfig::EfficientNetLite(lite) => {
                 EfficientNetLite::load(lite, source).map(Self::EfficientNetLite)
             }
+            ImageEncoderConfig::EvaQFormer(both) => {
+                EvaQFormer::load(both, source).map(Self::EvaQFormer)
+            }
         }
     }
 
@@ -135,6 +164,7 @@ impl ImageEncoder {
         match self {
             Self::Swin(swin) => swin.forward(pixels),
             Self::EfficientNetLite(lite) => lite.forward(pixels),
+            Self::EvaQFormer(both) => both.forward(pixels),
         }
     }
 
@@ -144,6 +174,7 @@ impl ImageEncoder {
         match self {
             Self::Swin(swin) => Ok(swin.forward(pixels)?.pooled),
             Self::EfficientNetLite(lite) => lite.pooled_once(pixels),
+            Self::EvaQFormer(both) => Ok(both.forward(pixels)?.pooled),
         }
     }
 }

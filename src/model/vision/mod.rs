@@ -2,6 +2,7 @@
 
 pub mod efficientnet_lite;
 pub mod encoder;
+pub mod eva_qformer;
 pub mod eva_vit;
 pub mod imagenet;
 pub mod preprocess;

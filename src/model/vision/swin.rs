@@ -212,7 +212,9 @@ impl Swin {
         }
         let last_hidden = self.norm.forward(&x)?;
         let pooled = last_hidden.mean(1)?;
-        Ok(EncoderOutput { last_hidden, pooled })
+        let stages =
+            vec![("swin_last_hidden", last_hidden.clone()), ("swin_pooled", pooled.clone())];
+        Ok(EncoderOutput { last_hidden, pooled, stages })
     }
 
     /// Cuts the image: `[batch, patches, channels · side · side]`.

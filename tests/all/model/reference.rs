@@ -7,7 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use thorascribe::model::checkpoint::Tensors;
 use thorascribe::model::checkpoint::compare::compare;
 use thorascribe::model::checkpoint::expect::shapes;
-use thorascribe::model::checkpoint::import::import;
+use thorascribe::model::checkpoint::import::{ImportOptions, import};
 use thorascribe::model::checkpoint::manifest::{ImageTokens, Manifest};
 use thorascribe::model::checkpoint::torch;
 use thorascribe::model::engine::Engine;
@@ -22,13 +22,18 @@ pub(crate) fn reference() -> PathBuf {
     root().join("fixtures/reference/medclip")
 }
 
+/// The options of an import with these image tokens.
+pub(super) fn of(tokens: ImageTokens) -> ImportOptions {
+    ImportOptions { image_tokens: Some(tokens), ..ImportOptions::default() }
+}
+
 /// The model directory made of it; made once a run.
 pub(crate) fn imported(tokens: ImageTokens) -> &'static Path {
     static MODELS: [OnceLock<tempfile::TempDir>; 2] = [OnceLock::new(), OnceLock::new()];
     let at = usize::from(tokens == ImageTokens::Patches);
     let folder = MODELS[at].get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
-        import(&reference(), folder.path(), tokens, &mut |_| {}).unwrap();
+        import(&reference(), folder.path(), &of(tokens), &mut |_| {}).unwrap();
         folder
     });
     folder.path()
@@ -92,7 +97,7 @@ fn small() -> PathBuf {
 /// Imports `source` and holds it to the second reference's outputs.
 fn equals_small(source: &Path, tokens: ImageTokens) -> Manifest {
     let out = tempfile::tempdir().unwrap();
-    let manifest = import(source, out.path(), tokens, &mut |_| {}).unwrap();
+    let manifest = import(source, out.path(), &of(tokens), &mut |_| {}).unwrap();
     let model = Model::open(out.path()).unwrap();
     let expected = small().join("expected.safetensors");
     let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
@@ -148,7 +153,7 @@ fn whole_weights_are_taken_before_the_index_of_others() {
     let index = r#"{"weight_map": {"lm_head.weight": "pytorch_model-00001-of-00002.bin"}}"#;
     std::fs::write(folder.path().join("vicuna/pytorch_model.bin.index.json"), index).unwrap();
     let out = tempfile::tempdir().unwrap();
-    import(folder.path(), out.path(), ImageTokens::Pooled, &mut |_| {}).unwrap();
+    import(folder.path(), out.path(), &of(ImageTokens::Pooled), &mut |_| {}).unwrap();
 }
 
 #[test]
@@ -230,9 +235,9 @@ fn a_prompt_that_does_not_exist_or_does_not_fit_is_an_error() {
         let request = DraftRequest { prompt, ..DraftRequest::default() };
         model.draft(&image(), &request).unwrap_err()
     };
-    for number in [0, 7] {
+    for number in [0, 13] {
         let error = ask(PromptChoice::Number(number));
-        assert!(matches!(error, ModelError::Prompt { count: 6, .. }), "{error}");
+        assert!(matches!(error, ModelError::Prompt { count: 12, .. }), "{error}");
     }
     let error = ask(PromptChoice::Text("chest ".repeat(3000)));
     assert!(matches!(error, ModelError::Context { context: 2048, .. }), "{error}");
@@ -265,7 +270,7 @@ fn replace(folder: &Path, file: &str, write: impl FnOnce(&Path)) {
 fn refused(folder: &Path) -> String {
     let out = tempfile::tempdir().unwrap();
     let place = out.path().join("model");
-    let error = import(folder, &place, ImageTokens::Patches, &mut |_| {}).unwrap_err();
+    let error = import(folder, &place, &of(ImageTokens::Patches), &mut |_| {}).unwrap_err();
     assert!(!place.exists(), "a failed import left something");
     assert_eq!(std::fs::read_dir(out.path()).unwrap().count(), 0, "a failed import left something");
     error.to_string()
@@ -319,7 +324,7 @@ fn an_import_says_what_it_cannot_use() {
     assert!(refused(folder.path()).contains("32000 ids for a language model of 31999"));
     let empty = tempfile::tempdir().unwrap();
     assert!(refused(empty.path()).contains("no known layout"));
-    let occupied = import(&reference(), root(), ImageTokens::Pooled, &mut |_| {}).unwrap_err();
+    let occupied = import(&reference(), root(), &of(ImageTokens::Pooled), &mut |_| {}).unwrap_err();
     assert!(matches!(occupied, ModelError::Occupied { .. }), "{occupied}");
 }
 
@@ -385,7 +390,8 @@ fn a_checkpoint_of_other_sizes_is_imported_by_its_own_configuration() {
         replace(folder.path(), file, |p| candle_core::safetensors::save(&tensors, p).unwrap());
     }
     let out = tempfile::tempdir().unwrap();
-    let manifest = import(folder.path(), out.path(), ImageTokens::Patches, &mut |_| {}).unwrap();
+    let manifest =
+        import(folder.path(), out.path(), &of(ImageTokens::Patches), &mut |_| {}).unwrap();
     // 90 / 3 = 30 patches a side, 15 and 8 after merging.
     assert_eq!(manifest.image_positions(), 64);
     let model = Model::open(out.path()).unwrap();

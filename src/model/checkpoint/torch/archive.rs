@@ -1,9 +1,12 @@
 //! A zip archive whose entries are stored without compression, as `torch.save` writes it.
+//!
+//! Only the directory is read at once. Every entry's own header is held against it, and no two
+//! entries share a byte: an archive that is smaller than the sum of its entries is refused.
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use crate::model::error::ModelError;
 
@@ -17,35 +20,71 @@ const LOCAL: [u8; 4] = *b"PK\x03\x04";
 const LONGEST_END: u64 = 22 + 65_535;
 /// The largest central directory read, bytes.
 const LARGEST_DIRECTORY: u64 = 64 << 20;
+/// Bytes of an entry's header before its name.
+const LOCAL_HEADER: u64 = 30;
+/// Says in an entry's flags that its sizes stand behind its data.
+const SIZES_BEHIND: u16 = 1 << 3;
 
 /// An open archive.
-pub(super) struct Archive {
-    path: PathBuf,
-    file: File,
+pub(super) struct Archive<'a> {
+    path: &'a Path,
+    file: &'a File,
     length: u64,
     entries: HashMap<String, Entry>,
 }
 
+/// Where an entry's data lie.
 #[derive(Clone, Copy)]
-struct Entry {
-    /// Of the local header.
-    offset: u64,
-    size: u64,
+pub(super) struct Entry {
+    /// Of the first byte in the file.
+    pub(super) start: u64,
+    /// Bytes.
+    pub(super) size: u64,
+    /// Whether they lie there as they are.
     stored: bool,
 }
 
-impl Archive {
-    /// Reads the central directory.
-    pub(super) fn open(path: &Path) -> Result<Self, ModelError> {
-        let read = |source| ModelError::Read { path: path.to_owned(), source };
-        let file = File::open(path).map_err(read)?;
-        let length = file.metadata().map_err(read)?.len();
-        let entries = HashMap::new();
-        let mut archive = Self { path: path.to_owned(), file, length, entries };
+/// An entry as the central directory has it.
+struct Listed {
+    name: String,
+    /// Of the local header.
+    offset: u64,
+    size: u64,
+    packed: u64,
+    stored: bool,
+}
+
+impl<'a> Archive<'a> {
+    /// Reads the central directory and every entry's header.
+    pub(super) fn open(path: &'a Path, file: &'a File) -> Result<Self, ModelError> {
+        let length = file.metadata().map_err(|e| read(path, e))?.len();
+        let mut archive = Self { path, file, length, entries: HashMap::new() };
         let (offset, size) = archive.directory()?;
         let directory = archive.bytes(offset, size, LARGEST_DIRECTORY)?;
-        archive.entries = entries_of(&directory)
+        let listed = listed(&directory)
             .ok_or_else(|| archive.invalid("the zip archive's directory is broken".to_owned()))?;
+        let mut extents = Vec::with_capacity(listed.len());
+        for entry in listed {
+            let start = archive.start(&entry)?;
+            let end = start.checked_add(entry.packed).filter(|end| *end <= offset);
+            let Some(end) = end else {
+                let reason = format!("the entry {:?} reaches past the archive's data", entry.name);
+                return Err(archive.invalid(reason));
+            };
+            extents.push((entry.offset, end, entry.name.clone()));
+            let found = Entry { start, size: entry.size, stored: entry.stored };
+            if archive.entries.insert(entry.name.clone(), found).is_some() {
+                return Err(archive.invalid(format!("the entry {:?} stands twice", entry.name)));
+            }
+        }
+        extents.sort_unstable();
+        for pair in extents.windows(2) {
+            if let [(_, end, one), (next, _, other)] = pair
+                && next < end
+            {
+                return Err(archive.invalid(format!("the entries {one:?} and {other:?} overlap")));
+            }
+        }
         Ok(archive)
     }
 
@@ -54,26 +93,51 @@ impl Archive {
         self.entries.keys().map(String::as_str)
     }
 
-    /// One entry's bytes.
-    pub(super) fn read(&mut self, name: &str, most: u64) -> Result<Vec<u8>, ModelError> {
-        let Some(&Entry { offset, size, stored }) = self.entries.get(name) else {
-            return Err(self.invalid(format!("the archive has no entry {name:?}")));
-        };
-        if !stored {
-            return Err(self.invalid(format!("the entry {name:?} is compressed")));
+    /// Where an entry's bytes lie; they lie there without compression.
+    pub(super) fn entry(&self, name: &str) -> Result<Entry, String> {
+        match self.entries.get(name) {
+            None => Err(format!("the archive has no entry {name:?}")),
+            Some(entry) if !entry.stored => Err(format!("the entry {name:?} is compressed")),
+            Some(entry) => Ok(*entry),
         }
-        let header = self.bytes(offset, 30, 30)?;
-        let lengths = header
-            .strip_prefix(&LOCAL)
-            .and_then(|_| Some(u64::from(u16_at(&header, 26)?) + u64::from(u16_at(&header, 28)?)));
-        let Some(lengths) = lengths else {
-            return Err(self.invalid(format!("the entry {name:?} has no header")));
+    }
+
+    /// One entry's bytes.
+    pub(super) fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, ModelError> {
+        let entry = self.entry(name).map_err(|reason| self.invalid(reason))?;
+        self.bytes(entry.start, entry.size, most)
+    }
+
+    /// Where the data of an entry begin, by its own header.
+    fn start(&self, entry: &Listed) -> Result<u64, ModelError> {
+        let contradicts = |what: &str| {
+            let name = &entry.name;
+            self.invalid(format!("the entry {name:?} and the archive's directory differ in {what}"))
         };
-        self.bytes(offset.saturating_add(30 + lengths), size, most)
+        let header = self.bytes(entry.offset, LOCAL_HEADER, LOCAL_HEADER)?;
+        let field = |at| u16_at(&header, at).map(u64::from);
+        let fields = field(26).zip(field(28)).filter(|_| header.starts_with(&LOCAL));
+        let Some((name, extra)) = fields else {
+            return Err(self.invalid(format!("the entry {:?} has no header", entry.name)));
+        };
+        if name != entry.name.len() as u64
+            || self.bytes(entry.offset + LOCAL_HEADER, name, name)? != entry.name.as_bytes()
+        {
+            return Err(contradicts("its name"));
+        }
+        let behind = u16_at(&header, 6).is_some_and(|flags| flags & SIZES_BEHIND != 0);
+        // Sizes of more than 32 bits stand elsewhere in both.
+        let same = |at, size| {
+            u32_at(&header, at).is_none_or(|here| here == u32::MAX || u64::from(here) == size)
+        };
+        if !behind && !(same(18, entry.packed) && same(22, entry.size)) {
+            return Err(contradicts("its size"));
+        }
+        Ok(entry.offset + LOCAL_HEADER + name + extra)
     }
 
     /// Offset and size of the central directory.
-    fn directory(&mut self) -> Result<(u64, u64), ModelError> {
+    fn directory(&self) -> Result<(u64, u64), ModelError> {
         let start = self.length.saturating_sub(LONGEST_END);
         let tail = self.bytes(start, self.length - start, LONGEST_END)?;
         let at = (0..tail.len().saturating_sub(21)).rev().find(|at| found(&tail, *at, END));
@@ -93,7 +157,7 @@ impl Archive {
         long.ok_or_else(|| self.invalid("the zip archive's end is broken".to_owned()))
     }
 
-    fn bytes(&mut self, offset: u64, size: u64, most: u64) -> Result<Vec<u8>, ModelError> {
+    fn bytes(&self, offset: u64, size: u64, most: u64) -> Result<Vec<u8>, ModelError> {
         if offset.checked_add(size).is_none_or(|end| end > self.length) {
             return Err(self.invalid("the archive names bytes past its end".to_owned()));
         }
@@ -102,21 +166,21 @@ impl Archive {
             return Err(self.invalid(format!("an entry of {size} bytes is too large")));
         };
         let mut bytes = vec![0; length];
-        let read =
-            self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.read_exact(&mut bytes));
-        match read {
-            Ok(()) => Ok(bytes),
-            Err(source) => Err(ModelError::Read { path: self.path.clone(), source }),
-        }
+        self.file.read_exact_at(&mut bytes, offset).map_err(|e| read(self.path, e))?;
+        Ok(bytes)
     }
 
     fn invalid(&self, reason: String) -> ModelError {
-        ModelError::invalid(&self.path, reason)
+        ModelError::invalid(self.path, reason)
     }
 }
 
-fn entries_of(directory: &[u8]) -> Option<HashMap<String, Entry>> {
-    let mut entries = HashMap::new();
+fn read(path: &Path, source: std::io::Error) -> ModelError {
+    ModelError::Read { path: path.to_owned(), source }
+}
+
+fn listed(directory: &[u8]) -> Option<Vec<Listed>> {
+    let mut entries = Vec::new();
     let mut rest = directory;
     while !rest.is_empty() {
         let header = rest.strip_prefix(&CENTRAL).map(|_| rest)?;
@@ -145,7 +209,7 @@ fn entries_of(directory: &[u8]) -> Option<HashMap<String, Entry>> {
         }
         let name_text = std::str::from_utf8(name_bytes).ok()?.to_owned();
         let stored = stored && packed == size;
-        entries.insert(name_text, Entry { offset, size, stored });
+        entries.push(Listed { name: name_text, offset, size, packed, stored });
         rest = rest.get(46 + name + extra + comment..)?;
     }
     Some(entries)

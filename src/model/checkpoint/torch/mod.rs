@@ -3,34 +3,73 @@
 //!
 //! candle's reader clones values at each use, recurses over them and believes every shape, so a
 //! file that lies can take all memory or the stack with it. This one keeps values in a flat list,
-//! calls nothing that a pickle names, and reads no byte that a storage does not have.
+//! calls nothing that a pickle names, refuses a pickle that names more than tensors need, and
+//! gives each tensor as a place in the file, held against its storage.
 
 mod archive;
+mod globals;
 mod pickle;
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
-use candle_core::{DType, Device, Tensor};
+use candle_core::DType;
 
 use self::archive::Archive;
 use self::pickle::{Pickle, Value};
 use super::Tensors;
-use crate::model::error::ModelError;
+use super::stored::Stored;
+use crate::model::error::{ModelError, Step};
 
 /// The largest pickle read, bytes: names and shapes of some 100,000 tensors.
-const LARGEST_PICKLE: u64 = 64 << 20;
+const LARGEST_PICKLE: u64 = 16 << 20;
 
 /// Reads every tensor whose name `wanted` accepts. Where the file's dictionary holds no tensor
 /// itself, those in its entry `model` or `state_dict` are meant.
 pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors, ModelError> {
-    let mut archive = Archive::open(path)?;
+    let mut stored = Stored::default();
+    stored.add_torch(path, &|name| wanted(name).then(|| name.to_owned()))?;
+    let names = stored.names().into_iter();
+    names
+        .map(|name| {
+            let tensor = stored.tensor(&name).step("reading a tensor")?;
+            Ok((name, tensor))
+        })
+        .collect()
+}
+
+/// Where a tensor's numbers lie in the file.
+pub(super) struct Numbers {
+    /// Their type.
+    pub(super) dtype: DType,
+    /// The tensor's shape.
+    pub(super) shape: Vec<usize>,
+    /// Steps between neighbours, in numbers, where they do not lie in the order of the shape.
+    pub(super) strides: Option<Vec<usize>>,
+    /// The first one's place in the file.
+    pub(super) at: u64,
+    /// Numbers from the first to the last.
+    pub(super) span: usize,
+}
+
+/// Every tensor of a file whose name `wanted` accepts, by name.
+pub(super) fn index(
+    path: &Path,
+    file: &File,
+    wanted: &dyn Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Numbers>, ModelError> {
+    let archive = Archive::open(path, file)?;
     let invalid = |reason: String| ModelError::invalid(path, reason);
-    let Some(pickle) = archive.names().find(|name| name.ends_with("/data.pkl")).map(str::to_owned)
-    else {
-        return Err(invalid("no data.pkl in the archive: not a PyTorch checkpoint".to_owned()));
+    let mut pickles = archive.names().filter(|name| name.ends_with("/data.pkl"));
+    let pickle = match (pickles.next(), pickles.next()) {
+        (Some(pickle), None) => pickle.to_owned(),
+        (None, _) => {
+            return Err(invalid("no data.pkl in the archive: not a PyTorch checkpoint".to_owned()));
+        }
+        (Some(_), Some(_)) => return Err(invalid("more than one data.pkl".to_owned())),
     };
-    let root = pickle.strip_suffix("data.pkl").unwrap_or_default().to_owned();
+    let root = pickle.strip_suffix("data.pkl").unwrap_or_default();
     if archive.names().any(|name| name == format!("{root}byteorder")) {
         let order = archive.read(&format!("{root}byteorder"), 64)?;
         if order != b"little" {
@@ -38,19 +77,27 @@ pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors, Model
         }
     }
     let bytes = archive.read(&pickle, LARGEST_PICKLE)?;
-    let values = Pickle::parse(&bytes).map_err(|e| invalid(format!("data.pkl: {e}")))?;
-    let stored = state_dict(&values).map_err(|e| invalid(format!("data.pkl: {e}")))?;
-    let mut tensors = Tensors::new();
-    for (name, stored) in stored.into_iter().filter(|(name, _)| wanted(name)) {
-        let tensor = stored.read(&mut archive, &root);
-        let tensor = tensor.map_err(|reason| invalid(format!("{name}: {reason}")))?;
-        tensors.insert(name, tensor);
+    let said = |reason: String| invalid(format!("data.pkl: {reason}"));
+    let values = Pickle::parse(&bytes).map_err(said)?;
+    if let Some((module, name)) = values.classes().find(|(m, n)| !globals::known(m, n)) {
+        return Err(said(format!(
+            "it names {module}.{name}, which tensors have no use for; nothing of it was run. If \
+             you trust the file, load it with PyTorch and save its tensors alone"
+        )));
     }
-    Ok(tensors)
+    let mut found = BTreeMap::new();
+    for (name, view) in state_dict(&values).map_err(said)? {
+        if wanted(&name) {
+            let numbers = view.numbers(&archive, root);
+            let numbers = numbers.map_err(|reason| invalid(format!("{name}: {reason}")))?;
+            found.insert(name, numbers);
+        }
+    }
+    Ok(found)
 }
 
 /// A tensor as the pickle describes it: a view into a storage.
-struct Stored {
+struct View {
     dtype: DType,
     storage: String,
     /// Numbers in the storage.
@@ -60,7 +107,7 @@ struct Stored {
     stride: Vec<usize>,
 }
 
-fn state_dict(values: &Pickle) -> Result<BTreeMap<String, Stored>, String> {
+fn state_dict(values: &Pickle) -> Result<BTreeMap<String, View>, String> {
     let root = values.root();
     let own = tensors_of(values, root)?;
     if !own.is_empty() {
@@ -77,13 +124,13 @@ fn state_dict(values: &Pickle) -> Result<BTreeMap<String, Stored>, String> {
     Err("no dictionary of tensors".to_owned())
 }
 
-fn tensors_of(values: &Pickle, dictionary: usize) -> Result<BTreeMap<String, Stored>, String> {
+fn tensors_of(values: &Pickle, dictionary: usize) -> Result<BTreeMap<String, View>, String> {
     let mut tensors = BTreeMap::new();
     let Value::Dict(entries) = values.get(dictionary) else { return Ok(tensors) };
     for (key, value) in entries {
         let Value::Text(name) = values.get(*key) else { continue };
-        if let Some(stored) = stored(values, *value).map_err(|e| format!("{name}: {e}"))? {
-            tensors.insert(name.clone(), stored);
+        if let Some(view) = view(values, *value).map_err(|e| format!("{name}: {e}"))? {
+            tensors.insert(name.clone(), view);
         }
     }
     Ok(tensors)
@@ -91,7 +138,7 @@ fn tensors_of(values: &Pickle, dictionary: usize) -> Result<BTreeMap<String, Sto
 
 /// What `torch._utils._rebuild_tensor_v2(storage, offset, shape, stride, …)` stands for; `None`
 /// when the value is no tensor.
-fn stored(values: &Pickle, value: usize) -> Result<Option<Stored>, String> {
+fn view(values: &Pickle, value: usize) -> Result<Option<View>, String> {
     let mut value = value;
     let arguments = loop {
         let Value::Call { callable, arguments } = values.get(value) else { return Ok(None) };
@@ -133,7 +180,7 @@ fn stored(values: &Pickle, value: usize) -> Result<Option<Stored>, String> {
         "IntStorage" => DType::I32,
         other => return Err(format!("a storage of type {other:?}, which is not supported")),
     };
-    Ok(Some(Stored {
+    Ok(Some(View {
         dtype,
         storage: key.clone(),
         length: values.size(*length)?,
@@ -143,8 +190,9 @@ fn stored(values: &Pickle, value: usize) -> Result<Option<Stored>, String> {
     }))
 }
 
-impl Stored {
-    fn read(&self, archive: &mut Archive, root: &str) -> Result<Tensor, String> {
+impl View {
+    /// Where the numbers lie; all of them within the storage, and that within the file.
+    fn numbers(self, archive: &Archive<'_>, root: &str) -> Result<Numbers, String> {
         let lie = || {
             format!(
                 "shape {:?}, strides {:?} and offset {} do not fit a storage of {} numbers",
@@ -155,47 +203,58 @@ impl Stored {
             return Err(lie());
         }
         let count = self.shape.iter().try_fold(1usize, |n, d| n.checked_mul(*d)).ok_or_else(lie)?;
-        let reach = self.shape.iter().zip(&self.stride).try_fold(self.offset, |at, (d, s)| {
-            at.checked_add(d.saturating_sub(1).checked_mul(*s)?)
-        });
-        let reach = reach.ok_or_else(lie)?;
+        let reach =
+            self.shape.iter().zip(&self.stride).try_fold(0usize, |at, (d, s)| {
+                at.checked_add(d.saturating_sub(1).checked_mul(*s)?)
+            });
+        let span = match reach.and_then(|reach| reach.checked_add(1)) {
+            Some(_) if count == 0 => 0,
+            Some(span) => span,
+            None => return Err(lie()),
+        };
         // A view has no more numbers than its storage: nothing expanded is a weight.
-        if count > self.length || (count > 0 && reach >= self.length) {
+        if count > self.length || self.offset.checked_add(span).is_none_or(|end| end > self.length)
+        {
             return Err(lie());
         }
         let size = self.dtype.size_in_bytes();
-        let bytes = self.length.checked_mul(size).ok_or_else(lie)?;
         let name = format!("{root}data/{}", self.storage);
-        let storage = archive.read(&name, u64::MAX).map_err(|e| e.to_string())?;
-        let Some(storage) = storage.get(..bytes) else {
-            return Err(format!("the storage {} has {} bytes, not {bytes}", name, storage.len()));
-        };
-        let data = self.gather(storage, size, count).ok_or_else(lie)?;
-        Tensor::from_raw_buffer(&data, self.dtype, &self.shape, &Device::Cpu)
-            .map_err(|e| e.to_string())
+        let entry = archive.entry(&name)?;
+        let bytes = self.length.checked_mul(size).ok_or_else(lie)? as u64;
+        if entry.size < bytes {
+            return Err(format!("the storage {name} has {} bytes, not {bytes}", entry.size));
+        }
+        let at = entry.start + (self.offset * size) as u64;
+        let strides = (!self.in_order()).then_some(self.stride);
+        Ok(Numbers { dtype: self.dtype, shape: self.shape, strides, at, span })
     }
 
-    /// The numbers in the order of the shape.
-    fn gather(&self, storage: &[u8], size: usize, count: usize) -> Option<Vec<u8>> {
-        let mut dense = 1;
-        let contiguous = self.shape.iter().zip(&self.stride).rev().all(|(d, s)| {
+    fn in_order(&self) -> bool {
+        let mut dense = 1usize;
+        self.shape.iter().zip(&self.stride).rev().all(|(d, s)| {
             let fits = *d <= 1 || *s == dense;
-            dense *= d;
+            dense = dense.saturating_mul(*d);
             fits
-        });
-        let start = self.offset * size;
-        if contiguous {
-            return storage.get(start..start + count * size).map(<[u8]>::to_vec);
-        }
-        let mut data = Vec::with_capacity(count * size);
-        for i in 0..count {
-            let (mut rest, mut at) = (i, self.offset);
-            for (d, s) in self.shape.iter().zip(&self.stride).rev() {
-                at += rest % d * s;
-                rest /= d;
-            }
-            data.extend_from_slice(storage.get(at * size..(at + 1) * size)?);
-        }
-        Some(data)
+        })
     }
+}
+
+/// Numbers of `size` bytes that lie by `strides`, in the order of the shape.
+pub(super) fn gather(
+    bytes: &[u8],
+    size: usize,
+    shape: &[usize],
+    strides: &[usize],
+) -> Option<Vec<u8>> {
+    let count = shape.iter().product::<usize>();
+    let mut data = Vec::with_capacity(count * size);
+    for i in 0..count {
+        let (mut rest, mut at) = (i, 0);
+        for (d, s) in shape.iter().zip(strides).rev() {
+            at += rest % d * s;
+            rest /= d;
+        }
+        data.extend_from_slice(bytes.get(at * size..(at + 1) * size)?);
+    }
+    Some(data)
 }

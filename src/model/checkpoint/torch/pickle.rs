@@ -68,6 +68,14 @@ impl Pickle {
         self.values.get(value).unwrap_or(&Value::Other)
     }
 
+    /// Every class or function that it names, by module and name.
+    pub(super) fn classes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().filter_map(|value| match value {
+            Value::Class { module, name } => Some((module.as_str(), name.as_str())),
+            _ => None,
+        })
+    }
+
     /// A dictionary's entry.
     pub(super) fn entry(&self, dictionary: usize, key: &str) -> Option<usize> {
         let Value::Dict(entries) = self.get(dictionary) else { return None };
