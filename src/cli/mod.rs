@@ -19,6 +19,7 @@ mod echo;
 mod evaluate;
 mod findings;
 mod model;
+mod pull;
 mod queue;
 mod radiograph;
 mod render;

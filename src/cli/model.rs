@@ -38,6 +38,8 @@ enum Action {
         #[arg(long, value_name = "DIR")]
         language_model: Option<PathBuf>,
     },
+    /// The same of a checkpoint on a model hub, kept in the hub's cache.
+    Pull(super::pull::Arguments),
     /// Check a model directory: its files, tensors, and one draft; or each stage against another
     /// implementation's outputs.
     Check {
@@ -115,6 +117,7 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
             let options = ImportOptions { language_model, ..into.options() };
             run_import(source, &into.out, &options)
         }
+        Action::Pull(arguments) => super::pull::run(arguments),
         Action::Check { folder, against, image, prompt } => {
             let prompt = prompt.as_deref().map(PromptChoice::parse);
             match (against, image) {
@@ -148,7 +151,7 @@ fn run_quantize(folder: &Path, out: &Path, dtype: WeightType) -> Outcome {
 }
 
 /// Shows how far `work` is.
-fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T) -> T {
+pub(super) fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T) -> T {
     let bar = ProgressBar::new(1);
     if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg}") {
         bar.set_style(style);

@@ -49,6 +49,14 @@ pub enum ModelError {
         /// One sentence a tensor.
         problems: Vec<String>,
     },
+    /// A hub does not give what it is asked for.
+    #[error("{repository} on the hub: {reason}")]
+    Hub {
+        /// The repository.
+        repository: String,
+        /// Why not.
+        reason: String,
+    },
     /// The folder to write into holds something already.
     #[error("{} is not empty; name an empty or a new folder", path.display())]
     Occupied {

@@ -5,9 +5,12 @@ mod efficientnet_lite;
 mod gradients;
 mod minigpt4;
 mod reference;
+mod released;
 mod stop;
 mod tokenizer;
 mod torch;
 mod torch_file;
 
 pub(crate) use reference::{changed, imported, reference};
+pub(crate) use released::{released, small};
+pub(crate) use torch_file::save;

@@ -101,7 +101,7 @@ impl ModelFiles {
 }
 
 /// SHA-256, hexadecimal, read piece by piece.
-fn digest(source: &Source) -> std::io::Result<String> {
+pub(super) fn digest(source: &Source) -> std::io::Result<String> {
     let length = source.length()?;
     let (mut hash, mut at, mut piece) = (Sha256::new(), 0, vec![0; 1 << 20]);
     while at < length {
@@ -118,6 +118,7 @@ fn digest(source: &Source) -> std::io::Result<String> {
 pub(super) fn is_weights(name: &str) -> bool {
     Path::new(name).extension().is_some_and(|e| e == "safetensors")
 }
+
 fn path(place: &Place, name: &str) -> PathBuf {
     match place {
         Place::Folder(folder) => folder.join(name),

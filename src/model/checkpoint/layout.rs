@@ -18,7 +18,7 @@ pub(super) const PROMPTS: &str = "prompts/alignment.txt";
 const LANGUAGE_FOLDERS: [&str; 4] = ["vicuna", "llm", "llama", "language_model"];
 /// A language model's tensors: one file, or the index of several, in the order in which
 /// `from_pretrained` looks.
-pub(super) const TENSORS: [&str; 4] = [
+const TENSORS: [&str; 4] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "pytorch_model.bin",
@@ -277,7 +277,7 @@ fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> {
 }
 
 /// The files that an index names, each once; all lie beside it.
-pub(super) fn shard_names(index: &[u8]) -> Result<Vec<String>, String> {
+fn shard_names(index: &[u8]) -> Result<Vec<String>, String> {
     let index = serde_json::from_slice::<Index>(index).map_err(|e| e.to_string())?;
     let mut names = index.weight_map.into_values().collect::<Vec<_>>();
     names.sort_unstable();
@@ -287,4 +287,49 @@ pub(super) fn shard_names(index: &[u8]) -> Result<Vec<String>, String> {
         None if names.is_empty() => Err("it names no file".to_owned()),
         None => Ok(names),
     }
+}
+
+/// Of a repository's files those that an import reads.
+pub fn wanted(names: &[String]) -> Vec<String> {
+    let has = |name: &str| names.iter().any(|other| other == name);
+    let root = |name: &str| {
+        name.ends_with(".pth")
+            || ["geometry.json", "swin_config.json", "projection.safetensors"].contains(&name)
+            || name == "medclip_pytorch_model.bin"
+            || (name == "pytorch_model.bin" && has("swin_config.json"))
+    };
+    let mut wanted =
+        names.iter().filter(|n| root(n) && !n.contains('/')).cloned().collect::<Vec<_>>();
+    wanted.extend(names.iter().filter(|name| *name == PROMPTS).cloned());
+    let mut folders = LANGUAGE_FOLDERS.iter().map(|folder| format!("{folder}/"));
+    if let Some(folder) = folders.find(|folder| has(&format!("{folder}config.json"))) {
+        wanted.extend(language_below(names, &folder));
+    }
+    wanted
+}
+
+/// The same of a repository that is a language model alone.
+pub fn wanted_language(names: &[String]) -> Vec<String> {
+    language_below(names, "")
+}
+
+fn language_below(names: &[String], folder: &str) -> Vec<String> {
+    let inner = |name: &String| name.strip_prefix(folder).filter(|n| !n.contains('/')).is_some();
+    let own = |name: &str| format!("{folder}{name}");
+    let has = |name: &str| names.iter().any(|other| *other == own(name));
+    let mut wanted = Vec::new();
+    wanted.extend(["config.json"].iter().filter(|name| has(name)).map(|name| own(name)));
+    let tokenizer = ["tokenizer.model", "tokenizer.json"].into_iter().find(|name| has(name));
+    wanted.extend(tokenizer.map(own));
+    let Some(tensors) = TENSORS.into_iter().find(|name| has(name)) else { return wanted };
+    wanted.push(own(tensors));
+    if let Some(whole) = tensors.strip_suffix(".index.json") {
+        // model.safetensors.index.json goes with model-00001-of-00002.safetensors.
+        let (stem, kind) = whole.rsplit_once('.').unwrap_or((whole, ""));
+        let (start, end) = (own(&format!("{stem}-")), format!(".{kind}"));
+        let shard =
+            |name: &&String| inner(name) && name.starts_with(&start) && name.ends_with(&end);
+        wanted.extend(names.iter().filter(shard).cloned());
+    }
+    wanted
 }

@@ -13,6 +13,7 @@ pub mod expect;
 mod files;
 mod folder;
 pub mod gguf;
+pub mod hub;
 pub mod import;
 mod layout;
 pub mod manifest;
@@ -23,6 +24,7 @@ pub mod writer;
 
 pub use files::ModelFiles;
 pub(crate) use files::hexadecimal;
+pub use layout::{wanted, wanted_language};
 pub use manifest::Manifest;
 
 /// Tensors by name.

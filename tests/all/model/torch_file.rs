@@ -90,7 +90,7 @@ pub(super) fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
 }
 
 /// A checkpoint as `torch.save` writes it: names, shapes, numbers.
-pub(super) fn save(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
+pub(crate) fn save(path: &Path, tensors: &[(String, Vec<usize>, Vec<f32>)]) {
     let pickle = dictionary(|pickle| {
         for (i, (name, shape, data)) in tensors.iter().enumerate() {
             let shape = shape.iter().map(|d| *d as i64).collect::<Vec<_>>();

@@ -7,6 +7,7 @@ pub(crate) mod dcmtk;
 pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod http_server;
+pub(crate) mod hub;
 pub(crate) mod job_store;
 pub(crate) mod modality;
 pub(crate) mod node;
