@@ -293,7 +293,7 @@ fn shard_names(index: &[u8]) -> Result<Vec<String>, String> {
 pub fn wanted(names: &[String]) -> Vec<String> {
     let has = |name: &str| names.iter().any(|other| other == name);
     let root = |name: &str| {
-        name.ends_with(".pth")
+        Path::new(name).extension().is_some_and(|e| e == "pth")
             || ["geometry.json", "swin_config.json", "projection.safetensors"].contains(&name)
             || name == "medclip_pytorch_model.bin"
             || (name == "pytorch_model.bin" && has("swin_config.json"))
@@ -314,7 +314,7 @@ pub fn wanted_language(names: &[String]) -> Vec<String> {
 }
 
 fn language_below(names: &[String], folder: &str) -> Vec<String> {
-    let inner = |name: &String| name.strip_prefix(folder).filter(|n| !n.contains('/')).is_some();
+    let inner = |name: &String| name.strip_prefix(folder).is_some_and(|n| !n.contains('/'));
     let own = |name: &str| format!("{folder}{name}");
     let has = |name: &str| names.iter().any(|other| *other == own(name));
     let mut wanted = Vec::new();

@@ -125,14 +125,14 @@ impl Hub {
                 let bytes = std::fs::read(place).unwrap();
                 let commit = ("X-Repo-Commit", shelf.commit.clone());
                 let digest = shelf.etag.clone().unwrap_or_else(|| hexadecimal(&bytes));
-                if file.ends_with(".pth") || file.ends_with(".bin") {
+                if Path::new(file).extension().is_some_and(|e| e == "pth" || e == "bin") {
                     // Large files lie elsewhere.
                     let place = format!("{}/cdn/{owner}/{name}/{file}", self.endpoint);
                     let linked = ("X-Linked-Etag", format!("\"{digest}\""));
                     let headers = [("Location", place), commit, linked];
                     return head(302, &headers.each_ref().map(|(k, v)| (*k, v.as_str())), b"");
                 }
-                let etag = ("ETag", format!("\"{}\"", &digest[..digest.len().min(40)]));
+                let etag = ("ETag", format!("\"{}\"", digest.chars().take(40).collect::<String>()));
                 drop(shelf);
                 self.transfer(file, &bytes, range, &[commit, etag])
             }
@@ -173,14 +173,16 @@ impl Hub {
 }
 
 fn head(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Vec<u8> {
-    let mut text = format!("HTTP/1.1 {status} -\r\nConnection: close\r\n");
-    for (name, value) in headers {
-        text.push_str(&format!("{name}: {value}\r\n"));
-    }
-    text.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
-    [text.as_bytes(), body].concat()
+    let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
+    let headers = headers.collect::<Vec<_>>().concat();
+    let length = body.len();
+    let head = format!(
+        "HTTP/1.1 {status} -\r\nConnection: close\r\n{headers}Content-Length: {length}\r\n\r\n"
+    );
+    [head.as_bytes(), body].concat()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digits = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
 }

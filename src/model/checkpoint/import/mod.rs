@@ -87,8 +87,10 @@ struct Part {
     /// How the files' names begin instead.
     theirs: &'static str,
     /// From a file's name to the architecture's; `None` where the published code does not use it.
-    rename: Box<dyn Fn(&str) -> Option<String>>,
+    rename: Renaming,
 }
+
+type Renaming = Box<dyn Fn(&str) -> Option<String>>;
 
 /// What comes before the language model.
 struct Image {
@@ -111,27 +113,14 @@ pub fn import(
     progress(Progress { done: 0, of: 1, doing: "reading what the files hold" });
     let layout = layout::recognise(source, options.language_model.as_deref())?;
     let language = Language::read(layout.language())?;
-    let (mut parts, image): (_, Box<dyn FnOnce(&Stored) -> _>) = match &layout {
-        Layout::Medclip(files) => {
-            let tokens = options.image_tokens.unwrap_or(ImageTokens::Patches);
-            let image = move |stored: &Stored| medclip::image(files, stored, tokens);
-            (medclip::parts(files, tokens), Box::new(image))
-        }
-        Layout::MiniGpt4(files) => {
-            if options.image_tokens == Some(ImageTokens::Pooled) {
-                let reason = "pooled image tokens belong to the MedCLIP layout; this is the \
-                              MiniGPT-4 layout, whose queries are its image tokens";
-                return Err(ModelError::Request(reason.to_owned()));
-            }
-            let sizes = minigpt4::geometry(files)?;
-            let parts = minigpt4::parts(files, &sizes);
-            (parts, Box::new(move |_: &Stored| Ok(minigpt4::image(sizes))))
-        }
-    };
+    let mut parts = parts(&layout, options)?;
     parts.push(llama::part(layout.language(), &language.config));
     let mut stored = Stored::default();
     parts.iter().try_for_each(|part| open(&mut stored, part))?;
-    let image = image(&stored)?;
+    let image = match &layout {
+        Layout::Medclip(files) => medclip::image(files, &stored, tokens(options))?,
+        Layout::MiniGpt4(files) => minigpt4::image(minigpt4::geometry(files)?),
+    };
     let described = match &options.origin {
         Some(origin) => format!("{}, {origin}", layout.describe()),
         None => layout.describe(),
@@ -142,6 +131,23 @@ pub fn import(
     check(&manifest, &parts, &stored)?;
     write(&mut manifest, &language.tokenizer, &parts, &stored, out, progress)?;
     Ok(manifest)
+}
+
+fn tokens(options: &ImportOptions) -> ImageTokens {
+    options.image_tokens.unwrap_or(ImageTokens::Patches)
+}
+
+/// What comes before the language model.
+fn parts(layout: &Layout, options: &ImportOptions) -> Result<Vec<Part>, ModelError> {
+    match layout {
+        Layout::Medclip(files) => Ok(medclip::parts(files, tokens(options))),
+        Layout::MiniGpt4(_) if tokens(options) == ImageTokens::Pooled => {
+            let reason = "pooled image tokens belong to the MedCLIP layout; this is the MiniGPT-4 \
+                          layout, whose queries are its image tokens";
+            Err(ModelError::Request(reason.to_owned()))
+        }
+        Layout::MiniGpt4(files) => Ok(minigpt4::parts(files, &minigpt4::geometry(files)?)),
+    }
 }
 
 fn manifest(

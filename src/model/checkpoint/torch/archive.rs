@@ -130,7 +130,8 @@ impl<'a> Archive<'a> {
         let same = |at, size| {
             u32_at(&header, at).is_none_or(|here| here == u32::MAX || u64::from(here) == size)
         };
-        if !behind && !(same(18, entry.packed) && same(22, entry.size)) {
+        let agree = same(18, entry.packed) && same(22, entry.size);
+        if !behind && !agree {
             return Err(contradicts("its size"));
         }
         Ok(entry.offset + LOCAL_HEADER + name + extra)
