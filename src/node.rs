@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, PromptSetting};
+use crate::config::{Config, PromptSetting, User};
 use crate::deliver::{self, Delivery, Destination};
 use crate::dimse::Timers;
 use crate::dimse::listen::Listener;
@@ -27,7 +27,7 @@ use crate::radiograph::eligible::View;
 use crate::receive::{self, Reception};
 use crate::report::NodeIdentity;
 use crate::spool::{Spool, SpoolError, SpoolSettings};
-use crate::worklist::{self, WorklistState};
+use crate::worklist::{self, Access, WorklistState};
 
 /// How long the stages may take to finish what they have in hand.
 const GRACE: Duration = Duration::from_secs(30);
@@ -87,12 +87,14 @@ pub struct Node {
     reload: Reload,
 }
 
-/// What of a running node follows a changed configuration: who may send, and the destinations.
+/// What of a running node follows a changed configuration: who may send, the destinations, and
+/// who may sign in.
 #[derive(Clone)]
 pub struct Reload {
     reception: Arc<Reception>,
     destinations: Arc<watch::Sender<Vec<Destination>>>,
     recipients: Arc<watch::Sender<Vec<Recipient>>>,
+    users: Arc<watch::Sender<Vec<User>>>,
 }
 
 impl fmt::Debug for Reload {
@@ -102,12 +104,13 @@ impl fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes peers and destinations from `config`: from the next association, draft and delivery
+    /// Takes peers, destinations and users from `config`: from the next association, draft and delivery
     /// on. All other keys are read at start only.
     pub fn apply(&self, config: &Config) {
         self.reception.reload(config);
         self.destinations.send_replace(destinations_of(config));
         self.recipients.send_replace(recipients_of(config));
+        self.users.send_replace(config.users.clone());
     }
 }
 
@@ -166,6 +169,7 @@ impl Node {
             reception: Arc::new(reception),
             destinations: Arc::new(watch::Sender::new(destinations_of(&config))),
             recipients: Arc::new(watch::Sender::new(recipients_of(&config))),
+            users: Arc::new(watch::Sender::new(config.users.clone())),
         };
         let addresses = (dicom_address, http_address);
         Ok(Self { config, spool, engine, metrics, dicom, http, addresses, reload })
@@ -206,9 +210,10 @@ impl Node {
         let engine = self.engine.clone();
         let drafting = Arc::new(self.drafting());
         stages.add("worklist", {
+            let access = Access::new(&self.config, self.reload.users.subscribe());
             let state =
                 WorklistState::new(self.spool.clone(), metrics.clone(), move || engine.is_ready());
-            worklist::serve(self.http, state, closing.clone())
+            worklist::serve(self.http, state.with_access(access), closing.clone())
         });
         stages.add("retention", retention(self.spool.clone(), closing.clone()));
         let delivery = Arc::new(Delivery {
@@ -248,6 +253,13 @@ impl Node {
         }
         if self.config.peers.is_empty() && !self.addresses.0.ip().is_loopback() {
             warn!("no [[peer]] is configured: any caller that reaches the port may send");
+        }
+        let proxied = self.config.http.trusted_proxy.is_some() && !self.config.users.is_empty();
+        if !self.addresses.1.ip().is_loopback() && !proxied {
+            warn!(
+                "http.bind is no loopback address: pages about patients answer only with \
+                 http.trusted_proxy and a [[user]]"
+            );
         }
     }
 }

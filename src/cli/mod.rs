@@ -26,6 +26,7 @@ mod render;
 mod send;
 mod serve;
 mod train;
+mod user;
 
 /// A DICOM node that drafts chest-radiograph reports. Every draft is unverified.
 #[derive(Debug, Parser)]
@@ -66,6 +67,8 @@ enum Command {
     Dataset(dataset::Arguments),
     /// Train an image encoder, a language model, or the projection between them.
     Train(train::Arguments),
+    /// Make lines for the users of the configuration.
+    User(user::Arguments),
     /// Check and show the configuration.
     Config(config::Arguments),
 }
@@ -92,6 +95,7 @@ pub fn main() -> ExitCode {
         Some(Command::Model(a)) => model::run(&a, file),
         Some(Command::Dataset(a)) => dataset::run(&a),
         Some(Command::Train(a)) => train::run(&a, file),
+        Some(Command::User(a)) => user::run(&a),
         Some(Command::Config(a)) => config::run(&a, file),
     };
     outcome.unwrap_or_else(|error| render::failure(&error))

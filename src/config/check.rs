@@ -7,11 +7,14 @@ use super::environment::Environment;
 use super::error::{ConfigErrors, Place, Problem};
 use super::file::Settings;
 use super::locate;
-use super::value::{ADDRESS, AE_TITLE, Checker, Keys, SIZE, SPAN};
+use super::value::{ADDRESS, AE_TITLE, Checker, Keys, RANGE, SIZE, SPAN};
 use super::{
     Config, Deliver, Device, Http, Log, LogFormat, Model, Node, PromptSetting, Receive, Retention,
     Spool, Study,
 };
+
+/// The shortest `http.session_idle`.
+const SHORTEST_SESSION: std::time::Duration = std::time::Duration::from_secs(1);
 
 const VIEWS: [&str; 6] = ["PA", "AP", "LL", "RL", "LATERAL", ""];
 
@@ -49,6 +52,7 @@ impl Checker<'_> {
         let log = self.log(settings);
         let destinations = self.destinations(settings);
         let peers = self.peers(settings);
+        let users = self.users(settings);
         Some(Config {
             node: node?,
             http: http?,
@@ -61,6 +65,7 @@ impl Checker<'_> {
             log: log?,
             destinations: destinations?,
             peers: peers?,
+            users: users?,
         })
     }
 
@@ -73,7 +78,15 @@ impl Checker<'_> {
 
     fn http(&mut self, settings: &Settings) -> Option<Http> {
         let keys = Keys::of_table(settings, "http")?;
-        Some(Http { bind: self.parsed(&keys, "bind", ADDRESS)? })
+        let bind = self.parsed(&keys, "bind", ADDRESS);
+        let session_idle = self.parsed(&keys, "session_idle", SPAN);
+        if session_idle.is_some_and(|idle: crate::vocabulary::Span| idle.0 < SHORTEST_SESSION) {
+            let why = "a session this short ends while a report is read";
+            self.complain(&keys, "session_idle", why, "write \"30m\"");
+        }
+        let direct = self.text(&keys, "trusted_proxy")?.is_empty();
+        let proxy = if direct { None } else { Some(self.parsed(&keys, "trusted_proxy", RANGE)?) };
+        Some(Http { bind: bind?, trusted_proxy: proxy, session_idle: session_idle? })
     }
 
     fn receive(&mut self, settings: &Settings) -> Option<Receive> {

@@ -72,7 +72,14 @@ pub(super) const TABLES: &[Table] = &[
             key("bind", Kind::Text, "\"127.0.0.1:11112\""),
         ],
     },
-    Table { name: "http", keys: &[key("bind", Kind::Text, "\"127.0.0.1:8080\"")] },
+    Table {
+        name: "http",
+        keys: &[
+            key("bind", Kind::Text, "\"127.0.0.1:8080\""),
+            key("trusted_proxy", Kind::Text, "\"\""),
+            key("session_idle", Kind::Text, "\"30m\""),
+        ],
+    },
     Table {
         name: "receive",
         keys: &[
@@ -133,11 +140,23 @@ pub(super) const PEER: Table = Table {
     keys: &[required("ae_title", Kind::Text), required("address", Kind::Text)],
 };
 
+/// `[[user]]`
+pub(super) const USER: Table = Table {
+    name: "user",
+    keys: &[
+        required("name", Kind::Text),
+        required("display_name", Kind::Text),
+        key("organization", Kind::Text, "\"\""),
+        required("hash", Kind::Text),
+        required("role", Kind::Text),
+    ],
+};
+
 /// `[[name]]`
-pub(super) const ARRAYS: &[Table] = &[DESTINATION, PEER];
+pub(super) const ARRAYS: &[Table] = &[DESTINATION, PEER, USER];
 
 /// Tables whose names are kept for later versions.
-pub(super) const PLANNED: &[&str] = &["rule", "route", "user"];
+pub(super) const PLANNED: &[&str] = &["rule", "route"];
 
 /// Every `table.key` that a variable can override.
 pub(super) fn paths() -> impl Iterator<Item = (&'static Table, &'static Key)> {

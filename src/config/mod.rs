@@ -19,12 +19,14 @@ mod keys;
 mod locate;
 mod peers;
 mod show;
+mod users;
 mod value;
 
 pub use address_range::{AddressRange, AddressRangeError};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
 pub use show::{Shown, Source, show};
+pub use users::{Role, User};
 
 /// Everything that the node is told.
 #[derive(Debug, Clone)]
@@ -51,6 +53,8 @@ pub struct Config {
     pub destinations: Vec<Destination>,
     /// Who may send; empty: any caller.
     pub peers: Vec<Peer>,
+    /// Who may sign in; empty: nobody, and the pages are open to this machine alone.
+    pub users: Vec<User>,
 }
 
 /// `[node]`
@@ -67,6 +71,10 @@ pub struct Node {
 pub struct Http {
     /// Where the worklist, health and metrics are served; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// Where a proxy that speaks TLS to its clients calls from.
+    pub trusted_proxy: Option<AddressRange>,
+    /// How long a session lasts without a request.
+    pub session_idle: Span,
 }
 
 /// `[receive]`

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::environment::{self, Environment};
 use super::error::{ConfigErrors, Place};
 use super::file::{self, Settings};
-use super::keys::{self, Table};
+use super::keys::{self, Key, Table};
 use super::{Config, check};
 
 /// A key with its value.
@@ -97,6 +97,9 @@ fn entries(settings: &Settings, table: &Table) -> Vec<Shown> {
             table.keys.iter().filter_map(move |key| {
                 let written = entry.keys.get(key.name);
                 let (value, source) = match written {
+                    Some(setting) if is_secret(table, key) => {
+                        ("\"(hidden)\"".to_owned(), source(&setting.place))
+                    }
                     Some(setting) => (setting.value.to_string(), source(&setting.place)),
                     None => (key.default?.to_owned(), Source::Default { override_by: None }),
                 };
@@ -105,6 +108,11 @@ fn entries(settings: &Settings, table: &Table) -> Vec<Shown> {
             })
         })
         .collect()
+}
+
+/// What may be guessed from is not shown.
+fn is_secret(table: &Table, key: &Key) -> bool {
+    table.name == keys::USER.name && key.name == "hash"
 }
 
 fn source(place: &Place) -> Source {

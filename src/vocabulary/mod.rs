@@ -4,6 +4,7 @@
 //! wrong. Promises: no I/O, no panic on any input. May use: nothing of this crate.
 
 mod ae_title;
+pub mod credential;
 mod observation;
 pub mod patient_text;
 pub mod priority;
@@ -13,6 +14,7 @@ pub mod transfer_syntax;
 mod uid;
 
 pub use ae_title::{AeTitle, AeTitleError};
+pub use credential::{Credential, CredentialError};
 pub use observation::{Observation, UnknownObservation};
 pub use patient_text::PatientText;
 pub use priority::Priority;

@@ -75,10 +75,14 @@ pub(super) async fn study(
     find(&state, &study).await.map(Json)
 }
 
+/// A Study Instance UID of an address.
+pub(super) fn uid(study: &str) -> Result<StudyUid, Failure> {
+    study.parse().map_err(|error| Failure::Query(format!("study: {error}")))
+}
+
 /// The newest job of a study.
 pub(super) async fn find(state: &WorklistState, study: &str) -> Result<JobDetail, Failure> {
-    let study: StudyUid =
-        study.parse().map_err(|error| Failure::Query(format!("study: {error}")))?;
+    let study = uid(study)?;
     let spool = state.spool.clone();
     blocking(move || spool.job(&study)?.ok_or(Failure::NoStudy)).await
 }

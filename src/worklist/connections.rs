@@ -1,10 +1,17 @@
 //! The HTTP connections: a request each, with deadlines, and no more of them than the node bears.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use axum::response::Response;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -35,8 +42,8 @@ pub(super) async fn serve(
             Some(_) = running.join_next(), if !running.is_empty() => continue,
             accepted = listener.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or the client went away again: neither ends the loop.
                 warn!("HTTP connection not accepted: {error}");
@@ -50,7 +57,7 @@ pub(super) async fn serve(
         {
             oldest.abort();
         }
-        let handle = running.spawn(connection(stream, router.clone(), closing.clone()));
+        let handle = running.spawn(connection(stream, peer, router.clone(), closing.clone()));
         oldest_first.push_back(handle);
     }
     drop(listener);
@@ -60,11 +67,38 @@ pub(super) async fn serve(
     }
 }
 
+/// Where a request comes from; every request has it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub(super) IpAddr);
+
+/// The router, told who asks.
+struct Named {
+    peer: Peer,
+    router: TowerToHyperService<Router>,
+}
+
+impl Service<Request<Incoming>> for Named {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = <TowerToHyperService<Router> as Service<Request<Incoming>>>::Future;
+
+    fn call(&self, mut request: Request<Incoming>) -> Self::Future {
+        request.extensions_mut().insert(self.peer);
+        self.router.call(request)
+    }
+}
+
 /// One connection: one request, so that a client holds nothing while it says nothing.
-async fn connection(stream: TcpStream, router: Router, closing: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    closing: CancellationToken,
+) {
     let mut http = http1::Builder::new();
     http.keep_alive(false).timer(TokioTimer::new()).header_read_timeout(ASK);
-    let service = TowerToHyperService::new(router);
+    let service =
+        Named { peer: Peer(peer.ip().to_canonical()), router: TowerToHyperService::new(router) };
     let serving = http.serve_connection(TokioIo::new(stream), service);
     let mut serving = std::pin::pin!(serving);
     let whole = async {

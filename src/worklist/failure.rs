@@ -18,6 +18,15 @@ pub(super) enum Failure {
     /// No job of this study.
     #[error("there is no such study")]
     NoStudy,
+    /// The session ended, or never was.
+    #[error("sign in first, at /sign-in")]
+    SignedOut,
+    /// A form that no page of this session made.
+    #[error("this form is none of this session's: load the page again")]
+    Forged,
+    /// Not in this role.
+    #[error("this needs the role {0}")]
+    Role(&'static str),
     /// The spool failed.
     #[error("the spool failed")]
     Spool(#[from] SpoolError),
@@ -30,7 +39,9 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Query(_) => StatusCode::BAD_REQUEST,
-            Self::NoStudy => StatusCode::NOT_FOUND,
+            Self::NoStudy | Self::Spool(SpoolError::UnknownStudy(_)) => StatusCode::NOT_FOUND,
+            Self::SignedOut => StatusCode::UNAUTHORIZED,
+            Self::Forged | Self::Role(_) => StatusCode::FORBIDDEN,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::Spool(error) => {
                 error!(error = chain(error), "a page could not be made");

@@ -3,10 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Html;
 use maud::{Markup, html};
 
+use super::access::Viewer;
 use super::api::Wanted;
 use super::caption::{Caption, caption};
 use super::failure::Failure;
@@ -25,6 +27,7 @@ const EXCERPT: usize = 280;
 /// `GET /`
 pub(super) async fn page(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, Failure> {
     let filter = wanted.filter(MOST)?;
@@ -43,7 +46,7 @@ pub(super) async fn page(
             (table(&studies))
         }
     };
-    Ok(page::page("Thorascribe worklist", &Refresh::Seconds(REFRESH), &body))
+    Ok(page::page("Thorascribe worklist", &Refresh::Seconds(REFRESH), &viewer, &body))
 }
 
 /// The newest version of each study, as the page orders them.

@@ -1,38 +1,50 @@
 //! Stage: the web side. What was drafted for people, health and metrics for machines.
 //!
-//! Comes in: HTTP requests. Goes out: pages, JSON, Prometheus text. Promises: it changes nothing;
-//! every page says that drafts are not verified; text of patients and peers is escaped; no script,
-//! and a content policy that allows none; nothing about a patient leaves the loopback, since there
-//! is no sign-in. May use: everything above it in `lib.rs`.
+//! Comes in: HTTP requests. Goes out: pages, JSON, Prometheus text. Promises: every page says which
+//! texts are not verified; text of patients and peers is escaped, and a content policy allows
+//! nothing from elsewhere; with a `[[user]]` nothing about a patient goes to anybody who is not
+//! signed in, and nothing at all beyond the loopback but to a proxy that speaks TLS; what changes
+//! anything carries the token of a session. May use: everything above it in `lib.rs`.
 //!
-//! `GET /` · `/studies/{study uid}` · `/api/studies[/{study uid}]` · `/healthz` · `/readyz` ·
-//! `/metrics`.
+//! `GET /` · `/studies/{study uid}` · `/api/studies[/{study uid}]` · `/sign-in` · `/healthz` ·
+//! `/readyz` · `/metrics`; `POST /sign-in` · `/sign-out` · `/studies/{study uid}/{retry,drop}`.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::middleware;
-use axum::routing::get;
+use axum::routing::{get, post};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::observe::metrics::Metrics;
 use crate::spool::Spool;
 
+mod access;
 mod api;
+mod attempts;
 mod caption;
 mod connections;
 mod failure;
 mod guard;
 mod health;
 mod list;
+mod operate;
 mod page;
+mod session;
+mod sign_in;
 mod study;
+
+pub use access::Access;
 
 /// How long requests under way may take after the node was told to stop.
 const GRACE: Duration = Duration::from_secs(3);
+
+/// The most bytes of a form: a long report, with room.
+const LARGEST_FORM: usize = 256 << 10;
 
 /// What the pages are made from; clones share it.
 #[derive(Clone)]
@@ -40,6 +52,7 @@ pub struct WorklistState {
     spool: Spool,
     metrics: Metrics,
     model: Arc<dyn Fn() -> bool + Send + Sync>,
+    access: Access,
 }
 
 impl fmt::Debug for WorklistState {
@@ -55,7 +68,13 @@ impl WorklistState {
         metrics: Metrics,
         model: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { spool, metrics, model: Arc::new(model) }
+        Self { spool, metrics, model: Arc::new(model), access: Access::local() }
+    }
+
+    /// With users who sign in.
+    #[must_use]
+    pub fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 }
 
@@ -74,12 +93,19 @@ pub async fn serve(
 }
 
 fn router(state: WorklistState, open: guard::Open) -> Router {
+    let gate = guard::Gate { open, access: state.access.clone() };
     let patients = Router::new()
         .route("/", get(list::page))
         .route("/studies/{study}", get(study::page))
+        .route("/studies/{study}/retry", post(operate::retry))
+        .route("/studies/{study}/drop", post(operate::forget))
         .route("/api/studies", get(api::studies))
         .route("/api/studies/{study}", get(api::study))
-        .route_layer(middleware::from_fn_with_state(open, guard::patients));
+        .route("/sign-out", post(sign_in::leave))
+        .route_layer(middleware::from_fn_with_state(state.access.clone(), guard::viewers))
+        .route("/sign-in", get(sign_in::page).post(sign_in::enter))
+        .route_layer(middleware::from_fn_with_state(gate, guard::arrivals))
+        .layer(DefaultBodyLimit::max(LARGEST_FORM));
     Router::new()
         .merge(patients)
         .route("/worklist.css", get(page::style))

@@ -1,5 +1,6 @@
 //! What all pages share.
 
+use super::access::Viewer;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
 use jiff::Timestamp;
@@ -21,7 +22,7 @@ pub(super) enum Refresh {
 }
 
 /// A whole page around `body`.
-pub(super) fn page(title: &str, refresh: &Refresh, body: &Markup) -> Html<String> {
+pub(super) fn page(title: &str, refresh: &Refresh, viewer: &Viewer, body: &Markup) -> Html<String> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -35,7 +36,11 @@ pub(super) fn page(title: &str, refresh: &Refresh, body: &Markup) -> Html<String
                 link rel="stylesheet" href="/worklist.css";
             }
             body {
-                header { a href="/" { "Thorascribe" } span { "chest radiographs, drafted" } }
+                header {
+                    a href="/" { "Thorascribe" }
+                    span { "chest radiographs, drafted" }
+                    (signed_in(viewer))
+                }
                 main {
                     p.banner role="note" {
                         strong { "Drafts, not verified." }
@@ -49,6 +54,23 @@ pub(super) fn page(title: &str, refresh: &Refresh, body: &Markup) -> Html<String
         }
     };
     Html(page.into_string())
+}
+
+fn signed_in(viewer: &Viewer) -> Markup {
+    html! {
+        @if let Some(user) = &viewer.user {
+            form.user method="post" action="/sign-out" {
+                (csrf(viewer))
+                span { (user.spoken_name()) ", " (user.role.name()) }
+                button type="submit" { "Sign out" }
+            }
+        }
+    }
+}
+
+/// What shows that a form came from a page of this session.
+pub(super) fn csrf(viewer: &Viewer) -> Markup {
+    html! { input type="hidden" name="csrf" value=(viewer.csrf); }
 }
 
 /// A word with a frame, coloured by what it says.

@@ -1,19 +1,22 @@
 //! One study: its draft, what it was made from, where it went, and what happened.
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::response::Html;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::access::Viewer;
 use super::caption::{Caption, caption};
 use super::failure::Failure;
 use super::page::{self, Refresh, tag, time};
-use super::{WorklistState, api, blocking};
+use super::{WorklistState, api, blocking, operate};
 use crate::spool::JobDetail;
 
 /// `GET /studies/{study uid}`
 pub(super) async fn page(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
     Path(study): Path<String>,
 ) -> Result<Html<String>, Failure> {
     let job = api::find(&state, &study).await?;
@@ -33,8 +36,9 @@ pub(super) async fn page(
         (made_by(&job))
         (deliveries(&job))
         (events(&job))
+        (operate::forms(&viewer, &job))
     };
-    Ok(page::page("Thorascribe study", &Refresh::Never, &body))
+    Ok(page::page("Thorascribe study", &Refresh::Never, &viewer, &body))
 }
 
 fn head(job: &JobDetail, caption: &Caption) -> Markup {

@@ -75,10 +75,11 @@ fn the_documented_file_holds_every_key_with_its_default() {
     assert_eq!(destination.receives, [Receives::Report]);
     assert_eq!(destination.sr_classes, [SrClassSetting::Enhanced, SrClassSetting::Basic]);
     assert_eq!(written.peers.len(), 1);
+    assert!(written.users[0].hash.is_of("not this one"));
     let given =
         |shown: &&thorascribe::config::Shown| format!("{:?}", shown.source).starts_with("File");
     let (all, listed) = (shown.len(), shown.iter().filter(given).count());
-    assert_eq!(all, listed, "every key of [[destination]] and [[peer]] is documented");
+    assert_eq!(all, listed, "every key of [[destination]], [[peer]] and [[user]] is documented");
 }
 
 #[test]
@@ -140,7 +141,8 @@ fn a_bad_value_says_what_is_allowed() {
         ("[[peer]]\nae_title = \"A\"", "peer.address", "add address to this [[peer]]"),
         ("[[rule]]\nname = \"x\"", "rule", "not available in this version"),
         ("[[route]]\nname = \"x\"", "route", "not available in this version"),
-        ("[[user]]\nname = \"x\"", "user", "not available in this version"),
+        ("[http]\ntrusted_proxy = \"proxy\"", "http.trusted_proxy", "CIDR"),
+        ("[http]\nsession_idle = \"10ms\"", "http.session_idle", "write \"30m\""),
         ("[destination]\nname = \"x\"", "destination", "write [[destination]]"),
     ];
     for (toml, key, part) in cases {
@@ -148,6 +150,42 @@ fn a_bad_value_says_what_is_allowed() {
         assert_eq!(found, key, "{toml}");
         assert!(text.contains(part), "{toml}\n{text}\nlacks {part}");
     }
+}
+
+/// A `[[user]]` whose password is `not this one`.
+const USER: &str = "[[user]]\nname = \"jdoe\"\ndisplay_name = \"Doe^Jane^^Dr.\"\nhash = \"$argon2id$v=19$m=19456,t=2,p=1$YgCz2kCqagDuGIw/prK9iQ$2doIQR9BFJK7BA2/IFIHTmIQP5ccXCYGcmW43JV/MFA\"\n\
+    role = \"radiologist\"\n";
+
+#[test]
+fn a_bad_user_says_which_key_and_shows_no_hash() {
+    let user = load(USER, &[]).unwrap().users.pop().unwrap();
+    assert_eq!(user.spoken_name(), "Dr. Jane Doe");
+    assert!(user.role.signs() && !user.role.administers());
+    let cases = [
+        ("jdoe", "j doe", "user.name", "no spaces"),
+        ("Doe^Jane^^Dr.", "^Jane", "user.display_name", "no person name"),
+        ("Doe^Jane^^Dr.", "Doe\\\\Jane", "user.display_name", "backslash"),
+        ("$argon2id$", "$argon3$", "user.hash", "`thorascribe user hash`"),
+        ("radiologist", "radiolgist", "user.role", "write \"radiologist\""),
+        ("role = \"radiologist\"", "", "user.role", "add role to this [[user]]"),
+    ];
+    for (from, to, key, part) in cases {
+        let (_, _, found, text) = only(&USER.replace(from, to));
+        assert_eq!(found, key, "{to}");
+        assert!(text.contains(part) && !text.contains("YgCz2kCqagDu"), "{to}\n{text}\nlacks {part}");
+    }
+    let (line, _, key, text) = only(&format!("{USER}{USER}"));
+    assert_eq!((line, key.as_str()), (6, "user.name"), "{text}");
+}
+
+#[test]
+fn the_hash_of_a_password_is_not_shown() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), USER).unwrap();
+    let (_, shown) =
+        thorascribe::config::show(Some(file.path()), &Environment::new([("HOME", "/h")])).unwrap();
+    let hash = shown.iter().find(|shown| shown.key == "user[0].hash").unwrap();
+    assert_eq!(hash.value, "\"(hidden)\"");
 }
 
 const PACS: &str =

@@ -1,76 +1,20 @@
 //! The web side: what people and machines read of the spool, and what they may not.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use serde_json::Value;
 use thorascribe::object::StoredObject;
-use thorascribe::observe::metrics::Metrics;
 use thorascribe::spool::{Received, Sender, Spool, SpoolSettings};
 use thorascribe::vocabulary::{ByteSize, PatientText, Priority};
-use thorascribe::worklist::{self, WorklistState};
-use tokio_util::sync::CancellationToken;
 
 use super::spool::bench::{Bench, draft, finish, report, send, settings, study_uid};
 use super::support::objects::root;
+use web::Web;
 
-/// The web side of a spool, on a runtime of its own; it ends with the test.
-struct Web {
-    address: SocketAddr,
-    metrics: Metrics,
-    closing: CancellationToken,
-    running: Option<std::thread::JoinHandle<()>>,
-}
-
-impl Web {
-    fn of(spool: &Spool, model: bool) -> Self {
-        Self::bound(spool, model, "127.0.0.1:0")
-    }
-
-    fn bound(spool: &Spool, model: bool, address: &str) -> Self {
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let (metrics, closing) = (Metrics::new(), CancellationToken::new());
-        let state = WorklistState::new(spool.clone(), metrics.clone(), move || model);
-        let token = closing.clone();
-        let running = std::thread::spawn(move || {
-            runtime.block_on(worklist::serve(listener, state, token)).unwrap();
-        });
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Self { address, metrics, closing, running: Some(running) }
-    }
-
-    /// Status, head and body.
-    fn get_as(&self, host: &str, path: &str) -> (u16, String, String) {
-        let mut stream = TcpStream::connect(self.address).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        (status, head.to_ascii_lowercase(), body.to_owned())
-    }
-
-    fn get(&self, path: &str) -> (u16, String, String) {
-        self.get_as("localhost", path)
-    }
-
-    #[track_caller]
-    fn json(&self, path: &str) -> Value {
-        let (status, _, body) = self.get(path);
-        assert_eq!(status, 200, "{path}: {body}");
-        serde_json::from_str(&body).unwrap()
-    }
-}
-
-impl Drop for Web {
-    fn drop(&mut self) {
-        self.closing.cancel();
-        drop(self.running.take().map(std::thread::JoinHandle::join));
-    }
-}
+mod sign_in;
+mod web;
 
 /// Keeps a fixture as its modality would have sent it.
 fn receive(spool: &Spool, fixture: &str) -> String {

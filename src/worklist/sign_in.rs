@@ -1,0 +1,181 @@
+//! Signing in and out.
+
+use axum::Extension;
+use axum::extract::{Form, Query, State};
+use axum::http::header::{HeaderMap, RETRY_AFTER, SET_COOKIE};
+use axum::http::{StatusCode, Uri};
+use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
+use maud::{Markup, html};
+use serde::Deserialize;
+use tokio::sync::Semaphore;
+use tracing::{info, warn};
+
+use super::access::{Arrival, Viewer};
+use super::failure::Failure;
+use super::page::{self, Refresh};
+use super::session::{cookie, random, same, set_cookie};
+use super::{WorklistState, blocking};
+use crate::observe::foreign;
+use crate::vocabulary::Credential;
+
+/// The cookie that holds a session's id.
+pub(super) const SESSION: &str = "session";
+/// The cookie that holds what the sign-in form must repeat.
+const FORM: &str = "form";
+/// Passwords that are hashed at the same time: each takes 19 MiB and some time on purpose.
+static HASHING: Semaphore = Semaphore::const_new(2);
+/// Stands in for the password of a name that nobody has, so that both take the same time.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$7wJ1baVhQfl6nd6dPnsPXA$\
+                      ZDoPHbLhqt9/W4VM7xF/g9+zqiDN7rHRsS787U/rStw";
+
+/// Where to go once signed in.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Next {
+    #[serde(default)]
+    next: String,
+}
+
+/// The address of the sign-in page that leads to `wanted` afterwards.
+pub(super) fn address(wanted: &Uri) -> String {
+    let path = wanted.path_and_query().map_or("/", |path| path.as_str());
+    let plain = path.bytes().all(|b| b.is_ascii_alphanumeric() || b"/._-~".contains(&b));
+    if plain && path != "/" { format!("/sign-in?next={path}") } else { "/sign-in".to_owned() }
+}
+
+/// A path on this host; anything else leads to the worklist.
+fn local(next: &str) -> &str {
+    let path = next.starts_with('/') && !next.starts_with("//");
+    let plain = next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    if path && plain { next } else { "/" }
+}
+
+/// `GET /sign-in`
+pub(super) async fn page(
+    Extension(arrival): Extension<Arrival>,
+    Query(wanted): Query<Next>,
+    headers: HeaderMap,
+) -> Response {
+    form(arrival, &headers, local(&wanted.next), None)
+}
+
+fn form(arrival: Arrival, headers: &HeaderMap, next: &str, wrong: Option<&str>) -> Response {
+    let token = cookie(headers, FORM, arrival.secure).filter(|token| token.len() == 64);
+    let token = token.unwrap_or_else(random);
+    let body: Markup = html! {
+        h1 { "Sign in" }
+        form.sign-in method="post" action="/sign-in" {
+            @if let Some(wrong) = wrong { p.wrong role="alert" { (wrong) } }
+            input type="hidden" name="form" value=(token);
+            input type="hidden" name="next" value=(next);
+            label { "Name" input name="name" autocomplete="username" required autofocus; }
+            label { "Password"
+                input type="password" name="password" autocomplete="current-password" required;
+            }
+            button type="submit" { "Sign in" }
+        }
+    };
+    let cookie = AppendHeaders([(SET_COOKIE, set_cookie(FORM, &token, arrival.secure))]);
+    (cookie, page::page("Sign in", &Refresh::Never, &Viewer::default(), &body)).into_response()
+}
+
+/// What the sign-in form sends.
+#[derive(Deserialize)]
+pub(super) struct Typed {
+    form: String,
+    name: String,
+    password: String,
+    #[serde(default)]
+    next: String,
+}
+
+/// `POST /sign-in`
+pub(super) async fn enter(
+    State(state): State<WorklistState>,
+    Extension(arrival): Extension<Arrival>,
+    headers: HeaderMap,
+    Form(typed): Form<Typed>,
+) -> Result<Response, Failure> {
+    let expected = cookie(&headers, FORM, arrival.secure).unwrap_or_default();
+    let next = local(&typed.next).to_owned();
+    if !same(&expected, &typed.form) {
+        let why = "This form was too old, or cookies are off. Try again.";
+        return Ok(
+            (StatusCode::FORBIDDEN, form(arrival, &headers, &next, Some(why))).into_response()
+        );
+    }
+    let access = &state.access;
+    let name = foreign(&typed.name);
+    if let Err(wait) = access.attempts.begin(arrival.client, &typed.name) {
+        warn!(user = name, client = %arrival.client, "sign-in refused: too many failed");
+        let why = "Too many sign-ins failed. Wait some minutes, then try again.";
+        let after = AppendHeaders([(RETRY_AFTER, wait.as_secs().max(1).to_string())]);
+        let page = form(arrival, &headers, &next, Some(why));
+        return Ok((StatusCode::TOO_MANY_REQUESTS, after, page).into_response());
+    }
+    let user = access.user(&typed.name);
+    let credential = match &user {
+        Some(user) => Some(user.hash.clone()),
+        None => NOBODY.parse::<Credential>().ok(),
+    };
+    let _hashing = HASHING.acquire().await;
+    let good = blocking(move || Ok(credential.is_some_and(|c| c.is_of(&typed.password)))).await?;
+    let Some(user) = user.filter(|_| good) else {
+        warn!(user = name, client = %arrival.client, "sign-in failed");
+        let why = "No user of this name has this password.";
+        let page = form(arrival, &headers, &next, Some(why));
+        return Ok((StatusCode::UNAUTHORIZED, page).into_response());
+    };
+    access.attempts.succeeded(arrival.client, &user.name);
+    info!(user = name, client = %arrival.client, "signed in");
+    let id = access.sessions.begin(user);
+    let cookies = [
+        (SET_COOKIE, set_cookie(SESSION, &id, arrival.secure)),
+        (SET_COOKIE, set_cookie(FORM, "", arrival.secure)),
+    ];
+    Ok((AppendHeaders(cookies), Redirect::to(&next)).into_response())
+}
+
+/// What a form of a session carries beside its own fields.
+#[derive(Debug, Deserialize)]
+pub(super) struct Token {
+    csrf: String,
+}
+
+impl Viewer {
+    /// Whether a form came from a page of this session.
+    pub(super) fn sent(&self, csrf: &str) -> Result<(), Failure> {
+        if same(&self.csrf, csrf) { Ok(()) } else { Err(Failure::Forged) }
+    }
+}
+
+/// `POST /sign-out`
+pub(super) async fn leave(
+    State(state): State<WorklistState>,
+    Extension(arrival): Extension<Arrival>,
+    Extension(viewer): Extension<Viewer>,
+    headers: HeaderMap,
+    Form(token): Form<Token>,
+) -> Result<Response, Failure> {
+    viewer.sent(&token.csrf)?;
+    if let Some(id) = cookie(&headers, SESSION, arrival.secure) {
+        state.access.sessions.end(&id);
+    }
+    let gone = AppendHeaders([(SET_COOKIE, set_cookie(SESSION, "", arrival.secure))]);
+    Ok((gone, Redirect::to("/sign-in")).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_paths_of_this_host_are_gone_to() {
+        assert_eq!(local("/studies/1.2.3"), "/studies/1.2.3");
+        for elsewhere in ["//evil.example", "https://evil.example", "/\\evil", "", "/a b", "/\n"] {
+            assert_eq!(local(elsewhere), "/", "{elsewhere:?}");
+        }
+        assert_eq!(address(&Uri::from_static("/studies/1.2.3")), "/sign-in?next=/studies/1.2.3");
+        assert_eq!(address(&Uri::from_static("/?q=a")), "/sign-in");
+        assert!(NOBODY.parse::<Credential>().is_ok());
+    }
+}
