@@ -140,20 +140,28 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
 }
 
 pub(super) fn run_import(source: &Path, out: &Path, options: &ImportOptions) -> Outcome {
-    let manifest = with_bar(|progress| import(source, out, options, progress))?;
+    let manifest = with_bar(TENSORS, |progress| import(source, out, options, progress))?;
     written(out, &manifest)
 }
 
 fn run_quantize(folder: &Path, out: &Path, dtype: WeightType) -> Outcome {
     let files = ModelFiles::open(folder)?;
-    let manifest = with_bar(|progress| quantize(&files, out, dtype, progress))?;
+    let manifest = with_bar(TENSORS, |progress| quantize(&files, out, dtype, progress))?;
     written(out, &manifest)
 }
 
+/// A bar that counts tensors.
+const TENSORS: &str = "{bar:32} {pos}/{len} {msg}";
+/// A bar that counts bytes.
+pub(super) const BYTES: &str = "{bar:32} {bytes}/{total_bytes} {bytes_per_sec} {msg}";
+
 /// Shows how far `work` is.
-pub(super) fn with_bar<T>(work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T) -> T {
+pub(super) fn with_bar<T>(
+    template: &str,
+    work: impl FnOnce(&mut dyn FnMut(Progress<'_>)) -> T,
+) -> T {
     let bar = ProgressBar::new(1);
-    if let Ok(style) = ProgressStyle::with_template("{bar:32} {pos}/{len} {msg}") {
+    if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style);
     }
     let result = work(&mut |progress| {

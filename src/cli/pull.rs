@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::Outcome;
-use super::model::{Into, run_import, with_bar};
+use super::model::{BYTES, Into, run_import, with_bar};
 use crate::model::checkpoint::hub::Hub;
 use crate::model::checkpoint::import::ImportOptions;
 use crate::model::checkpoint::{wanted, wanted_language};
@@ -37,15 +37,16 @@ pub(super) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let hub = arguments.hub()?;
-    let fetched = with_bar(|progress| {
+    let fetched = with_bar(BYTES, |progress| {
         hub.fetch(&arguments.repository, &arguments.revision, wanted, progress)
     })?;
     let mut origin = format!("from {} at {}", arguments.repository, fetched.commit);
     let language_model = match &arguments.language_model {
         Some(language) if !Path::new(language).is_dir() => {
             let (repository, revision) = language.split_once('@').unwrap_or((language, "main"));
-            let language =
-                with_bar(|progress| hub.fetch(repository, revision, wanted_language, progress))?;
+            let language = with_bar(BYTES, |progress| {
+                hub.fetch(repository, revision, wanted_language, progress)
+            })?;
             origin = format!("{origin}, {repository} at {}", language.commit);
             Some(language.folder)
         }

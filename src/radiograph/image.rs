@@ -6,6 +6,7 @@ pub struct GreyImage {
     width: u32,
     height: u32,
     pixels: Vec<u8>,
+    colour: Option<Box<[Vec<u8>; 3]>>,
 }
 
 impl GreyImage {
@@ -13,7 +14,21 @@ impl GreyImage {
     /// there are none.
     pub fn new(width: u32, height: u32, pixels: Vec<u8>) -> Option<Self> {
         let count = usize::try_from(u64::from(width) * u64::from(height)).ok()?;
-        (count > 0 && pixels.len() == count).then_some(Self { width, height, pixels })
+        (count > 0 && pixels.len() == count).then_some(Self { width, height, pixels, colour: None })
+    }
+
+    /// The same with the red, green and blue of the picture that it was made of; planes of another
+    /// size are left out.
+    #[must_use]
+    pub fn with_colour(self, planes: [Vec<u8>; 3]) -> Self {
+        let fits = planes.iter().all(|plane| plane.len() == self.pixels.len());
+        Self { colour: fits.then(|| Box::new(planes)), ..self }
+    }
+
+    /// Red, green and blue, where the picture that it was made of has colours: only an encoder that
+    /// was trained on colours looks at them.
+    pub fn colour(&self) -> Option<&[Vec<u8>; 3]> {
+        self.colour.as_deref()
     }
 
     /// Columns.

@@ -36,7 +36,7 @@ pub enum PictureError {
 }
 
 /// Reads a PNG or JPEG file as 8-bit grey. Colour becomes grey by ITU-R 601 with the rounding of
-/// Pillow; 16 bits are cut to the upper 8; transparency is left out.
+/// Pillow, and stands beside it; 16 bits are cut to the upper 8; transparency is left out.
 pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
     let read = |source| PictureError::Read { path: path.to_owned(), source };
     let decode = |source| PictureError::Decode { path: path.to_owned(), source };
@@ -50,18 +50,30 @@ pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
     let picture = reader.decode().map_err(decode)?;
     let (width, height) = (picture.width(), picture.height());
     let upper = |value: u16| (value >> 8) as u8;
+    let mut colour = None;
+    let mut grey = |pixels: Vec<[u8; 3]>| {
+        if pixels.iter().any(|[red, green, blue]| red != green || green != blue) {
+            let plane = |channel: usize| pixels.iter().filter_map(move |p| p.get(channel).copied());
+            colour = Some([0, 1, 2].map(|channel| plane(channel).collect::<Vec<u8>>()));
+        }
+        pixels.into_iter().map(luma).collect::<Vec<u8>>()
+    };
     let pixels = match picture {
         DynamicImage::ImageLuma8(image) => image.into_raw(),
         DynamicImage::ImageLumaA8(image) => image.pixels().map(|p| p.0[0]).collect(),
         DynamicImage::ImageLuma16(image) => image.pixels().map(|p| upper(p.0[0])).collect(),
         DynamicImage::ImageLumaA16(image) => image.pixels().map(|p| upper(p.0[0])).collect(),
-        DynamicImage::ImageRgb16(image) => image.pixels().map(|p| luma(p.0.map(upper))).collect(),
+        DynamicImage::ImageRgb16(image) => grey(image.pixels().map(|p| p.0.map(upper)).collect()),
         DynamicImage::ImageRgba16(image) => {
-            image.pixels().map(|p| luma([p.0[0], p.0[1], p.0[2]].map(upper))).collect()
+            grey(image.pixels().map(|p| [p.0[0], p.0[1], p.0[2]].map(upper)).collect())
         }
-        colour => colour.into_rgb8().pixels().map(|p| luma(p.0)).collect(),
+        other => grey(other.into_rgb8().pixels().map(|p| p.0).collect()),
     };
-    GreyImage::new(width, height, pixels).ok_or_else(|| {
+    let image = GreyImage::new(width, height, pixels).map(|image| match colour {
+        Some(planes) => image.with_colour(planes),
+        None => image,
+    });
+    image.ok_or_else(|| {
         let kind = image::error::ParameterErrorKind::DimensionMismatch;
         decode(image::ImageError::Parameter(image::error::ParameterError::from_kind(kind)))
     })

@@ -12,8 +12,13 @@ const FRACTION: u32 = 22;
 /// The image at another size. A side of 0 becomes 1.
 pub fn bicubic(image: &GreyImage, width: u32, height: u32) -> GreyImage {
     let (width, height) = (width.max(1), height.max(1));
-    let plane = plane(image.pixels(), image.width(), image.height(), width, height);
-    GreyImage::new(width, height, plane).unwrap_or_else(|| image.clone())
+    let resized = |pixels: &[u8]| plane(pixels, image.width(), image.height(), width, height);
+    let grey = GreyImage::new(width, height, resized(image.pixels()));
+    let grey = grey.unwrap_or_else(|| image.clone());
+    match image.colour() {
+        Some(planes) => grey.with_colour(planes.each_ref().map(|plane| resized(plane))),
+        None => grey,
+    }
 }
 
 /// The same for one plane of a colour image, `from_width · from_height` pixels row after row.

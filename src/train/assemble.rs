@@ -106,6 +106,7 @@ fn manifest(
         prompts: INSTRUCTIONS.iter().map(|text| (*text).to_owned()).collect(),
         image: ImageProcessing {
             fit: Fit::PadToSquare,
+            colour: false,
             mean: vec![encoder.mean],
             std: vec![encoder.std],
         },

@@ -172,7 +172,10 @@ fn a_bad_user_says_which_key_and_shows_no_hash() {
     for (from, to, key, part) in cases {
         let (_, _, found, text) = only(&USER.replace(from, to));
         assert_eq!(found, key, "{to}");
-        assert!(text.contains(part) && !text.contains("YgCz2kCqagDu"), "{to}\n{text}\nlacks {part}");
+        assert!(
+            text.contains(part) && !text.contains("YgCz2kCqagDu"),
+            "{to}\n{text}\nlacks {part}"
+        );
     }
     let (line, _, key, text) = only(&format!("{USER}{USER}"));
     assert_eq!((line, key.as_str()), (6, "user.name"), "{text}");

@@ -149,6 +149,10 @@ fn a_hub_that_lies_is_not_believed() {
     let said = failed(&setting.pull("escaped", &[]));
     assert!(said.contains("without a name for the content"), "{said}");
     shelf().etag = None;
+    shelf().lost = true;
+    let said = failed(&setting.pull("lost", &[]));
+    assert!(said.contains("not one of a hub"), "{said}");
+    shelf().lost = false;
     shelf().listed = vec!["../../escaped.pth".to_owned(), "/etc/escaped.pth".to_owned()];
     good(&setting.pull("fine", &[]));
     let everything = std::process::Command::new("find")

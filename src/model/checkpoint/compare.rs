@@ -123,10 +123,11 @@ pub fn compare(
     let mut rows = Vec::new();
     if let Some((key, want)) = expected.find("image_u8") {
         let resized = preprocess::resized(image, manifest);
-        // A grey image stands in every channel.
-        let channels = if want.rank() == 3 { want.dim(0).step("comparing")? } else { 1 };
-        let got = resized.pixels().iter().map(|p| u32::from(*p)).collect::<Vec<_>>();
-        rows.push(numbers(key, want, &got.repeat(channels), Limit::Difference(0.0))?);
+        let planes = preprocess::planes(&resized, manifest);
+        let every = want.rank() == 3 && want.dims().first() == Some(&planes.len());
+        let got = if every { planes.concat() } else { resized.pixels().to_vec() };
+        let got = got.into_iter().map(u32::from).collect::<Vec<_>>();
+        rows.push(numbers(key, want, &got, Limit::Difference(0.0))?);
     }
     let (pixels, encoded) = model.encode_steps(image)?;
     let mut stages = vec![("pixel_values", &pixels, Limit::Difference(TOLERANCE))];

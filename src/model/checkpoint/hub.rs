@@ -156,7 +156,8 @@ impl Download<'_> {
 
     fn once(&mut self, name: &str) -> Result<(), Fault> {
         let again = |e: ApiError| Fault::Again(e.to_string());
-        let metadata = self.api.metadata(&self.repo.url(name)).map_err(again)?;
+        let url = self.repo.url(name);
+        let metadata = caught(|| self.api.metadata(&url))?.map_err(again)?;
         let etag = metadata.etag();
         if metadata.commit_hash() != self.commit || !is_word(etag) {
             let reason = "the hub answers with another commit, or without a name for the content";
@@ -169,7 +170,7 @@ impl Download<'_> {
             remove(&part)?;
         }
         let watch = Watch { progress: self.progress, done: 0, of: 0, name: name.to_owned() };
-        let place = self.repo.download_with_progress(name, watch).map_err(again)?;
+        let place = caught(|| self.repo.download_with_progress(name, watch))?.map_err(again)?;
         let length = std::fs::metadata(&place).map(|data| data.len()).unwrap_or_default();
         let right = length == metadata.size() as u64;
         if right && (etag.len() != 64 || sha256(&place).is_ok_and(|digest| digest == etag)) {
@@ -182,6 +183,12 @@ impl Download<'_> {
             metadata.size()
         )))
     }
+}
+
+/// The client takes some answers for granted: a redirect's place, for one.
+fn caught<T>(ask: impl FnOnce() -> T) -> Result<T, Fault> {
+    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).ok();
+    result.ok_or_else(|| Fault::Final("the hub's answer is not one of a hub".to_owned()))
 }
 
 enum Fault {

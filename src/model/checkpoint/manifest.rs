@@ -92,6 +92,9 @@ impl Architecture {
 pub struct ImageProcessing {
     /// What becomes of an image that is not square.
     pub fit: Fit,
+    /// Whether a picture in colour keeps its colours; a radiograph has none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub colour: bool,
     /// Subtracted: one number, or one a channel.
     pub mean: Vec<f64>,
     /// Divided by: one number, or one a channel.
@@ -229,6 +232,9 @@ impl Manifest {
             if !finite || (values.len() != 1 && values.len() != channels) {
                 return Err(format!("[image] {name} needs one finite number, or one a channel"));
             }
+        }
+        if self.image.colour && channels != 3 {
+            return Err(format!("[image] colour, but the encoder has {channels} channel(s)"));
         }
         if self.image.std.contains(&0.0) {
             return Err("[image] std must not be 0".to_owned());

@@ -20,7 +20,17 @@ pub fn fitted(image: &GreyImage, fit: Fit, side: u32) -> GreyImage {
     }
 }
 
-/// A batch of one: `[1, channels, side, side]`, normalised; a grey image fills every channel.
+/// What stands in each channel: the picture's colours where the encoder was trained on colours and
+/// the picture has some, else grey in every channel.
+pub fn planes<'a>(resized: &'a GreyImage, manifest: &Manifest) -> Vec<&'a [u8]> {
+    let channels = manifest.image_encoder.num_channels();
+    match resized.colour().filter(|planes| manifest.image.colour && planes.len() == channels) {
+        Some(planes) => planes.iter().map(Vec::as_slice).collect(),
+        None => vec![resized.pixels(); channels],
+    }
+}
+
+/// A batch of one: `[1, channels, side, side]`, normalised.
 pub fn pixels(resized: &GreyImage, manifest: &Manifest, device: &Device) -> Result<Tensor> {
     let channels = manifest.image_encoder.num_channels();
     let side = manifest.image_encoder.image_size();
@@ -28,10 +38,10 @@ pub fn pixels(resized: &GreyImage, manifest: &Manifest, device: &Device) -> Resu
         values.get(channel).or(values.first()).copied().unwrap_or_default()
     };
     let mut data = Vec::with_capacity(channels * side * side);
-    for channel in 0..channels {
+    for (channel, plane) in planes(resized, manifest).into_iter().enumerate() {
         let (mean, std) = (of(&manifest.image.mean, channel), of(&manifest.image.std, channel));
-        let normalized = |grey: u8| ((f64::from(grey) / 255.0 - mean) / std) as f32;
-        data.extend(resized.pixels().iter().map(|grey| normalized(*grey)));
+        let normalized = |value: u8| ((f64::from(value) / 255.0 - mean) / std) as f32;
+        data.extend(plane.iter().map(|value| normalized(*value)));
     }
     Tensor::from_vec(data, (1, channels, side, side), device)
 }

@@ -190,6 +190,7 @@ fn the_encoder_and_its_images_are_described_by_the_manifest() {
         "architecture = \"eva-qformer-linear-llama\"",
         "kind = \"eva-qformer\"",
         "fit = \"stretch\"",
+        "colour = true",
         "mean = [0.48145466, 0.4578275, 0.40821073]",
     ] {
         assert!(text.contains(line), "{line} is not in {text}");

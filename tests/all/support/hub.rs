@@ -23,6 +23,8 @@ pub(crate) struct Shelf {
     pub(crate) swapped: BTreeMap<String, Vec<u8>>,
     /// The name for a content in the place of the true one.
     pub(crate) etag: Option<String>,
+    /// Whether redirects lead nowhere.
+    pub(crate) lost: bool,
     /// File and range of each transfer.
     pub(crate) asked: Vec<(String, String)>,
 }
@@ -129,8 +131,12 @@ impl Hub {
                     // Large files lie elsewhere.
                     let place = format!("{}/cdn/{owner}/{name}/{file}", self.endpoint);
                     let linked = ("X-Linked-Etag", format!("\"{digest}\""));
-                    let headers = [("Location", place), commit, linked];
-                    return head(302, &headers.each_ref().map(|(k, v)| (*k, v.as_str())), b"");
+                    let mut headers = vec![commit, linked];
+                    if !shelf.lost {
+                        headers.push(("Location", place));
+                    }
+                    let headers = headers.iter().map(|(k, v)| (*k, v.as_str()));
+                    return head(302, &headers.collect::<Vec<_>>(), b"");
                 }
                 let etag = ("ETag", format!("\"{}\"", digest.chars().take(40).collect::<String>()));
                 drop(shelf);

@@ -73,7 +73,12 @@ pub(super) fn image(
     let embedding = head.and_then(|(shape, _)| shape.first().copied());
     Ok(Image {
         name: format!("xraygpt-medclip-{image_tokens}"),
-        processing: ImageProcessing { fit: Fit::PadToSquare, mean: vec![MEAN], std: vec![STD] },
+        processing: ImageProcessing {
+            fit: Fit::PadToSquare,
+            colour: false,
+            mean: vec![MEAN],
+            std: vec![STD],
+        },
         encoder: ImageEncoderConfig::Swin(swin_config(&files.encoder_config)?),
         projection: ProjectionConfig { image_tokens, tokens: 1, embedding },
     })

@@ -116,7 +116,12 @@ fn unused_blip(name: &str) -> bool {
 pub(super) fn image(sizes: EvaQFormerConfig) -> Image {
     Image {
         name: "xraygpt".to_owned(),
-        processing: ImageProcessing { fit: Fit::Stretch, mean: MEAN.to_vec(), std: STD.to_vec() },
+        processing: ImageProcessing {
+            fit: Fit::Stretch,
+            colour: true,
+            mean: MEAN.to_vec(),
+            std: STD.to_vec(),
+        },
         encoder: ImageEncoderConfig::EvaQFormer(sizes),
         projection: ProjectionConfig {
             image_tokens: ImageTokens::Patches,
