@@ -109,12 +109,18 @@ impl Hub {
     fn api(&self) -> Result<Api, ApiError> {
         let mut builder = ApiBuilder::from_cache(Cache::new(self.cache.clone()))
             .with_progress(false)
-            .with_token(self.token.clone())
+            .with_token(self.token())
             .with_user_agent("thorascribe", env!("CARGO_PKG_VERSION"));
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.trim_end_matches('/').to_owned());
         }
         builder.build()
+    }
+
+    /// The one given; for the default hub else the one that its own tools have kept.
+    fn token(&self) -> Option<String> {
+        let kept = || Cache::new(self.cache.clone()).token().filter(|_| self.endpoint.is_none());
+        self.token.clone().or_else(kept)
     }
 
     fn said(&self, error: &ApiError) -> String {
@@ -159,7 +165,8 @@ impl Download<'_> {
         let url = self.repo.url(name);
         let metadata = caught(|| self.api.metadata(&url))?.map_err(again)?;
         let etag = metadata.etag();
-        if metadata.commit_hash() != self.commit || !is_word(etag) {
+        // A weak one stands in a folder of its own.
+        if metadata.commit_hash() != self.commit || !is_word(etag.trim_start_matches("W/")) {
             let reason = "the hub answers with another commit, or without a name for the content";
             return Err(Fault::Final(reason.to_owned()));
         }

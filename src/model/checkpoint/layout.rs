@@ -173,22 +173,31 @@ fn aligned(source: &Path, blip: &Path) -> Result<PathBuf, ModelError> {
     if let Some(path) = existing(source, &["xraygpt_checkpoint.pth"]) {
         return Ok(path);
     }
-    let mut found = Vec::new();
+    let (mut found, mut unread) = (Vec::new(), None);
     for path in checkpoints(source)? {
         if path != blip && name(&path) != EVA {
-            let read = |source| ModelError::Read { path: path.clone(), source };
-            let file = File::open(&path).map_err(read)?;
-            let holds = torch::index(&path, &file, &|name| name.starts_with("llama_proj."))?;
-            if !holds.is_empty() {
-                found.push(path);
+            match holds_alignment(&path) {
+                Ok(true) => found.push(path),
+                Ok(false) => {}
+                Err(error) => unread = Some(error),
             }
         }
+    }
+    // Another file that is no checkpoint does not matter beside the one that is.
+    if let (true, Some(error)) = (found.is_empty(), unread) {
+        return Err(error);
     }
     one(source, "the alignment layer (llama_proj)", found)?.ok_or_else(|| {
         let reason = "the MiniGPT-4 layout needs XrayGPT's checkpoint here, a .pth that holds \
                       llama_proj.weight and llama_proj.bias";
         ModelError::invalid(source, reason)
     })
+}
+
+fn holds_alignment(path: &Path) -> Result<bool, ModelError> {
+    let read = |source| ModelError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(read)?;
+    Ok(!torch::index(path, &file, &|name| name.starts_with("llama_proj."))?.is_empty())
 }
 
 /// The `.pth` files of a folder, by name.

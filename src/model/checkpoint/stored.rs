@@ -243,7 +243,7 @@ impl Stored {
     /// The names, in the order in which they lie.
     pub fn names(&self) -> Vec<String> {
         let mut all = self.places.iter().collect::<Vec<_>>();
-        all.sort_by_key(|(_, place)| (place.source, place.at));
+        all.sort_by_key(|(name, place)| (place.source, place.at, *name));
         all.into_iter().map(|(name, _)| name.clone()).collect()
     }
 

@@ -183,6 +183,14 @@ fn weights_are_stored_as_asked_and_each_stage_stays_near() {
 }
 
 #[test]
+fn the_same_files_give_the_same_model() {
+    let source = small();
+    let options = ImportOptions { dtype: Some(WeightType::Bf16), ..ImportOptions::default() };
+    let [one, other] = [0, 1].map(|_| imported(source.path(), &options).1);
+    assert_eq!(one, other);
+}
+
+#[test]
 fn the_encoder_and_its_images_are_described_by_the_manifest() {
     let manifest = Model::open(released()).unwrap().manifest().clone();
     let text = manifest.to_text().unwrap();
@@ -289,6 +297,7 @@ fn the_alignment_layer_is_found_under_any_name() {
     let place = |name: &str| source.path().join(name);
     std::fs::rename(place(ALIGNED), place("xraygpt_pretrained1.pth")).unwrap();
     std::fs::rename(place(BLIP), place("blip2_pretrained.pth")).unwrap();
+    std::fs::write(place("notes.pth"), "no checkpoint").unwrap();
     equal(source.path());
     std::fs::copy(place("xraygpt_pretrained1.pth"), place("xraygpt_pretrained2.pth")).unwrap();
     let error = refused(source.path());
@@ -296,6 +305,8 @@ fn the_alignment_layer_is_found_under_any_name() {
     for name in ["xraygpt_pretrained1.pth", "xraygpt_pretrained2.pth"] {
         std::fs::remove_file(place(name)).unwrap();
     }
+    assert!(refused(source.path()).contains("notes.pth: not a zip archive"));
+    std::fs::remove_file(place("notes.pth")).unwrap();
     assert!(refused(source.path()).contains("needs XrayGPT's checkpoint"));
 }
 
