@@ -1,8 +1,8 @@
 //! Thorascribe: a DICOM network node that drafts chest-radiograph reports.
 //!
 //! ```text
-//! modality ──C-STORE──▶ receive ──▶ spool ──▶ radiograph ──▶ model ──▶ report ──▶ deliver ──C-STORE──▶ PACS
-//!                        (SCP)     (durable)   (pixels)     (draft)     (SR)       (SCU)
+//! modality ──C-STORE──▶ receive ──▶ spool ──▶ radiograph ──▶ model ──▶ findings ──▶ report ──▶ deliver ──C-STORE──▶ PACS
+//!                        (SCP)     (durable)   (pixels)     (draft)   (triage)     (SR)    (SCU, routes)
 //!                                     └──▶ worklist (web page, metrics)
 //! ```
 //!
@@ -40,6 +40,8 @@ pub mod findings;
 pub mod model;
 
 pub mod report;
+
+pub mod triage;
 
 pub mod receive;
 

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use crate::config::{Config, PromptSetting, User};
+use crate::config::{Config, ConfigErrors, PromptSetting, User};
 use crate::deliver::{self, Delivery, Destination};
 use crate::dimse::Timers;
 use crate::dimse::listen::Listener;
@@ -27,6 +27,7 @@ use crate::radiograph::eligible::View;
 use crate::receive::{self, Reception};
 use crate::report::NodeIdentity;
 use crate::spool::{Spool, SpoolError, SpoolSettings};
+use crate::triage::Triage;
 use crate::worklist::{self, Access, WorklistState};
 
 /// How long the stages may take to finish what they have in hand.
@@ -61,6 +62,9 @@ pub enum NodeError {
         #[source]
         source: SpoolError,
     },
+    /// A rule or a route is wrong.
+    #[error(transparent)]
+    Config(ConfigErrors),
     /// The model cannot be used.
     #[error("the model cannot be used")]
     Model(#[source] ModelError),
@@ -87,14 +91,15 @@ pub struct Node {
     reload: Reload,
 }
 
-/// What of a running node follows a changed configuration: who may send, the destinations, and
-/// who may sign in.
+/// What of a running node follows a changed configuration: who may send, the destinations, rules
+/// and routes, and who may sign in.
 #[derive(Clone)]
 pub struct Reload {
     reception: Arc<Reception>,
     destinations: Arc<watch::Sender<Vec<Destination>>>,
     recipients: Arc<watch::Sender<Vec<Recipient>>>,
     users: Arc<watch::Sender<Vec<User>>>,
+    triage: Arc<watch::Sender<Arc<Triage>>>,
 }
 
 impl fmt::Debug for Reload {
@@ -104,13 +109,19 @@ impl fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes peers, destinations and users from `config`: from the next association, draft and delivery
-    /// on. All other keys are read at start only.
-    pub fn apply(&self, config: &Config) {
+    /// Takes peers, destinations, rules, routes and users from `config`: from the next association,
+    /// draft and delivery on. All other keys are read at start only.
+    ///
+    /// # Errors
+    /// A rule or route that is wrong; then nothing is taken.
+    pub fn apply(&self, config: &Config) -> Result<(), ConfigErrors> {
+        let triage = Triage::new(config)?;
+        self.triage.send_replace(Arc::new(triage));
         self.reception.reload(config);
         self.destinations.send_replace(destinations_of(config));
         self.recipients.send_replace(recipients_of(config));
         self.users.send_replace(config.users.clone());
+        Ok(())
     }
 }
 
@@ -143,6 +154,7 @@ impl Node {
     /// # Errors
     /// Whatever keeps the node from working, with the remedy.
     pub async fn bind(config: Config) -> Result<Self, NodeError> {
+        let triage = Triage::new(&config).map_err(NodeError::Config)?;
         let settings = spool_settings(&config);
         let path = config.spool.path.display().to_string();
         let spool = Spool::open(settings).map_err(|source| NodeError::Spool { path, source })?;
@@ -170,6 +182,7 @@ impl Node {
             destinations: Arc::new(watch::Sender::new(destinations_of(&config))),
             recipients: Arc::new(watch::Sender::new(recipients_of(&config))),
             users: Arc::new(watch::Sender::new(config.users.clone())),
+            triage: Arc::new(watch::Sender::new(Arc::new(triage))),
         };
         let addresses = (dicom_address, http_address);
         Ok(Self { config, spool, engine, metrics, dicom, http, addresses, reload })
@@ -242,6 +255,7 @@ impl Node {
             assume_chest: config.study.assume_chest,
             views: config.model.views.iter().map(|v| v.parse().unwrap_or(View::Unknown)).collect(),
             recipients: self.reload.recipients.subscribe(),
+            triage: self.reload.triage.subscribe(),
             node: NodeIdentity::new(&config.node.ae_title),
             metrics: self.metrics.clone(),
         }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use super::Outcome;
 use crate::config::{self, Config, Environment, Shown, Source};
+use crate::triage::Triage;
 
 /// What may be asked of `config`.
 #[derive(Debug, clap::Args)]
@@ -36,10 +37,11 @@ pub(super) fn run(arguments: &Arguments, file: Option<&Path>) -> Outcome {
 fn check(file: Option<&Path>) -> Outcome {
     let config = Config::load(file)?;
     let (destinations, peers) = (config.destinations.len(), config.peers.len());
+    let (rules, routes) = Triage::new(&config)?.sizes();
     let mut out = std::io::stdout();
     writeln!(
         out,
-        "ok: destinations {destinations}, peers {peers}, spool {}",
+        "ok: destinations {destinations}, peers {peers}, rules {rules}, routes {routes}, spool {}",
         config.spool.path.display()
     )?;
     Ok(ExitCode::SUCCESS)

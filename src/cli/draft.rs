@@ -15,6 +15,7 @@ use sha2::{Digest, Sha256};
 use super::Outcome;
 use super::asking::Asking;
 use crate::config::{Config, PromptSetting};
+use crate::findings;
 use crate::model::checkpoint::hexadecimal;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
@@ -242,11 +243,8 @@ impl Drafter {
 impl Drafted {
     fn json(&self, file: &Path, model: &Model) -> serde_json::Value {
         let draft = &self.draft;
-        let findings = draft.scores.iter().map(|(label, score)| {
-            let threshold = model.manifest().scores.as_ref().and_then(|s| s.thresholds.get(label));
-            let state = threshold.map(|t| if score >= t { "positive" } else { "negative" });
-            json!({"observation": label, "state": state, "score": score})
-        });
+        let scores = draft.scored(&model.thresholds());
+        let findings = findings::assess(&findings::label(&draft.text), &scores);
         json!({
             "file": file,
             "model": {"name": model.name(), "digest": model.digest()},
@@ -254,7 +252,7 @@ impl Drafted {
             "text": draft.text,
             "token_ids": draft.token_ids,
             "abnormal": draft.abnormal,
-            "findings": findings.collect::<Vec<_>>(),
+            "findings": findings,
             "sr": self.report,
             "seconds": {
                 "read": self.read,

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::Outcome;
-use crate::findings::{self, Finding};
+use crate::findings::{self, Finding, Laterality, Severity};
 
 /// What may be asked of `findings`.
 #[derive(Debug, clap::Args)]
@@ -49,10 +49,7 @@ fn read(file: Option<&Path>) -> anyhow::Result<String> {
 }
 
 fn line(finding: &Finding) -> String {
-    let said = [
-        finding.laterality.map(|side| format!("{side:?}").to_lowercase()),
-        finding.severity.map(|severity| format!("{severity:?}").to_lowercase()),
-    ];
+    let said = [finding.laterality.map(Laterality::name), finding.severity.map(Severity::name)];
     let said = said.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let name = finding.observation.display_name();
     format!("{name:<27} {:<10} {said:<18} {}", finding.state.name(), finding.text)

@@ -23,6 +23,7 @@ mod pull;
 mod queue;
 mod radiograph;
 mod render;
+mod route;
 mod send;
 mod serve;
 mod train;
@@ -59,6 +60,8 @@ enum Command {
     Evaluate(evaluate::Arguments),
     /// Show what the node makes of an object.
     Radiograph(radiograph::Arguments),
+    /// Try rules and routes on a file.
+    Route(route::Arguments),
     /// Look at the jobs and act on them.
     Queue(queue::Arguments),
     /// Import, check and describe models.
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Some(Command::Findings(a)) => findings::run(&a),
         Some(Command::Evaluate(a)) => evaluate::run(&a),
         Some(Command::Radiograph(a)) => radiograph::run(&a, file),
+        Some(Command::Route(a)) => route::run(&a, file),
         Some(Command::Queue(a)) => queue::run(&a, file),
         Some(Command::Model(a)) => model::run(&a, file),
         Some(Command::Dataset(a)) => dataset::run(&a),

@@ -65,17 +65,19 @@ fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> an
     Ok(())
 }
 
-/// SIGHUP takes peers, destinations and users from the configuration anew, all of it or nothing.
+/// SIGHUP takes peers, destinations, rules, routes and users from the configuration anew, all of it
+/// or nothing.
 async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
     while hangup.recv().await.is_some() {
         let file = file.clone();
         match tokio::task::spawn_blocking(move || Config::load(file.as_deref())).await {
-            Ok(Ok(config)) => {
-                reload.apply(&config);
-                info!(
-                    "SIGHUP: peers, destinations and users are those of the configuration as it is now"
-                );
-            }
+            Ok(Ok(config)) => match reload.apply(&config) {
+                Ok(()) => info!(
+                    "SIGHUP: peers, destinations, rules, routes and users are those of the \
+                     configuration as it is now"
+                ),
+                Err(problems) => warn!(%problems, "SIGHUP: nothing was taken over"),
+            },
             Ok(Err(problems)) => warn!(%problems, "SIGHUP: nothing was taken over"),
             Err(fault) => warn!(%fault, "SIGHUP: the configuration could not be read"),
         }

@@ -53,6 +53,8 @@ impl Checker<'_> {
         let destinations = self.destinations(settings);
         let peers = self.peers(settings);
         let users = self.users(settings);
+        let rules = self.rules(settings);
+        let routes = self.routes(settings);
         Some(Config {
             node: node?,
             http: http?,
@@ -66,6 +68,8 @@ impl Checker<'_> {
             destinations: destinations?,
             peers: peers?,
             users: users?,
+            rules: rules?,
+            routes: routes?,
         })
     }
 

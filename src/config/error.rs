@@ -79,7 +79,7 @@ impl ConfigErrors {
     }
 
     /// `None` when nothing is wrong.
-    pub(super) fn of(problems: Vec<Problem>) -> Option<Self> {
+    pub fn of(problems: Vec<Problem>) -> Option<Self> {
         (!problems.is_empty()).then_some(Self(problems))
     }
 

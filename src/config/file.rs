@@ -100,8 +100,6 @@ impl Reader<'_> {
                 self.table(table, value, place);
             } else if let Some(array) = keys::ARRAYS.iter().find(|table| table.name == name) {
                 self.array(array, value, place);
-            } else if keys::PLANNED.contains(&name) {
-                self.problems.push(not_available(place, name, &format!("[[{name}]]")));
             } else {
                 self.unknown_table(name, value.get_ref(), place);
             }

@@ -152,11 +152,29 @@ pub(super) const USER: Table = Table {
     ],
 };
 
-/// `[[name]]`
-pub(super) const ARRAYS: &[Table] = &[DESTINATION, PEER, USER];
+/// `[[rule]]`
+pub(super) const RULE: Table = Table {
+    name: "rule",
+    keys: &[
+        required("name", Kind::Text),
+        required("when", Kind::Text),
+        required("priority", Kind::Text),
+    ],
+};
 
-/// Tables whose names are kept for later versions.
-pub(super) const PLANNED: &[&str] = &["rule", "route"];
+/// `[[route]]`
+pub(super) const ROUTE: Table = Table {
+    name: "route",
+    keys: &[
+        required("name", Kind::Text),
+        key("when", Kind::Text, "\"true\""),
+        required("to", Kind::Texts),
+        key("send", Kind::Texts, "[\"images\", \"report\"]"),
+    ],
+};
+
+/// `[[name]]`
+pub(super) const ARRAYS: &[Table] = &[DESTINATION, PEER, USER, RULE, ROUTE];
 
 /// Every `table.key` that a variable can override.
 pub(super) fn paths() -> impl Iterator<Item = (&'static Table, &'static Key)> {

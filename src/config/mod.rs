@@ -8,6 +8,8 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use crate::vocabulary::{AeTitle, ByteSize, Span};
 
 mod address_range;
@@ -19,6 +21,7 @@ mod keys;
 mod locate;
 mod peers;
 mod show;
+mod triage;
 mod users;
 mod value;
 
@@ -26,6 +29,7 @@ pub use address_range::{AddressRange, AddressRangeError};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
 pub use show::{Shown, Source, show};
+pub use triage::{Route, Rule, When};
 pub use users::{Role, User};
 
 /// Everything that the node is told.
@@ -55,6 +59,10 @@ pub struct Config {
     pub peers: Vec<Peer>,
     /// Who may sign in; empty: nobody, and the pages are open to this machine alone.
     pub users: Vec<User>,
+    /// What makes a study urgent.
+    pub rules: Vec<Rule>,
+    /// What goes where because of what was found.
+    pub routes: Vec<Route>,
 }
 
 /// `[node]`
@@ -234,7 +242,8 @@ impl Destination {
 }
 
 /// What a destination may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Receives {
     /// The drafted report.
     Report,

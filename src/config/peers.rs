@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::error::Place;
 use super::file::{Settings, not_available};
 use super::keys;
-use super::value::{AE_TITLE, Checker, Keys, RANGE, texts};
-use super::{Destination, Peer, Receives, SrClassSetting};
+use super::value::{AE_TITLE, Checker, Keys, RANGE};
+use super::{Destination, Peer, SrClassSetting};
 
 impl Checker<'_> {
     pub(super) fn destinations(&mut self, settings: &Settings) -> Option<Vec<Destination>> {
@@ -36,7 +36,7 @@ impl Checker<'_> {
         let ae_title = self.parsed(keys, "ae_title", AE_TITLE);
         let host = self.host(keys);
         let port = self.count(keys, "port", 1, 65_535);
-        let receives = self.receives(keys);
+        let receives = self.sent(keys, "receives");
         let classes = [
             ("enhanced", SrClassSetting::Enhanced),
             ("basic", SrClassSetting::Basic),
@@ -97,25 +97,6 @@ impl Checker<'_> {
             self.complain(keys, "host", &why, remedy);
         }
         good.then_some(host)
-    }
-
-    fn receives(&mut self, keys: &Keys<'_>) -> Option<Vec<Receives>> {
-        let setting = keys.setting("receives")?;
-        let (planned, written): (Vec<String>, Vec<String>) = texts(&setting.value)
-            .into_iter()
-            .partition(|word| matches!(word.as_str(), "capture" | "key_object"));
-        for word in &planned {
-            let path = keys.path("receives");
-            self.problems.push(not_available(setting.place.clone(), &path, &format!("{word:?}")));
-        }
-        let allowed = [("report", Receives::Report), ("images", Receives::Images)];
-        let good = self.known_words(keys, "receives", &written, &allowed);
-        if written.is_empty() && planned.is_empty() {
-            let why = "this destination would receive nothing";
-            self.complain(keys, "receives", why, "write [\"report\"], or remove the destination");
-            return None;
-        }
-        good.filter(|_| planned.is_empty())
     }
 
     pub(super) fn peers(&mut self, settings: &Settings) -> Option<Vec<Peer>> {

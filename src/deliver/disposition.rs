@@ -11,6 +11,8 @@ pub(super) enum Disposition {
     Sent,
     /// It may work later.
     Retry(String),
+    /// The destination cannot be reached, so nothing else can be sent there either.
+    Unreachable(String),
     /// It will not work, however often it is tried.
     Dead(String),
 }
@@ -36,9 +38,8 @@ pub(super) fn of_error(error: &RequestError) -> Disposition {
         RequestError::NotAccepted { .. } | RequestError::Contexts(_) => {
             Disposition::Dead(chain(error))
         }
-        RequestError::Connect { .. } | RequestError::Ended { .. } | RequestError::File { .. } => {
-            Disposition::Retry(chain(error))
-        }
+        RequestError::Connect { .. } => Disposition::Unreachable(chain(error)),
+        RequestError::Ended { .. } | RequestError::File { .. } => Disposition::Retry(chain(error)),
     }
 }
 

@@ -74,7 +74,7 @@ async fn attempt(
     delivery.metrics.delivery(&destination.name, label(&outcome));
     match &outcome {
         Disposition::Sent => info!(destination = destination.name, %study, "delivered"),
-        Disposition::Retry(reason) => {
+        Disposition::Retry(reason) | Disposition::Unreachable(reason) => {
             warn!(destination = destination.name, %study, attempts, reason, "delivery failed, will retry");
         }
         Disposition::Dead(reason) => {
@@ -87,6 +87,9 @@ async fn attempt(
         (Disposition::Retry(reason), _) => {
             lease.retry(retry::delay(attempts, &mut rand::rng()), &reason)
         }
+        (Disposition::Unreachable(reason), _) => {
+            lease.unreachable(retry::delay(attempts, &mut rand::rng()), &reason)
+        }
         (Disposition::Dead(reason), _) => lease.dead(&reason),
     })
     .await
@@ -95,7 +98,7 @@ async fn attempt(
 fn label(outcome: &Disposition) -> &'static str {
     match outcome {
         Disposition::Sent => "sent",
-        Disposition::Retry(_) => "retry",
+        Disposition::Retry(_) | Disposition::Unreachable(_) => "retry",
         Disposition::Dead(_) => "dead",
     }
 }

@@ -5,9 +5,12 @@
 //! image drafted from is the one that `radiograph::choose` names. May use: everything above it
 //! in `lib.rs`.
 
+mod deliveries;
 mod disposition;
 mod examine;
+mod judge;
 mod reports;
 mod worker;
 
-pub use worker::{Drafting, Recipient, run};
+pub use deliveries::Recipient;
+pub use worker::{Drafting, run};

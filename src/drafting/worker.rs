@@ -11,8 +11,10 @@ use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::deliveries::{Recipient, deliveries};
 use super::disposition::{Disposition, DraftingError, disposition};
 use super::examine::{Examined, examine};
+use super::judge;
 use super::reports::reports;
 use crate::model::engine::EngineHandle;
 use crate::model::{DraftRequest, ModelDraft};
@@ -21,22 +23,9 @@ use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
 use crate::radiograph::{GreyImage, RadiographError, render};
 use crate::report::{Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
-use crate::spool::{
-    ArtefactKind, DraftLease, Drafted, NewDelivery, NewDeliveryObject, PreviousDraft, Spool,
-    SpoolError, SpooledObject,
-};
-use crate::vocabulary::{PatientText, Priority};
-
-/// A destination as drafting sees it: what it is to be sent.
-#[derive(Debug, Clone)]
-pub struct Recipient {
-    /// The destination's name.
-    pub name: String,
-    /// It receives the report.
-    pub report: bool,
-    /// It receives the study's images.
-    pub images: bool,
-}
+use crate::spool::{ArtefactKind, DraftLease, Drafted, PreviousDraft, Spool, SpoolError};
+use crate::triage::{Facts, SenderFacts, Triage, Verdict};
+use crate::vocabulary::{PatientText, StudyUid};
 
 /// What the drafting stage needs.
 #[derive(Debug, Clone)]
@@ -53,6 +42,8 @@ pub struct Drafting {
     pub views: Vec<View>,
     /// Who receives what, at present.
     pub recipients: watch::Receiver<Vec<Recipient>>,
+    /// What makes a study urgent, and what goes where because of it, at present.
+    pub triage: watch::Receiver<Arc<Triage>>,
     /// What the reports say about this node.
     pub node: NodeIdentity,
     /// What is counted.
@@ -134,7 +125,8 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
         };
         if unchanged(&lease, position) {
             info!(study = %lease.study, "later images change nothing");
-            let deliveries = forwards(drafting, &lease);
+            let verdict = undrafted(drafting, &lease, None).await;
+            let deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease, false);
             return blocking(move || lease.unchanged(&deliveries)).await;
         }
         match draft(drafting, &lease, position, object, view).await {
@@ -166,8 +158,40 @@ fn unchanged(lease: &DraftLease, position: usize) -> bool {
 
 async fn skipped(drafting: &Drafting, lease: DraftLease, reason: String) -> Result<(), SpoolError> {
     info!(study = %lease.study, reason, "skipped");
-    let deliveries = forwards(drafting, &lease);
-    blocking(move || lease.skipped(&reason, &deliveries)).await
+    let verdict = undrafted(drafting, &lease, Some(reason.clone())).await;
+    let deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease, false);
+    blocking(move || lease.skipped(&reason, verdict.priority, &deliveries)).await
+}
+
+/// What triage makes of a study of which no new draft is made: for a reason, or because the one
+/// before stands. A study that it cannot be asked about is routine and goes by no route.
+async fn undrafted(drafting: &Drafting, lease: &DraftLease, reason: Option<String>) -> Verdict {
+    let (objects, previous) = (lease.objects.clone(), lease.previous.clone());
+    let sender = SenderFacts::from(&lease.sender);
+    let facts = guarded(move || match (reason, previous) {
+        (None, Some(previous)) => judge::of_previous(&objects, sender, &previous),
+        (reason, _) => judge::of_skipped(&objects, sender, &reason.unwrap_or_default()),
+    });
+    match facts.await {
+        Ok(facts) => drafting.judge(&lease.study, &facts),
+        Err(_) => Triage::default().judge(&Facts::default()),
+    }
+}
+
+impl Drafting {
+    fn recipients(&self) -> Vec<Recipient> {
+        self.recipients.borrow().clone()
+    }
+
+    /// Asks the rules and routes as they are now.
+    fn judge(&self, study: &StudyUid, facts: &Facts) -> Verdict {
+        let triage = Arc::clone(&self.triage.borrow());
+        let verdict = triage.judge(facts);
+        for rule in verdict.rules.iter().filter(|rule| rule.matched) {
+            info!(%study, rule = rule.name, "a rule fired");
+        }
+        verdict
+    }
 }
 
 async fn failed(lease: DraftLease, error: &DraftingError) -> Result<(), SpoolError> {
@@ -195,6 +219,9 @@ async fn draft(
     let read = started.elapsed();
     drafting.metrics.stage(Stage::Read, read);
     let answer = ask(drafting, image).await?;
+    let found = judge::assessed(&answer, &drafting.engine.identity().thresholds);
+    let facts = judge::of_draft(&object, lease, &found, answer.abnormal);
+    let verdict = drafting.judge(&lease.study, &facts);
     let draft = report_of(drafting, lease, &answer);
     let (objects, node, draft_for_reports) =
         (lease.objects.clone(), drafting.node.clone(), draft.clone());
@@ -205,13 +232,15 @@ async fn draft(
     Ok(Drafted {
         text: PatientText::new(answer.text.clone()),
         image: chosen.instance.clone(),
-        priority: Priority::Routine,
+        priority: verdict.priority,
         draft: json!({
             "model": { "name": draft.model.name, "digest": draft.model.digest },
             "prompt": answer.prompt,
             "view": view,
             "abnormal": answer.abnormal,
             "scores": answer.scores,
+            "findings": found,
+            "rules": verdict.rules,
         }),
         seconds: json!({
             "read": read.as_secs_f64(),
@@ -220,7 +249,7 @@ async fn draft(
             "decode": answer.seconds.decode,
         }),
         artefacts: artefacts.map_err(DraftingError::Report)?,
-        deliveries: deliveries(drafting, lease),
+        deliveries: deliveries(&drafting.recipients(), &verdict.sends, lease, true),
     })
 }
 
@@ -270,33 +299,6 @@ fn predecessors(previous: &PreviousDraft, lease: &DraftLease) -> Vec<Predecessor
             })
         })
         .collect()
-}
-
-fn forwards(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
-    let images: Vec<&SpooledObject> = lease.objects.iter().filter(|o| !o.own_object).collect();
-    let recipients = drafting.recipients.borrow();
-    let receivers = recipients.iter().filter(|recipient| recipient.images);
-    receivers
-        .flat_map(|recipient| {
-            images.iter().map(|object| NewDelivery {
-                destination: recipient.name.clone(),
-                object: NewDeliveryObject::Image(object.instance.clone()),
-            })
-        })
-        .collect()
-}
-
-fn deliveries(drafting: &Drafting, lease: &DraftLease) -> Vec<NewDelivery> {
-    let recipients = drafting.recipients.borrow().clone();
-    let reports = recipients.iter().filter(|recipient| recipient.report);
-    let mut all: Vec<NewDelivery> = reports
-        .map(|recipient| NewDelivery {
-            destination: recipient.name.clone(),
-            object: NewDeliveryObject::Report,
-        })
-        .collect();
-    all.extend(forwards(drafting, lease));
-    all
 }
 
 /// Runs work on an object or a model apart from the network's threads; a panic in it is an error.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::vocabulary::Observation;
 
 mod agreement;
+mod assessed;
 mod attribute;
 mod label;
 pub mod labelled;
@@ -22,6 +23,7 @@ mod statement;
 mod words;
 
 pub use agreement::{Agreement, Rates};
+pub use assessed::{Assessed, Score, assess};
 pub use label::label;
 
 /// What is said of an observation. Within a report the greater outranks the lesser.
@@ -62,6 +64,17 @@ pub enum Laterality {
     Bilateral,
 }
 
+impl Laterality {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::Bilateral => "bilateral",
+        }
+    }
+}
+
 /// How much of it there is, from least to most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -78,6 +91,20 @@ pub enum Severity {
     Large,
     /// Much, of what has a degree.
     Severe,
+}
+
+impl Severity {
+    /// The name in output.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Minimal => "minimal",
+            Self::Small => "small",
+            Self::Mild => "mild",
+            Self::Moderate => "moderate",
+            Self::Large => "large",
+            Self::Severe => "severe",
+        }
+    }
 }
 
 /// What a text says of one observation.

@@ -1,5 +1,6 @@
 //! A model ready to draft: an image and a question in, a text out.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use super::sample::Sampling;
 use super::scope::NOT_MADE_FOR;
 use super::tokenizer::Tokenizer;
 use super::vision::preprocess;
+use crate::findings::Score;
 use crate::radiograph::GreyImage;
 
 /// The label of the score that says whether a study is abnormal.
@@ -64,6 +66,17 @@ impl std::fmt::Debug for ModelDraft {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let tokens = self.token_ids.len();
         f.debug_struct("ModelDraft").field("tokens", &tokens).finish_non_exhaustive()
+    }
+}
+
+impl ModelDraft {
+    /// The scores of known observations, with the thresholds of the model.
+    pub fn scored(&self, thresholds: &BTreeMap<String, f32>) -> Vec<Score> {
+        let one = |(name, value): &(String, f32)| {
+            let threshold = thresholds.get(name).copied();
+            Some(Score { observation: name.parse().ok()?, value: *value, threshold })
+        };
+        self.scores.iter().filter_map(one).collect()
     }
 }
 
@@ -201,6 +214,11 @@ impl Model {
     /// Everything about it but its numbers.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// From which score on an observation counts as positive, by its name.
+    pub fn thresholds(&self) -> BTreeMap<String, f32> {
+        self.manifest().scores.as_ref().map(|scores| scores.thresholds.clone()).unwrap_or_default()
     }
 
     /// Its tokenizer.

@@ -5,7 +5,7 @@
 //! object names, dark to bright. Promises: the header is held against the code stream before a
 //! codec runs, and no codec's panic gets through. May use: `vocabulary`, `object`.
 
-mod age;
+pub mod age;
 pub mod choose;
 mod codec;
 pub mod eligible;

@@ -169,8 +169,45 @@ impl DeliveryLease {
                      sent_at = ?3 WHERE id = ?1",
                 params![lease.guard.delivery, instance.as_str(), change.now],
             )?;
+            // The destination is back: what waited for that is due, the most urgent first.
+            change.execute(
+                "UPDATE delivery SET next_attempt_at = ?2, unreachable = 0
+                 WHERE destination = ?1 AND state = 'waiting' AND unreachable = 1",
+                params![lease.guard.destination, change.now],
+            )?;
             let step = Transition::new("sending", "sent").to(&lease.guard.destination);
             Ok(change.record(lease.job, &step)?)
+        })
+    }
+
+    /// The destination cannot be reached: the attempt counts for everything that was due there, and
+    /// all of it waits for the same moment, so that the most urgent is first when the destination
+    /// is back. What had its last attempt is given up.
+    pub fn unreachable(self, after: Duration, reason: &str) -> Result<(), SpoolError> {
+        let most = self.guard.spool.settings().max_attempts;
+        self.finish("put a destination off", |change, lease| {
+            let at = change.now.saturating_add(milliseconds(after));
+            let destination = &lease.guard.destination;
+            let given_up = format!("given up after {} attempts: {reason}", lease.attempts);
+            let (state, why) = if lease.attempts >= most {
+                ("failed", given_up.as_str())
+            } else {
+                ("waiting", reason)
+            };
+            lease.unsent(change, state, at, why)?;
+            change.execute(
+                "UPDATE delivery SET attempts = attempts + 1, reason = ?2
+                 WHERE destination = ?1 AND state = 'waiting' AND leased = 0 AND id != ?3
+                     AND next_attempt_at <= ?4",
+                params![destination, reason, lease.guard.delivery, change.now],
+            )?;
+            change.execute(
+                "UPDATE delivery SET next_attempt_at = ?2, unreachable = 1
+                 WHERE destination = ?1 AND state = 'waiting' AND leased = 0
+                     AND (id = ?3 OR next_attempt_at <= ?4)",
+                params![destination, at, lease.guard.delivery, change.now],
+            )?;
+            give_up(change, destination, most, reason)
         })
     }
 
@@ -227,6 +264,26 @@ impl DeliveryLease {
         self.guard.finished = true;
         Ok(())
     }
+}
+
+/// Ends what had its last attempt because its destination could not be reached.
+fn give_up(change: &Change<'_>, destination: &str, most: u32, reason: &str) -> Result<(), Fault> {
+    let ended: Vec<i64> = change
+        .prepare_cached(
+            "UPDATE delivery SET state = 'failed',
+                 reason = 'given up after ' || attempts || ' attempts: ' || ?3
+             WHERE destination = ?1 AND state = 'waiting' AND leased = 0 AND unreachable = 1
+                 AND attempts >= ?2
+             RETURNING job",
+        )?
+        .query_map(params![destination, most, reason], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for job in ended {
+        let step = Transition::new("waiting", "failed").to(destination).because(reason);
+        change.record(job, &step)?;
+        settle::settle(change, job)?;
+    }
+    Ok(())
 }
 
 impl Drop for Guard {

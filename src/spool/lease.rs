@@ -15,7 +15,7 @@ use super::job::{self, parsed};
 use super::settle;
 use super::transition::{Change, Transition};
 use super::{Sender, Spool, SpoolError, durable, layout};
-use crate::vocabulary::{InstanceUid, StudyUid};
+use crate::vocabulary::{InstanceUid, Priority, StudyUid};
 
 /// How long a job rests whose lease was dropped.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -263,8 +263,15 @@ impl DraftLease {
     }
 
     /// No draft is made of this study; its images may still go somewhere.
-    pub fn skipped(self, reason: &str, deliveries: &[NewDelivery]) -> Result<(), SpoolError> {
-        self.finish("skip a job", |change, lease| skip(change, lease, reason, deliveries))?;
+    pub fn skipped(
+        self,
+        reason: &str,
+        priority: Priority,
+        deliveries: &[NewDelivery],
+    ) -> Result<(), SpoolError> {
+        self.finish("skip a job", |change, lease| {
+            skip(change, lease, reason, priority, deliveries)
+        })?;
         Ok(())
     }
 
@@ -273,7 +280,8 @@ impl DraftLease {
     pub fn unchanged(self, deliveries: &[NewDelivery]) -> Result<(), SpoolError> {
         self.finish("merge a job", |change, lease| {
             let Some(previous) = &lease.previous else {
-                return skip(change, lease, "nothing to draft from", deliveries);
+                let routine = Priority::Routine;
+                return skip(change, lease, "nothing to draft from", routine, deliveries);
             };
             let target: i64 = change.query_row(
                 "SELECT id FROM job WHERE version = ?2
@@ -343,12 +351,13 @@ fn skip(
     change: &Change<'_>,
     lease: &DraftLease,
     reason: &str,
+    priority: Priority,
     deliveries: &[NewDelivery],
 ) -> Result<(), Fault> {
     change.execute(
-        "UPDATE job SET state = 'skipped', outcome = 'skipped', reason = ?2, drafted_at = ?3
-         WHERE id = ?1",
-        params![lease.job, reason, change.now],
+        "UPDATE job SET state = 'skipped', outcome = 'skipped', reason = ?2, drafted_at = ?3,
+             priority = ?4 WHERE id = ?1",
+        params![lease.job, reason, change.now, job::rank(priority)],
     )?;
     change.record(lease.job, &Transition::new("drafting", "skipped").because(reason))?;
     settle::add_deliveries(change, lease, lease.job, deliveries)?;

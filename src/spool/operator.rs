@@ -97,7 +97,7 @@ fn retry_deliveries(change: &Change<'_>, study: i64) -> Result<usize, Fault> {
     for (delivery, job, destination, state) in &deliveries {
         change.execute(
             "UPDATE delivery SET state = 'waiting', attempts = 0, reason = NULL,
-                 next_attempt_at = ?2 WHERE id = ?1",
+                 unreachable = 0, next_attempt_at = ?2 WHERE id = ?1",
             params![delivery, change.now],
         )?;
         let step = Transition::new(state, "waiting").to(destination).because("retry");

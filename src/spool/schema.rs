@@ -12,7 +12,12 @@ use super::error::SpoolError;
 use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[FIRST];
+const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE];
+
+/// A destination that cannot be reached puts off all that waits for it, not each by itself.
+const UNREACHABLE: &str = "
+ALTER TABLE delivery ADD COLUMN unreachable INTEGER NOT NULL DEFAULT 0;
+";
 
 const FIRST: &str = "
 -- A study outlives everything else of it, so that its versions never start over.

@@ -39,8 +39,12 @@ pub(super) fn add_deliveries(
         }
         change
             .prepare_cached(
+                // Where the destination is known to be down, with what waits for it already.
                 "INSERT INTO delivery (job, destination, object, state, next_attempt_at)
-                 VALUES (?1, ?2, ?3, 'waiting', ?4) ON CONFLICT DO NOTHING",
+                 VALUES (?1, ?2, ?3, 'waiting', coalesce((SELECT min(next_attempt_at) FROM delivery
+                     WHERE destination = ?2 AND state = 'waiting' AND unreachable = 1
+                         AND next_attempt_at > ?4), ?4))
+                 ON CONFLICT DO NOTHING",
             )?
             .execute(params![job, delivery.destination, object, change.now])?;
     }

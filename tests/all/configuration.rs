@@ -139,8 +139,6 @@ fn a_bad_value_says_what_is_allowed() {
             "beyond its prefix",
         ),
         ("[[peer]]\nae_title = \"A\"", "peer.address", "add address to this [[peer]]"),
-        ("[[rule]]\nname = \"x\"", "rule", "not available in this version"),
-        ("[[route]]\nname = \"x\"", "route", "not available in this version"),
         ("[http]\ntrusted_proxy = \"proxy\"", "http.trusted_proxy", "CIDR"),
         ("[http]\nsession_idle = \"10ms\"", "http.session_idle", "write \"30m\""),
         ("[destination]\nname = \"x\"", "destination", "write [[destination]]"),
@@ -234,11 +232,15 @@ fn a_bad_destination_says_which_key() {
 #[test]
 fn every_error_is_told_at_once_in_the_order_of_the_file() {
     let found = problems(
-        "[node]\nae_titel = \"X\"\nbind = \"nowhere\"\n[study]\nquiet = 10\n[[rule]]\n",
+        "[node]\nae_titel = \"X\"\nbind = \"nowhere\"\n[study]\nquiet = 10\n[[rule]]\n\
+         name = \"x\"\nwhen = \"true\"\npriority = \"now\"\n",
         &[("THORASCRIBE_NODE__AE_TITLE", "A\\B")],
     );
     let keys: Vec<&str> = found.iter().map(|problem| problem.key.as_str()).collect();
-    assert_eq!(keys, ["node.ae_titel", "node.bind", "study.quiet", "rule", "node.ae_title"]);
+    assert_eq!(
+        keys,
+        ["node.ae_titel", "node.bind", "study.quiet", "rule.priority", "node.ae_title"]
+    );
 }
 
 #[test]

@@ -28,4 +28,5 @@ mod scan;
 mod spool;
 mod structured_report;
 mod training;
+mod triage;
 mod worklist;

@@ -6,6 +6,7 @@ use std::process::{Output, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thorascribe::spool::{Clock, JobState, Spool, SpoolSettings};
+use thorascribe::vocabulary::Priority;
 
 use super::spool::bench::{
     Bench, QUIET, draft, finish, image, instance_uid, report, send, settings, study_uid,
@@ -31,7 +32,7 @@ impl Desk {
         let lease = bench.spool.lease_delivery("dead").unwrap().unwrap();
         lease.dead("refused by \u{1b}[31mthe PACS").unwrap();
         bench.store(3, 1, b"hand");
-        bench.lease().skipped("body part HAND", &[]).unwrap();
+        bench.lease().skipped("body part HAND", Priority::Routine, &[]).unwrap();
         bench.store(4, 1, b"one");
         Self { bench, home: TempDir::new().unwrap() }
     }

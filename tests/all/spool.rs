@@ -218,7 +218,7 @@ fn the_nodes_own_objects_are_kept_and_make_no_job() {
     bench.store(1, 2, b"two");
     let lease = bench.lease();
     assert_eq!(lease.objects.iter().map(|o| o.own_object).collect::<Vec<_>>(), [true, false]);
-    lease.skipped("not a chest", &[image("pacs", 1, 2)]).unwrap();
+    lease.skipped("not a chest", Priority::Routine, &[image("pacs", 1, 2)]).unwrap();
     assert_eq!(store(&bench.spool, 1, 3, b"another", true), Receipt::Stored);
     let row = bench.row(1);
     assert_eq!((row.version, row.state), (1, JobState::Skipped));

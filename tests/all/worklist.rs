@@ -101,7 +101,7 @@ fn the_rows_are_those_of_the_queue() {
     bench.store(1, 1, b"data");
     finish(bench.lease(), vec![report("pacs")]);
     bench.store(2, 1, b"data");
-    bench.lease().skipped("body part HAND", &[]).unwrap();
+    bench.lease().skipped("body part HAND", Priority::Routine, &[]).unwrap();
     let web = Web::of(&bench.spool, true);
     let rows = web.json("/api/studies");
     let direct = serde_json::to_value(bench.rows()).unwrap();

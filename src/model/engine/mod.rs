@@ -8,6 +8,7 @@
 mod batch;
 
 use std::any::Any;
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub struct EngineHandle {
 }
 
 /// What model the engine has.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineModel {
     /// What the model is called.
     pub name: String,
@@ -56,6 +57,8 @@ pub struct EngineModel {
     pub prompts: Vec<String>,
     /// The age in years from which on it is made for patients.
     pub youngest: Option<u32>,
+    /// From which score on an observation counts as positive, by its name.
+    pub thresholds: BTreeMap<String, f32>,
 }
 
 struct Job {
@@ -159,6 +162,7 @@ fn work(
         digest: model.digest().to_owned(),
         prompts: model.prompts().to_vec(),
         youngest: model.youngest(),
+        thresholds: model.thresholds(),
     };
     if loaded.send(Ok(identity)).is_err() {
         return;

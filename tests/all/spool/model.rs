@@ -490,7 +490,7 @@ impl Pair {
                 drafted.priority = priority;
                 lease.drafted(drafted).unwrap();
             }
-            DraftEnd::Skipped => lease.skipped("not a chest", &routes).unwrap(),
+            DraftEnd::Skipped => lease.skipped("not a chest", Priority::Routine, &routes).unwrap(),
             DraftEnd::Unchanged => lease.unchanged(&routes).unwrap(),
             DraftEnd::Retry => lease.retry(LATER, "not now").unwrap(),
             DraftEnd::Dead => lease.dead("never").unwrap(),

@@ -115,6 +115,18 @@ impl Orthanc {
         reports
     }
 
+    /// The study of each object it took, in the order in which they came.
+    pub(crate) fn arrivals(&self) -> Vec<String> {
+        let changes = self.get("/changes?limit=1000");
+        let changes = changes["Changes"].as_array().unwrap().iter();
+        let new = changes.filter(|change| change["ChangeType"] == "NewInstance");
+        new.map(|change| {
+            let path = format!("{}/simplified-tags", change["Path"].as_str().unwrap());
+            self.get(&path)["StudyInstanceUID"].as_str().unwrap().to_owned()
+        })
+        .collect()
+    }
+
     /// The reports of a study.
     pub(crate) fn reports_of(&self, study: &str) -> Vec<Report> {
         let mut reports = self.reports();

@@ -1,0 +1,147 @@
+//! `thorascribe route`: what rules and routes would make of a file.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::Outcome;
+use crate::config::{Config, PromptSetting};
+use crate::findings;
+use crate::model::{DraftRequest, Model, PromptChoice, Sampling, device};
+use crate::object::StoredObject;
+use crate::radiograph::eligible::{View, check_age, eligibility};
+use crate::radiograph::render;
+use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
+use crate::vocabulary::AeTitle;
+
+/// What may be asked of `route`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    part: Part,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Part {
+    /// Draft from a DICOM file as the node would, and say which rules fire, why, and what goes where.
+    ///
+    /// Nothing is sent or kept. What destinations receive anyway (`receives`) is not listed.
+    Test(TestArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct TestArguments {
+    /// A DICOM file.
+    file: PathBuf,
+    /// The AE title that `sender.ae_title` is.
+    #[arg(long, value_name = "AE")]
+    sender: Option<AeTitle>,
+    /// The address that `sender.address` is.
+    #[arg(long, value_name = "IP")]
+    address: Option<std::net::IpAddr>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of the file.
+struct Tested {
+    /// Why no draft would be made.
+    reason: Option<String>,
+    verdict: Verdict,
+}
+
+pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
+    let Part::Test(arguments) = &arguments.part;
+    let config = Config::load(config)?;
+    let triage = Triage::new(&config)?;
+    let tested = test(arguments, &config, &triage)?;
+    let mut out = std::io::stdout().lock();
+    if arguments.json {
+        writeln!(out, "{}", as_json(&tested))?;
+    } else {
+        table(&mut out, &tested, triage.sizes())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::Result<Tested> {
+    let object = StoredObject::open(&arguments.file)?;
+    let called = &config.node.ae_title;
+    let sender = SenderFacts::new(arguments.sender.as_ref(), called, arguments.address);
+    let study = StudyFacts::of(&object, 1);
+    let device = device::open(config.model.device)?;
+    let model = Model::open_on(config.model.path.as_deref(), &device)?;
+    if let Some(reason) = ineligible(&object, config, &model) {
+        let study = StudyFacts { drafted: false, reason: reason.clone(), ..study };
+        let verdict = triage.judge(&Facts::new(study, &[], None, sender));
+        return Ok(Tested { reason: Some(reason), verdict });
+    }
+    let request = DraftRequest {
+        prompt: match &config.model.prompt {
+            PromptSetting::Number(number) => PromptChoice::Number(*number),
+            PromptSetting::Text(text) => PromptChoice::Text(text.clone()),
+        },
+        template: None,
+        sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },
+    };
+    let draft = model.draft(&render(&object)?.image, &request)?;
+    let found = findings::assess(&findings::label(&draft.text), &draft.scored(&model.thresholds()));
+    let verdict = triage.judge(&Facts::new(study, &found, draft.abnormal, sender));
+    Ok(Tested { reason: None, verdict })
+}
+
+/// Why the node would make no draft of the object.
+fn ineligible(object: &StoredObject, config: &Config, model: &Model) -> Option<String> {
+    let view = match eligibility(object, config.study.assume_chest) {
+        Ok(eligible) => eligible.view,
+        Err(reason) => return Some(reason.to_string()),
+    };
+    if let Err(reason) = check_age(object, model.youngest()) {
+        return Some(reason.to_string());
+    }
+    let views = config.model.views.iter().map(|view| view.parse().unwrap_or(View::Unknown));
+    let listed = views.into_iter().any(|known| known == view);
+    (!listed).then(|| "the view is not among model.views".to_owned())
+}
+
+fn as_json(tested: &Tested) -> Value {
+    let sends = tested.verdict.sends.iter().map(|send| {
+        json!({"route": send.route, "destination": send.destination, "objects": send.objects})
+    });
+    json!({
+        "eligible": tested.reason.is_none(),
+        "reason": tested.reason,
+        "priority": tested.verdict.priority.to_string(),
+        "rules": tested.verdict.rules,
+        "sends": sends.collect::<Vec<_>>(),
+    })
+}
+
+fn table(
+    out: &mut impl Write,
+    tested: &Tested,
+    (rules, routes): (usize, usize),
+) -> std::io::Result<()> {
+    match &tested.reason {
+        None => writeln!(out, "drafted from")?,
+        Some(reason) => writeln!(out, "not drafted from: {reason}")?,
+    }
+    writeln!(out, "priority: {}", tested.verdict.priority)?;
+    for rule in &tested.verdict.rules {
+        let fired = if rule.matched { "fires" } else { "does not fire" };
+        writeln!(out, "rule {:?} {fired}: {}", rule.name, rule.why)?;
+    }
+    for send in &tested.verdict.sends {
+        let objects: Vec<String> =
+            send.objects.iter().map(|what| format!("{what:?}").to_lowercase()).collect();
+        let (route, to, why) = (&send.route, &send.destination, &send.why);
+        writeln!(out, "route {route:?} sends {} to {to}: {why}", objects.join(" and "))?;
+    }
+    if rules + routes == 0 {
+        writeln!(out, "no [[rule]] and no [[route]] is configured")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,66 @@
+//! What triage is asked about a job.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use crate::findings::{self, Assessed};
+use crate::model::ModelDraft;
+use crate::object::StoredObject;
+use crate::spool::{DraftLease, PreviousDraft, SpooledObject};
+use crate::triage::{Facts, SenderFacts, StudyFacts};
+use crate::vocabulary::SopKind;
+
+/// What text and scores of a draft say together.
+pub(super) fn assessed(draft: &ModelDraft, thresholds: &BTreeMap<String, f32>) -> Vec<Assessed> {
+    findings::assess(&findings::label(&draft.text), &draft.scored(thresholds))
+}
+
+/// The facts of a drafted study.
+pub(super) fn of_draft(
+    object: &StoredObject,
+    lease: &DraftLease,
+    found: &[Assessed],
+    abnormal: Option<f32>,
+) -> Facts {
+    let study = StudyFacts::of(object, images(&lease.objects));
+    Facts::new(study, found, abnormal, SenderFacts::from(&lease.sender))
+}
+
+/// The facts of a study that is not drafted, by its first object that can be read.
+pub(super) fn of_skipped(objects: &[SpooledObject], sender: SenderFacts, reason: &str) -> Facts {
+    let study = StudyFacts { drafted: false, reason: reason.to_owned(), ..study(objects) };
+    Facts::new(study, &[], None, sender)
+}
+
+/// The facts of a study whose draft stands, as they were when it was made.
+pub(super) fn of_previous(
+    objects: &[SpooledObject],
+    sender: SenderFacts,
+    previous: &PreviousDraft,
+) -> Facts {
+    let found: Vec<Assessed> = previous
+        .draft
+        .get("findings")
+        .and_then(|found| serde_json::from_value(found.clone()).ok())
+        .unwrap_or_default();
+    let abnormal = previous.draft.get("abnormal").and_then(serde_json::Value::as_f64);
+    Facts::new(study(objects), &found, abnormal.map(|score| score as f32), sender)
+}
+
+fn study(objects: &[SpooledObject]) -> StudyFacts {
+    let paths = objects.iter().filter(|object| !object.own_object).map(|object| &object.path);
+    let opened = paths.cloned().find_map(|path: PathBuf| StoredObject::open(&path).ok());
+    let many = images(objects);
+    opened.map_or_else(
+        || StudyFacts { images: many, patient_age: -1.0, drafted: true, ..StudyFacts::default() },
+        |object| StudyFacts::of(&object, many),
+    )
+}
+
+fn images(objects: &[SpooledObject]) -> usize {
+    let image = |object: &&SpooledObject| {
+        !object.own_object
+            && matches!(object.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)
+    };
+    objects.iter().filter(image).count()
+}

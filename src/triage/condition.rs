@@ -1,0 +1,241 @@
+//! A condition: an expression of CEL, the Common Expression Language (<https://cel.dev>), over
+//! `study`, `findings`, `priority` and `sender`.
+
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use cel::{Context, Program, Value};
+use serde_json::Value as Json;
+
+use super::facts::Facts;
+use crate::vocabulary::Priority;
+
+/// Longer conditions are refused.
+const LONGEST: usize = 4096;
+
+/// A condition that can be asked.
+#[derive(Debug)]
+pub struct Condition {
+    program: Program,
+    /// The values that it looks at, as paths.
+    paths: Vec<String>,
+}
+
+/// What is wrong with a condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConditionError {
+    /// Where, in characters from the condition's start; 0 where that is not known.
+    pub at: usize,
+    /// What.
+    pub message: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// What came of asking.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// Whether it is met.
+    pub met: bool,
+    /// The values that it saw, or why it could not be asked.
+    pub why: String,
+}
+
+impl Condition {
+    /// Compiles a condition and tries it on a study of which nothing is known.
+    pub fn compile(text: &str) -> Result<Self, ConditionError> {
+        if text.len() > LONGEST {
+            let message = format!("the condition is longer than {LONGEST} bytes");
+            return Err(ConditionError::new(0, message, "write several rules"));
+        }
+        let program = Program::compile(text).map_err(|errors| syntax(&errors, text))?;
+        let values = Facts::default().values(Priority::Routine);
+        let mut names = Names { program: &program, values: &values, bound: vec![], paths: vec![] };
+        names.check(program.expression())?;
+        let paths = names.paths;
+        let condition = Self { program, paths };
+        match condition.execute(&values) {
+            Ok(Value::Bool(_)) => Ok(condition),
+            Ok(other) => {
+                let message = format!("this gives {}, not true or false", kind(&other));
+                Err(ConditionError::new(0, message, "compare it with something"))
+            }
+            Err(reason) => {
+                let remedy = "compare numbers with numbers and texts with texts";
+                Err(ConditionError::new(0, reason, remedy))
+            }
+        }
+    }
+
+    /// Asks it about a study.
+    pub fn ask(&self, facts: &Facts, priority: Priority) -> Decision {
+        let values = facts.values(priority);
+        match self.execute(&values) {
+            Ok(Value::Bool(met)) => Decision { met, why: self.seen(&values) },
+            Ok(other) => {
+                let why = format!("it gave {}, not true or false", kind(&other));
+                Decision { met: false, why }
+            }
+            Err(reason) => Decision { met: false, why: format!("it failed: {reason}") },
+        }
+    }
+
+    fn execute(&self, values: &Json) -> Result<Value, String> {
+        let mut context = Context::default();
+        for (name, value) in values.as_object().into_iter().flatten() {
+            context.add_variable(name.as_str(), value).map_err(|error| error.to_string())?;
+        }
+        self.program.execute(&context).map_err(|error| error.to_string())
+    }
+
+    /// The values that the condition looks at.
+    fn seen(&self, values: &Json) -> String {
+        let one = |path: &String| {
+            let value = look(values, path.split('.'))?;
+            let value = value.as_f64().filter(|_| value.is_f64()).map_or_else(
+                || value.to_string(),
+                |number| format!("{}", (number * 1e4).round() / 1e4),
+            );
+            Some(format!("{path} = {value}"))
+        };
+        let seen: Vec<String> = self.paths.iter().filter_map(one).collect();
+        if seen.is_empty() { "it looks at nothing".to_owned() } else { seen.join(", ") }
+    }
+}
+
+impl ConditionError {
+    fn new(at: usize, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self { at, message: message.into(), remedy: remedy.into() }
+    }
+}
+
+/// The first syntax error, with its place in characters from 1.
+fn syntax(errors: &cel::ParseErrors, text: &str) -> ConditionError {
+    let remedy = "write for example findings.pneumothorax.score > 0.5 && study.modality == \"DX\"";
+    let Some(first) = errors.errors.first() else {
+        return ConditionError::new(0, "this is no condition", remedy);
+    };
+    let (line, column) = first.pos;
+    let lines = text.split_inclusive('\n').take(usize::try_from(line - 1).unwrap_or(0));
+    let before: usize = lines.map(|line| line.chars().count()).sum();
+    let at = before + usize::try_from(column).unwrap_or(0).max(1);
+    let message = first.msg.lines().next().unwrap_or_default();
+    ConditionError::new(at, format!("this is no condition: {message}"), remedy)
+}
+
+/// Checks that every name exists, also those that trying the condition would not come to.
+struct Names<'a> {
+    program: &'a Program,
+    values: &'a Json,
+    /// The variables of the macros around.
+    bound: Vec<String>,
+    paths: Vec<String>,
+}
+
+impl Names<'_> {
+    fn check(&mut self, expression: &IdedExpr) -> Result<(), ConditionError> {
+        if let Some(path) = path(expression) {
+            return self.path(&path);
+        }
+        match &expression.expr {
+            Expr::Call(CallExpr { target, args, .. }) => {
+                target.iter().try_for_each(|target| self.check(target))?;
+                args.iter().try_for_each(|argument| self.check(argument))
+            }
+            Expr::Select(select) => self.check(&select.operand),
+            Expr::List(list) => list.elements.iter().try_for_each(|element| self.check(element)),
+            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
+                EntryExpr::MapEntry(entry) => {
+                    self.check(&entry.key)?;
+                    self.check(&entry.value)
+                }
+                EntryExpr::StructField(field) => self.check(&field.value),
+            }),
+            Expr::Comprehension(inner) => {
+                self.check(&inner.iter_range)?;
+                let before = self.bound.len();
+                self.bound.extend([inner.iter_var.clone(), inner.accu_var.clone()]);
+                self.bound.extend(inner.iter_var2.clone());
+                let parts = [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result];
+                let checked = parts.into_iter().try_for_each(|part| self.check(part));
+                self.bound.truncate(before);
+                checked
+            }
+            Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => Ok(()),
+        }
+    }
+
+    /// A name and what is selected of it.
+    fn path(&mut self, path: &[(String, u64)]) -> Result<(), ConditionError> {
+        let Some((root, _)) = path.first() else { return Ok(()) };
+        if self.bound.contains(root) {
+            return Ok(());
+        }
+        let mut at = self.values;
+        for (depth, (name, id)) in path.iter().enumerate() {
+            let Some(next) = at.get(name) else {
+                return Err(self.unknown(at, path.get(..depth).unwrap_or_default(), name, *id));
+            };
+            at = next;
+        }
+        let path = path.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
+        if !at.is_object() && !self.paths.contains(&path) {
+            self.paths.push(path);
+        }
+        Ok(())
+    }
+
+    fn unknown(&self, at: &Json, before: &[(String, u64)], name: &str, id: u64) -> ConditionError {
+        let offset = self.program.source_info().offset_for(id).map_or(0, |(start, _)| start);
+        let offset = usize::try_from(offset).unwrap_or(0);
+        // A selection's place is its full stop.
+        let stop = self.program.source_info().source.chars().nth(offset) == Some('.');
+        let place = offset + 1 + usize::from(stop);
+        let before = before.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
+        let known: Vec<&str> =
+            at.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+        let message = match (before.is_empty(), known.is_empty()) {
+            (true, _) => format!("{name:?} is unknown"),
+            (false, true) => format!("{before} has no parts, so no {name:?}"),
+            (false, false) => format!("{before} has no {name:?}"),
+        };
+        let nearest = known
+            .iter()
+            .max_by(|a, b| strsim::jaro_winkler(a, name).total_cmp(&strsim::jaro_winkler(b, name)));
+        let remedy = match nearest {
+            Some(nearest) if strsim::jaro_winkler(nearest, name) >= 0.75 => {
+                format!("write {nearest}")
+            }
+            Some(_) => format!("known are {}", known.join(", ")),
+            None => format!("remove .{name}"),
+        };
+        ConditionError::new(place, message, remedy)
+    }
+}
+
+/// A name with what is selected of it, by a full stop or by `["name"]`, each with its node.
+fn path(expression: &IdedExpr) -> Option<Vec<(String, u64)>> {
+    match &expression.expr {
+        Expr::Ident(name) => Some(vec![(name.clone(), expression.id)]),
+        Expr::Select(select) => {
+            let mut path = path(&select.operand)?;
+            path.push((select.field.clone(), expression.id));
+            Some(path)
+        }
+        Expr::Call(call) if call.func_name == "_[_]" => {
+            let [operand, index] = call.args.as_slice() else { return None };
+            let Expr::Literal(LiteralValue::String(name)) = &index.expr else { return None };
+            let mut path = path(operand)?;
+            path.push((name.inner().to_owned(), index.id));
+            Some(path)
+        }
+        _ => None,
+    }
+}
+
+/// The value at a path.
+fn look<'a>(values: &'a Json, path: impl Iterator<Item = &'a str>) -> Option<&'a Json> {
+    path.into_iter().try_fold(values, |at, name| at.get(name))
+}
+
+fn kind(value: &Value) -> String {
+    format!("a value of type {}", value.type_of())
+}
