@@ -176,7 +176,7 @@ fn a_bad_user_says_which_key_and_shows_no_hash() {
         );
     }
     let (line, _, key, text) = only(&format!("{USER}{USER}"));
-    assert_eq!((line, key.as_str()), (6, "user.name"), "{text}");
+    assert_eq!((line, key.as_str()), (7, "user.name"), "{text}");
 }
 
 #[test]
