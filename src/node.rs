@@ -133,8 +133,7 @@ fn destinations_of(config: &Config) -> Vec<Destination> {
 fn recipients_of(config: &Config) -> Vec<Recipient> {
     let recipients = config.destinations.iter().map(|destination| Recipient {
         name: destination.name.clone(),
-        report: destination.receives_reports(),
-        images: destination.receives_images(),
+        receives: destination.receives.clone(),
     });
     recipients.collect()
 }

@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::object::StoredObject;
 use crate::observe::log;
 use crate::receive::archive::Archive;
-use crate::spool::{JobDetail, JobState};
+use crate::spool::{ArtefactKind, JobDetail, JobState};
 use crate::vocabulary::AeTitle;
 
 macro_rules! radiograph {
@@ -177,7 +177,8 @@ fn shown(image: PathBuf, reports: &Path, job: &JobDetail, received: Duration) ->
         map.insert("receive".to_owned(), received.as_secs_f64().into());
         map.insert("deliver".to_owned(), deliver_seconds(job).into());
     }
-    let files = job.artefacts.iter().map(|report| reports.join(format!("{}.dcm", report.instance)));
+    let made = job.artefacts.iter().filter(|file| file.kind == ArtefactKind::Report);
+    let files = made.map(|report| reports.join(format!("{}.dcm", report.instance)));
     Shown {
         image,
         sr: files.into_iter().find(|file| file.is_file()),

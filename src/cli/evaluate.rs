@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::Outcome;
 
+mod boxes;
 mod calibrate;
 mod findings;
 mod images;
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
 enum What {
     /// F1 of the findings' rules on labelled sentences or reports, by observation.
     Findings(findings::Arguments),
+    /// How often the model looks where a finding is, on images with boxes (column `boxes`, as
+    /// `[["Mass", [left, top, width, height]]]` in pixels).
+    Boxes(boxes::Arguments),
     /// A temperature and a threshold for each score of a model, on a labelled development set.
     Calibrate(calibrate::Arguments),
 }
@@ -44,6 +48,7 @@ enum What {
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     match &arguments.what {
         Some(What::Findings(arguments)) => return findings::run(arguments),
+        Some(What::Boxes(arguments)) => return boxes::run(arguments),
         Some(What::Calibrate(arguments)) => return calibrate::run(arguments),
         None => {}
     }

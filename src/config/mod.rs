@@ -229,18 +229,6 @@ pub struct Destination {
     pub sr_classes: Vec<SrClassSetting>,
 }
 
-impl Destination {
-    /// Whether it is sent the drafted report.
-    pub fn receives_reports(&self) -> bool {
-        self.receives.contains(&Receives::Report)
-    }
-
-    /// Whether it is sent the study's images.
-    pub fn receives_images(&self) -> bool {
-        self.receives.contains(&Receives::Images)
-    }
-}
-
 /// What a destination may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -249,6 +237,10 @@ pub enum Receives {
     Report,
     /// The study's images as they came.
     Images,
+    /// A picture of where the model looked.
+    Capture,
+    /// A key-object selection that points at that picture, and the picture with it.
+    KeyObject,
 }
 
 /// The SOP class of a report.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::Receives;
 use super::error::Place;
-use super::file::{Settings, not_available};
+use super::file::Settings;
 use super::keys::{self, Table};
-use super::value::{Checker, Keys, texts};
+use super::value::{Checker, Keys};
 use crate::vocabulary::Priority;
 
 /// `[[rule]]`
@@ -111,19 +111,17 @@ impl Checker<'_> {
 
     /// What a destination or a route sends.
     pub(super) fn sent(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Vec<Receives>> {
-        let setting = self.required(keys, key)?;
-        let (planned, written): (Vec<String>, Vec<String>) = texts(&setting.value)
-            .into_iter()
-            .partition(|word| matches!(word.as_str(), "capture" | "key_object"));
-        for word in &planned {
-            let path = keys.path(key);
-            self.problems.push(not_available(setting.place.clone(), &path, &format!("{word:?}")));
-        }
-        if written.is_empty() && planned.is_empty() {
+        let allowed = [
+            ("report", Receives::Report),
+            ("images", Receives::Images),
+            ("capture", Receives::Capture),
+            ("key_object", Receives::KeyObject),
+        ];
+        let sent = self.words(keys, key, &allowed)?;
+        if sent.is_empty() {
             self.complain(keys, key, "nothing would be sent", "write [\"report\"]");
             return None;
         }
-        let allowed = [("report", Receives::Report), ("images", Receives::Images)];
-        self.known_words(keys, key, &written, &allowed).filter(|_| planned.is_empty())
+        Some(sent)
     }
 }

@@ -116,6 +116,11 @@ async fn send(
             (files, contexts)
         }
         DeliveryObject::Image(file) => (vec![file.clone()], sr_class::image_contexts(file)),
+        DeliveryObject::Made(file) => {
+            let files = vec![file.clone()];
+            let contexts = sr_class::report_contexts(&files);
+            (files, contexts)
+        }
     };
     let mut association =
         Requestor::connect(&destination.remote, &contexts, &delivery.timers).await?;

@@ -9,10 +9,8 @@ use crate::triage::Send;
 pub struct Recipient {
     /// The destination's name.
     pub name: String,
-    /// It receives the report.
-    pub report: bool,
-    /// It receives the study's images.
-    pub images: bool,
+    /// What it receives of every study.
+    pub receives: Vec<Receives>,
 }
 
 /// The deliveries of a job, each once; of a job without a report its images alone.
@@ -22,23 +20,28 @@ pub(super) fn deliveries(
     lease: &DraftLease,
     report: bool,
 ) -> Vec<NewDelivery> {
-    let own = recipients.iter().map(|r| (r.name.as_str(), r.report, r.images));
-    let routed = sends.iter().map(|send| {
-        let sends = |what| send.objects.contains(&what);
-        (send.destination.as_str(), sends(Receives::Report), sends(Receives::Images))
-    });
+    let own = recipients.iter().map(|r| (r.name.as_str(), r.receives.as_slice()));
+    let routed = sends.iter().map(|send| (send.destination.as_str(), send.objects.as_slice()));
     let mut all = Vec::new();
-    for (destination, wants_report, wants_images) in own.chain(routed) {
+    for (destination, objects) in own.chain(routed) {
         let mut add = |object| {
             let delivery = NewDelivery { destination: destination.to_owned(), object };
             if !all.contains(&delivery) {
                 all.push(delivery);
             }
         };
-        if wants_report && report {
+        let wants = |what| objects.contains(&what);
+        if report && wants(Receives::Report) {
             add(NewDeliveryObject::Report);
         }
-        if wants_images {
+        // The selection points at the picture.
+        if report && (wants(Receives::Capture) || wants(Receives::KeyObject)) {
+            add(NewDeliveryObject::Capture);
+        }
+        if report && wants(Receives::KeyObject) {
+            add(NewDeliveryObject::KeyObject);
+        }
+        if wants(Receives::Images) {
             let images = lease.objects.iter().filter(|object| !object.own_object);
             images.for_each(|image| add(NewDeliveryObject::Image(image.instance.clone())));
         }

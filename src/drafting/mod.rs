@@ -1,14 +1,15 @@
 //! Stage: a sealed study becomes a draft, or is skipped with its reason.
 //!
-//! Comes in: draft leases from the spool. Goes out: the text, the reports for every SR class and
-//! the deliveries, in one transition of the job. Promises: one bad object fails one job; the
-//! image drafted from is the one that `radiograph::choose` names. May use: everything above it
-//! in `lib.rs`.
+//! Comes in: draft leases from the spool. Goes out: the text, the reports for every SR class, the
+//! pictures where they are wanted, and the deliveries, in one transition of the job. Promises: one
+//! bad object fails one job; the image drafted from is the one that `radiograph::choose` names.
+//! May use: everything above it in `lib.rs`.
 
 mod deliveries;
 mod disposition;
 mod examine;
 mod judge;
+mod pictures;
 mod reports;
 mod worker;
 

@@ -2,7 +2,7 @@
 
 use crate::object::StoredObject;
 use crate::report::sr::{self, SrClass};
-use crate::report::{Draft, Evidence, NodeIdentity, ReportError};
+use crate::report::{Draft, Evidence, NodeIdentity, ObjectFile, ReportError};
 use crate::spool::{ArtefactKind, NewArtefact, SpooledObject};
 use crate::vocabulary::{SopKind, Uid};
 
@@ -24,20 +24,25 @@ pub(super) fn reports(
         .into_iter()
         .map(|class| {
             let file = sr::build(class, source, &evidence, draft, node)?;
-            Ok(NewArtefact {
-                kind: ArtefactKind::Report,
-                sop_class: file.sop_class,
-                instance: file.instance,
-                series: file.series,
-                bytes: file.bytes,
-                data_set_offset: file.data_set_offset,
-            })
+            Ok(artefact(ArtefactKind::Report, file))
         })
         .collect()
 }
 
+/// An object as the spool keeps it.
+pub(super) fn artefact(kind: ArtefactKind, file: ObjectFile) -> NewArtefact {
+    NewArtefact {
+        kind,
+        sop_class: file.sop_class,
+        instance: file.instance,
+        series: file.series,
+        bytes: file.bytes,
+        data_set_offset: file.data_set_offset,
+    }
+}
+
 /// Every image of the job that another maker sent.
-fn evidence(objects: &[SpooledObject]) -> Vec<Evidence> {
+pub(super) fn evidence(objects: &[SpooledObject]) -> Vec<Evidence> {
     let images = objects.iter().filter(|object| {
         !object.own_object
             && matches!(object.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)

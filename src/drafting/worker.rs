@@ -15,15 +15,19 @@ use super::deliveries::{Recipient, deliveries};
 use super::disposition::{Disposition, DraftingError, disposition};
 use super::examine::{Examined, examine};
 use super::judge;
+use super::pictures::pictures;
 use super::reports::reports;
 use crate::model::engine::EngineHandle;
-use crate::model::{DraftRequest, ModelDraft};
+use crate::model::{DraftRequest, ModelDraft, Saliency};
 use crate::object::StoredObject;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
 use crate::radiograph::{GreyImage, RadiographError, render};
 use crate::report::{Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
-use crate::spool::{ArtefactKind, DraftLease, Drafted, PreviousDraft, Spool, SpoolError};
+use crate::spool::{
+    ArtefactKind, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft,
+    Spool, SpoolError,
+};
 use crate::triage::{Facts, SenderFacts, Triage, Verdict};
 use crate::vocabulary::{PatientText, StudyUid};
 
@@ -223,11 +227,9 @@ async fn draft(
     let facts = judge::of_draft(&object, lease, &found, answer.abnormal);
     let verdict = drafting.judge(&lease.study, &facts);
     let draft = report_of(drafting, lease, &answer);
-    let (objects, node, draft_for_reports) =
-        (lease.objects.clone(), drafting.node.clone(), draft.clone());
-    let writing = Instant::now();
-    let artefacts = guarded(move || reports(&object, &objects, &draft_for_reports, &node)).await?;
-    drafting.metrics.stage(Stage::Report, writing.elapsed());
+    let mut deliveries = deliveries(&drafting.recipients(), &verdict.sends, lease, true);
+    let looked = answer.looked.clone();
+    let files = artefacts(drafting, lease, object, &draft, looked, &mut deliveries).await?;
     let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
     Ok(Drafted {
         text: PatientText::new(answer.text.clone()),
@@ -241,6 +243,7 @@ async fn draft(
             "scores": answer.scores,
             "findings": found,
             "rules": verdict.rules,
+            "looked": answer.looked,
         }),
         seconds: json!({
             "read": read.as_secs_f64(),
@@ -248,9 +251,52 @@ async fn draft(
             "prefill": answer.seconds.prefill,
             "decode": answer.seconds.decode,
         }),
-        artefacts: artefacts.map_err(DraftingError::Report)?,
-        deliveries: deliveries(&drafting.recipients(), &verdict.sends, lease, true),
+        artefacts: files,
+        deliveries,
     })
+}
+
+/// The reports, and where they go somewhere the pictures; a delivery of a picture that cannot be
+/// made is taken out.
+async fn artefacts(
+    drafting: &Drafting,
+    lease: &DraftLease,
+    object: Box<StoredObject>,
+    draft: &Draft,
+    looked: Option<Saliency>,
+    deliveries: &mut Vec<NewDelivery>,
+) -> Result<Vec<NewArtefact>, DraftingError> {
+    let writing = Instant::now();
+    let (objects, node, draft) = (lease.objects.clone(), drafting.node.clone(), draft.clone());
+    let wanted = deliveries.iter().any(|delivery| is_picture(&delivery.object));
+    let looked = looked.filter(|_| wanted);
+    let (reports, pictures) = guarded(move || {
+        let reports = reports(&object, &objects, &draft, &node);
+        let pictures = looked.map(|looked| pictures(&object, &looked, &objects, &draft, &node));
+        (reports, pictures)
+    })
+    .await?;
+    let mut files = reports.map_err(DraftingError::Report)?;
+    match pictures {
+        Some(Ok(pictures)) => files.extend(pictures),
+        // The report is worth more than its picture.
+        Some(Err(error)) => {
+            let reason = crate::observe::chain(&error);
+            warn!(study = %lease.study, reason, "no picture of where the model looked");
+            deliveries.retain(|delivery| !is_picture(&delivery.object));
+        }
+        None if wanted => {
+            info!(study = %lease.study, "the model cannot tell where it looked: no picture");
+            deliveries.retain(|delivery| !is_picture(&delivery.object));
+        }
+        None => {}
+    }
+    drafting.metrics.stage(Stage::Report, writing.elapsed());
+    Ok(files)
+}
+
+fn is_picture(object: &NewDeliveryObject) -> bool {
+    matches!(object, NewDeliveryObject::Capture | NewDeliveryObject::KeyObject)
 }
 
 async fn ask(drafting: &Drafting, image: GreyImage) -> Result<ModelDraft, DraftingError> {

@@ -8,6 +8,7 @@
 
 pub mod auroc;
 pub mod bootstrap;
+pub mod boxes;
 pub mod calibration;
 pub mod chance;
 pub mod changes;

@@ -1,16 +1,13 @@
 //! Plots as PNG, with a font of our own, so that no machine needs one.
-//!
-//! `font/DejaVuSans-ASCII.ttf` is DejaVu Sans (DejaVu Fonts licence, free to embed and to pass on)
-//! cut to the printable characters of ASCII.
 
 use std::path::Path;
-use std::sync::Once;
 
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::EvaluateError;
 use super::calibration::Bin;
+use crate::report::font;
 
 const WIDTH: u32 = 900;
 const HEIGHT: u32 = 600;
@@ -83,7 +80,7 @@ fn draw(
     dots: bool,
     path: &Path,
 ) -> Result<(), EvaluateError> {
-    font(path)?;
+    font::register().map_err(|reason| failed(path, &reason))?;
     let mut pixels = vec![255_u8; (WIDTH * HEIGHT * 3) as usize];
     {
         let area = BitMapBackend::with_buffer(&mut pixels, (WIDTH, HEIGHT)).into_drawing_area();
@@ -144,16 +141,6 @@ fn on(
         .map_err(|e| e.to_string())?;
     area.present().map_err(|e| e.to_string())?;
     Ok(())
-}
-
-fn font(path: &Path) -> Result<(), EvaluateError> {
-    static ONCE: Once = Once::new();
-    let bytes = include_bytes!("font/DejaVuSans-ASCII.ttf");
-    let mut known = true;
-    ONCE.call_once(|| {
-        known = plotters::style::register_font(FONT, FontStyle::Normal, bytes).is_ok();
-    });
-    if known { Ok(()) } else { Err(failed(path, "the embedded font is not one")) }
 }
 
 fn is_finite(point: &(f64, f64)) -> bool {

@@ -106,6 +106,12 @@ impl Chain {
         Ok(Encoded { vision, embedding, image_tokens, scores, known })
     }
 
+    /// What each patch alone gives to each score's logit, `[batch, patches, labels]`; their mean
+    /// over the patches is the logit. None where the model does not score.
+    pub fn shares(&self, vision: &EncoderOutput) -> Result<Option<Tensor>> {
+        self.scores.as_ref().map(|heads| heads.forward(&vision.last_hidden)).transpose()
+    }
+
     /// The embeddings of a prompt: text, image, text.
     pub fn prompt(&self, before: &[u32], image_tokens: &Tensor, after: &[u32]) -> Result<Tensor> {
         let mut parts = vec![];

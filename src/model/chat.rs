@@ -215,6 +215,7 @@ impl<'m> Chat<'m> {
             prompt: question.to_owned(),
             abnormal: self.features.abnormal(),
             scores: self.features.scores().to_vec(),
+            looked: self.model.looked(&self.features),
             seconds: Seconds {
                 encode: self.features.seconds(),
                 prefill: 0.0,

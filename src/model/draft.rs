@@ -12,6 +12,7 @@ use super::checkpoint::{Manifest, ModelFiles};
 use super::error::{ModelError, Step};
 use super::generate::{DraftRun, Ended, Question};
 use super::prompt::{PromptChoice, PromptTokens};
+use super::saliency::{self, Saliency};
 use super::sample::Sampling;
 use super::scope::NOT_MADE_FOR;
 use super::tokenizer::Tokenizer;
@@ -57,6 +58,8 @@ pub struct ModelDraft {
     pub abnormal: Option<f32>,
     /// Probability of each observation that the model scores.
     pub scores: Vec<(String, f32)>,
+    /// Where the model looked for its strongest finding, where it can tell.
+    pub looked: Option<Saliency>,
     /// How long each step took.
     pub seconds: Seconds,
 }
@@ -97,6 +100,7 @@ pub struct ImageFeatures {
     image_tokens: Tensor,
     abnormal: Option<f32>,
     scores: Vec<(String, f32)>,
+    maps: Vec<Saliency>,
     known: bool,
     seconds: f64,
 }
@@ -122,6 +126,7 @@ impl ImageFeatures {
             prompt: question.to_owned(),
             abnormal: None,
             scores: vec![],
+            looked: None,
             seconds: Seconds { encode: self.seconds, ..Seconds::default() },
         }
     }
@@ -134,6 +139,11 @@ impl ImageFeatures {
     /// Probability of each observation that the model scores.
     pub fn scores(&self) -> &[(String, f32)] {
         &self.scores
+    }
+
+    /// What each patch gives to each score, "abnormal" included; empty for a model that cannot tell.
+    pub fn saliency(&self) -> &[Saliency] {
+        &self.maps
     }
 
     /// How long encoding took, seconds.
@@ -251,12 +261,39 @@ impl Model {
             }
             None => vec![],
         };
+        let maps = self.maps(image, &encoded, labels, &values)?;
         let mut scores = labels.iter().cloned().zip(values).collect::<Vec<_>>();
         let abnormal = scores.iter().position(|(label, _)| label == ABNORMAL);
         let abnormal = abnormal.map(|at| scores.remove(at).1);
         let known = encoded.known.iter().all(|known| *known);
         let seconds = start.elapsed().as_secs_f64();
-        Ok(ImageFeatures { image_tokens: encoded.image_tokens, abnormal, scores, known, seconds })
+        let image_tokens = encoded.image_tokens;
+        Ok(ImageFeatures { image_tokens, abnormal, scores, maps, known, seconds })
+    }
+
+    /// Where the model looked, for each of its scores.
+    fn maps(
+        &self,
+        image: &GreyImage,
+        encoded: &Encoded,
+        labels: &[String],
+        scores: &[f32],
+    ) -> Result<Vec<Saliency>, ModelError> {
+        let encoder = &self.manifest.image_encoder;
+        if !encoder.has_patches() {
+            return Ok(vec![]);
+        }
+        let side = encoder.image_size() as u32;
+        let frame = preprocess::Frame::of(image, self.manifest.image.fit, side);
+        match self.chain.shares(&encoded.vision).step("telling where the model looked")? {
+            Some(shares) => Saliency::maps(labels, scores, &shares, frame),
+            None => Ok(vec![]),
+        }
+    }
+
+    /// The map to show beside a draft of this image.
+    pub(in crate::model) fn looked(&self, features: &ImageFeatures) -> Option<Saliency> {
+        saliency::shown(&features.maps, &self.manifest)
     }
 
     /// Whether drafts can be asked for like this: a node says so at its start, not a job at a time.

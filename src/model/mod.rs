@@ -18,6 +18,7 @@ pub mod language;
 pub mod layer;
 pub mod prompt;
 pub mod quantized;
+pub mod saliency;
 pub mod sample;
 pub mod scope;
 mod score;
@@ -30,4 +31,5 @@ pub use draft::{ABNORMAL, DraftRequest, ImageFeatures, Model, ModelDraft, Second
 pub use error::ModelError;
 pub use generate::{Ended, Watch};
 pub use prompt::PromptChoice;
+pub use saliency::{Region, Saliency};
 pub use sample::Sampling;

@@ -60,6 +60,12 @@ impl Fingerprint {
         name
     }
 
+    /// Of an object that holds more than the draft: bytes that its content follows from.
+    pub(crate) fn with_content(mut self, content: &[u8]) -> Self {
+        self.0.extend_from_slice(&Sha256::digest(content));
+        self
+    }
+
     /// The length goes first, so that no two lists of parts give the same bytes.
     fn add(&mut self, part: &str) {
         self.0.extend_from_slice(&(part.len() as u64).to_be_bytes());

@@ -1,19 +1,42 @@
 //! Drafts and the objects that carry them: the text of a model becomes a Structured Report.
 //!
 //! Comes in: a draft, the radiograph it was drafted from, the images of its job. Goes out: SR
-//! objects as Part 10 bytes, and the violations that a check of such an object finds. Promises:
+//! objects, pictures of where the model looked and key-object selections as Part 10 bytes, and the
+//! violations that a check of a report finds. Promises:
 //! the same draft gives the same bytes; one UID never names two contents; patient, study and
 //! request attributes are the source's bytes in the source's character set; model text never
-//! holds what that set cannot. May use: `vocabulary`, `object`, `dimse` for the names of this
-//! implementation alone.
+//! holds what that set cannot. May use: `vocabulary`, `object`, `radiograph`, `model` for where it
+//! looked, `dimse` for the names of this implementation alone.
 
+pub mod capture;
 pub mod draft;
+pub mod font;
 pub mod identity;
+pub mod key_object;
+mod maker;
+mod picture;
 pub mod sr;
 mod text;
 
 pub use draft::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
 pub use identity::{Evidence, is_own};
+
+use crate::vocabulary::{InstanceUid, SeriesUid, SopClass};
+
+/// An object as it is stored and sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectFile {
+    /// SOP class.
+    pub sop_class: SopClass,
+    /// SOP Instance UID.
+    pub instance: InstanceUid,
+    /// Series Instance UID.
+    pub series: SeriesUid,
+    /// A Part 10 file in Explicit VR Little Endian.
+    pub bytes: Vec<u8>,
+    /// Where its data set starts.
+    pub data_set_offset: u64,
+}
 
 /// Why no report could be made of a draft.
 #[derive(Debug, thiserror::Error)]
@@ -23,7 +46,7 @@ pub enum ReportError {
     EmptyText,
     /// The source image is not one of the images of the job.
     #[error("the image drafted from, {0}, is not among the images of its job")]
-    NotInEvidence(crate::vocabulary::InstanceUid),
+    NotInEvidence(InstanceUid),
     /// The library that encodes data sets refused one.
     #[error("the SR could not be encoded: {0}")]
     Encoding(String),

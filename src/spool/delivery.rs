@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::clock::milliseconds;
 use super::error::Fault;
-use super::job::{self, parsed};
+use super::job::{self, ArtefactKind, parsed};
 use super::transition::{Change, Transition};
 use super::{Spool, SpoolError, lease, settle};
 use crate::vocabulary::{InstanceUid, Priority, SopClass, StudyUid, TransferSyntax};
@@ -34,6 +34,8 @@ pub enum DeliveryObject {
     Report(Vec<SendableFile>),
     /// An image.
     Image(SendableFile),
+    /// Another file that drafting made.
+    Made(SendableFile),
 }
 
 /// A delivery that one worker makes.
@@ -66,9 +68,9 @@ impl Spool {
     /// before the report that refers to them.
     pub fn lease_delivery(&self, destination: &str) -> Result<Option<DeliveryLease>, SpoolError> {
         self.write("lease a delivery", |change| {
-            let due: Option<(i64, i64, Option<i64>)> = change
+            let due: Option<(i64, i64, Option<i64>, Option<String>)> = change
                 .prepare_cached(
-                    "SELECT delivery.id, job.id, delivery.object FROM delivery
+                    "SELECT delivery.id, job.id, delivery.object, artefact FROM delivery
                      JOIN job ON job.id = delivery.job
                      WHERE destination = ?1 AND delivery.state = 'waiting'
                          AND delivery.leased = 0 AND delivery.next_attempt_at <= ?2
@@ -76,18 +78,25 @@ impl Spool {
                      LIMIT 1",
                 )?
                 .query_row(params![destination, change.now], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
                 })
                 .optional()?;
-            let Some((delivery, job, object)) = due else { return Ok(None) };
+            let Some((delivery, job, object, artefact)) = due else { return Ok(None) };
             change.execute(
                 "UPDATE delivery SET leased = 1, attempts = attempts + 1 WHERE id = ?1",
                 [delivery],
             )?;
             change.record(job, &Transition::new("waiting", "sending").to(destination))?;
-            let object = match object {
-                None => DeliveryObject::Report(report(self, change, job)?),
-                Some(object) => DeliveryObject::Image(image(self, change, object)?),
+            let object = match (object, artefact.as_deref()) {
+                (Some(object), _) => DeliveryObject::Image(image(self, change, object)?),
+                (None, None | Some("report")) => {
+                    DeliveryObject::Report(made(self, change, job, ArtefactKind::Report)?)
+                }
+                (None, Some(kind)) => {
+                    let kind = kind.parse().map_err(|why| job::wrong(3, why))?;
+                    let file = made(self, change, job, kind)?.into_iter().next();
+                    DeliveryObject::Made(file.ok_or(rusqlite::Error::QueryReturnedNoRows)?)
+                }
             };
             let lease = change.query_row(
                 "SELECT study.uid, delivery.attempts, priority FROM delivery
@@ -131,10 +140,17 @@ impl Spool {
     }
 }
 
-fn report(spool: &Spool, change: &Change<'_>, job: i64) -> rusqlite::Result<Vec<SendableFile>> {
+/// The files of one kind that drafting made.
+fn made(
+    spool: &Spool,
+    change: &Change<'_>,
+    job: i64,
+    kind: ArtefactKind,
+) -> rusqlite::Result<Vec<SendableFile>> {
     let artefacts = lease::artefacts(spool, change, job)?;
     Ok(artefacts
         .into_iter()
+        .filter(|artefact| artefact.kind == kind)
         .map(|artefact| SendableFile {
             sop_class: artefact.sop_class,
             instance: artefact.instance,
@@ -230,10 +246,10 @@ impl DeliveryLease {
         })
     }
 
-    /// A report that a newer version replaced while it was on its way is not tried again.
+    /// What a newer version replaced while it was on its way is not tried again; images are.
     fn unsent(&self, change: &Change<'_>, state: &str, at: i64, why: &str) -> Result<(), Fault> {
-        let report = matches!(self.object, DeliveryObject::Report(_));
-        let outdated = report && settle::is_outdated(change, self.job)?;
+        let made = !matches!(self.object, DeliveryObject::Image(_));
+        let outdated = made && settle::is_outdated(change, self.job)?;
         let state = if outdated { "superseded" } else { state };
         change.execute(
             "UPDATE delivery SET state = ?2, next_attempt_at = ?3, reason = ?4 WHERE id = ?1",

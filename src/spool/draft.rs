@@ -93,6 +93,22 @@ pub enum NewDeliveryObject {
     Report,
     /// An image of the job.
     Image(InstanceUid),
+    /// The picture of where the model looked, which the job must have.
+    Capture,
+    /// The selection that points at it, which the job must have.
+    KeyObject,
+}
+
+impl NewDeliveryObject {
+    /// The kind of file, where drafting made it.
+    pub(super) fn kind(&self) -> Option<ArtefactKind> {
+        match self {
+            Self::Report => Some(ArtefactKind::Report),
+            Self::Capture => Some(ArtefactKind::Capture),
+            Self::KeyObject => Some(ArtefactKind::KeyObject),
+            Self::Image(_) => None,
+        }
+    }
 }
 
 /// What drafting made.

@@ -88,10 +88,14 @@ states!(
     ArtefactKind {
         /// A structured report.
         Report = "report",
+        /// A picture of where the model looked.
+        Capture = "capture",
+        /// A selection of the image drafted from and of that picture.
+        KeyObject = "key_object",
     }
 );
 
-fn wrong(column: usize, why: String) -> rusqlite::Error {
+pub(super) fn wrong(column: usize, why: String) -> rusqlite::Error {
     rusqlite::Error::FromSqlConversionFailure(column, Type::Text, why.into())
 }
 

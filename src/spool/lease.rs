@@ -212,7 +212,7 @@ fn sent(change: &Change<'_>, job: i64) -> rusqlite::Result<Vec<InstanceUid>> {
     change
         .prepare_cached(
             "SELECT DISTINCT sent_instance FROM delivery
-             WHERE job = ?1 AND object IS NULL AND sent_instance IS NOT NULL",
+             WHERE job = ?1 AND artefact = 'report' AND sent_instance IS NOT NULL",
         )?
         .query_map([job], |row| parsed(row, 0))?
         .collect()

@@ -12,11 +12,20 @@ use super::error::SpoolError;
 use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE];
+const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE];
 
 /// A destination that cannot be reached puts off all that waits for it, not each by itself.
 const UNREACHABLE: &str = "
 ALTER TABLE delivery ADD COLUMN unreachable INTEGER NOT NULL DEFAULT 0;
+";
+
+/// A destination may be sent more of what drafting made than the report.
+const MADE: &str = "
+ALTER TABLE delivery ADD COLUMN artefact TEXT; -- its kind; none: the object
+UPDATE delivery SET artefact = 'report' WHERE object IS NULL;
+DROP INDEX delivery_once;
+CREATE UNIQUE INDEX delivery_once
+    ON delivery (job, destination, coalesce(object, 0), coalesce(artefact, ''));
 ";
 
 const FIRST: &str = "

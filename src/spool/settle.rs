@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::draft::{NewDelivery, NewDeliveryObject};
 use super::error::{Fault, SpoolError};
+use super::job::ArtefactKind;
 use super::lease::DraftLease;
 use super::transition::{Change, Transition};
 
@@ -17,7 +18,9 @@ pub(super) fn add_deliveries(
 ) -> Result<(), Fault> {
     for delivery in deliveries {
         let object = match &delivery.object {
-            NewDeliveryObject::Report => None,
+            NewDeliveryObject::Report
+            | NewDeliveryObject::Capture
+            | NewDeliveryObject::KeyObject => None,
             NewDeliveryObject::Image(instance) => {
                 let object: Option<i64> = change
                     .prepare_cached(
@@ -40,13 +43,19 @@ pub(super) fn add_deliveries(
         change
             .prepare_cached(
                 // Where the destination is known to be down, with what waits for it already.
-                "INSERT INTO delivery (job, destination, object, state, next_attempt_at)
+                "INSERT INTO delivery (job, destination, object, state, next_attempt_at, artefact)
                  VALUES (?1, ?2, ?3, 'waiting', coalesce((SELECT min(next_attempt_at) FROM delivery
                      WHERE destination = ?2 AND state = 'waiting' AND unreachable = 1
-                         AND next_attempt_at > ?4), ?4))
+                         AND next_attempt_at > ?4), ?4), ?5)
                  ON CONFLICT DO NOTHING",
             )?
-            .execute(params![job, delivery.destination, object, change.now])?;
+            .execute(params![
+                job,
+                delivery.destination,
+                object,
+                change.now,
+                delivery.object.kind().map(ArtefactKind::as_str),
+            ])?;
     }
     Ok(())
 }

@@ -58,7 +58,7 @@ pub struct JobView {
 pub struct DeliveryView {
     /// The destination's name.
     pub destination: String,
-    /// `report`, or the SOP Instance UID of an image.
+    /// `report`, `capture`, `key_object`, or the SOP Instance UID of an image.
     pub object: String,
     /// Where it stands.
     pub state: DeliveryState,
@@ -153,7 +153,7 @@ fn row(transaction: &Transaction<'_>, row: &Row<'_>) -> rusqlite::Result<(i64, J
 fn deliveries(transaction: &Transaction<'_>, job: i64) -> rusqlite::Result<Vec<DeliveryView>> {
     transaction
         .prepare_cached(
-            "SELECT destination, coalesce(object.instance, 'report'), state, attempts, reason, sent_at
+            "SELECT destination, coalesce(object.instance, artefact), state, attempts, reason, sent_at
              FROM delivery LEFT JOIN object ON object.id = delivery.object
              WHERE job = ?1 ORDER BY delivery.id",
         )?

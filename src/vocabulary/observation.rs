@@ -202,6 +202,8 @@ impl FromStr for Observation {
         let plain = text.trim().to_lowercase().replace([' ', '-'], "_");
         let plain = match plain.as_str() {
             "effusion" => PleuralEffusion.name(),
+            // So in NIH's list of boxes.
+            "infiltrate" => Infiltration.name(),
             other => other,
         };
         let found = Self::ALL.into_iter().find(|observation| observation.name() == plain);

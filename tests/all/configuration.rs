@@ -205,9 +205,9 @@ fn a_bad_destination_says_which_key() {
         ("port = 4242", "port = 1\ncommitment = true", "destination.commitment", "not available"),
         (
             "port = 4242",
-            "port = 1\nreceives = [\"capture\"]",
+            "port = 1\nreceives = [\"keyobject\"]",
             "destination.receives",
-            "not available",
+            "write \"key_object\"",
         ),
         (
             "port = 4242",

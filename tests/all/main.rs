@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod associations;
+mod capture;
 mod chat;
 mod configuration;
 mod crash;
@@ -24,6 +25,7 @@ mod quantized;
 mod queue;
 mod radiograph;
 mod released;
+mod saliency;
 mod scan;
 mod spool;
 mod structured_report;

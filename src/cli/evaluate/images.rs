@@ -56,7 +56,7 @@ pub(super) struct Data {
     skip_missing: bool,
     /// Of the resampling.
     #[arg(long, value_name = "N", default_value_t = 0)]
-    seed: u64,
+    pub(super) seed: u64,
 }
 
 impl Data {
@@ -78,12 +78,12 @@ impl Data {
 }
 
 /// Reads an image for a measurement.
-fn read(file: &Path) -> Result<GreyImage, Box<dyn std::error::Error + Send + Sync>> {
+pub(super) fn read(file: &Path) -> Result<GreyImage, Box<dyn std::error::Error + Send + Sync>> {
     Ok(draft::read_image(file)?)
 }
 
 /// On stderr, a step a study.
-fn progress(table: &Table) -> anyhow::Result<ProgressBar> {
+pub(super) fn progress(table: &Table) -> anyhow::Result<ProgressBar> {
     let bar = ProgressBar::new(table.studies.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")?);
     Ok(bar)

@@ -33,7 +33,7 @@ struct Active {
 enum Started {
     Run(Box<DraftRun>),
     /// There is nothing to generate.
-    Over(ModelDraft),
+    Over(Box<ModelDraft>),
 }
 
 impl<'m> Batch<'m> {
@@ -65,7 +65,7 @@ impl<'m> Batch<'m> {
             let question = Question::new(self.model, &request)?;
             let features = self.model.encode(&image)?;
             if !features.is_known() {
-                return Ok(Started::Over(features.not_made_for(question.text())));
+                return Ok(Started::Over(Box::new(features.not_made_for(question.text()))));
             }
             self.keep_prefix(question.before())?;
             let kept = self.prefixes.iter().find(|(ids, _)| ids == question.before());
@@ -76,7 +76,7 @@ impl<'m> Batch<'m> {
         });
         match started {
             Ok(Started::Run(run)) => self.active.push(Active { run: *run, lanes, answer }),
-            Ok(Started::Over(draft)) => tell(answer, Ok(draft)),
+            Ok(Started::Over(draft)) => tell(answer, Ok(*draft)),
             Err(error) => tell(answer, Err(error)),
         }
     }

@@ -141,6 +141,7 @@ impl DraftRun {
             prompt: self.question,
             abnormal: self.features.abnormal(),
             scores: self.features.scores().to_vec(),
+            looked: model.looked(&self.features),
             seconds,
         };
         Ok((draft, cache))

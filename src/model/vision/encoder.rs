@@ -80,6 +80,15 @@ impl ImageEncoderConfig {
         }
     }
 
+    /// Whether the rows of the last hidden state are the image's patches, row after row.
+    pub fn has_patches(&self) -> bool {
+        match self {
+            Self::Swin(_) | Self::EfficientNetLite(_) => true,
+            // Its rows are queries, each of the whole image.
+            Self::EvaQFormer(_) => false,
+        }
+    }
+
     /// Says in words what makes the sizes impossible.
     pub fn check(&self) -> std::result::Result<(), String> {
         match self {

@@ -1,6 +1,7 @@
 //! From a grey image to the encoder's input.
 
 use candle_core::{Device, Result, Tensor};
+use serde::Serialize;
 
 use crate::model::checkpoint::Manifest;
 use crate::model::checkpoint::manifest::Fit;
@@ -30,6 +31,34 @@ pub fn planes<'a>(resized: &'a GreyImage, manifest: &Manifest) -> Vec<&'a [u8]> 
     }
 }
 
+/// Where an image lies in the encoder's square, as fractions of the square's side.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Frame {
+    /// Left of the image.
+    pub left: f64,
+    /// Above it.
+    pub top: f64,
+    /// Its width.
+    pub width: f64,
+    /// Its height.
+    pub height: f64,
+}
+
+impl Frame {
+    /// Of an image that [`fitted`] makes a square of `side` columns.
+    pub fn of(image: &GreyImage, fit: Fit, side: u32) -> Self {
+        match fit {
+            Fit::Stretch => Self { left: 0.0, top: 0.0, width: 1.0, height: 1.0 },
+            Fit::PadToSquare => {
+                let (width, height) = (image.width(), image.height());
+                let (square, left, top) = square(width, height, side);
+                let part = |pixels: u32| f64::from(pixels) / f64::from(square);
+                Self { left: part(left), top: part(top), width: part(width), height: part(height) }
+            }
+        }
+    }
+}
+
 /// A batch of one: `[1, channels, side, side]`, normalised.
 pub fn pixels(resized: &GreyImage, manifest: &Manifest, device: &Device) -> Result<Tensor> {
     let channels = manifest.image_encoder.num_channels();
@@ -49,11 +78,10 @@ pub fn pixels(resized: &GreyImage, manifest: &Manifest, device: &Device) -> Resu
 /// The image in the middle of a black square, of at least `least` columns (MedCLIP).
 fn padded(image: &GreyImage, least: u32) -> GreyImage {
     let (width, height) = (image.width(), image.height());
-    let side = width.max(height).max(least);
+    let (side, left, top) = square(width, height, least);
     if width == side && height == side {
         return image.clone();
     }
-    let (left, top) = ((side - width) / 2, (side - height) / 2);
     let mut square = vec![0u8; side as usize * side as usize];
     let rows = image.pixels().chunks_exact(width.max(1) as usize);
     for (to, from) in square.chunks_exact_mut(side as usize).skip(top as usize).zip(rows) {
@@ -62,4 +90,10 @@ fn padded(image: &GreyImage, least: u32) -> GreyImage {
         }
     }
     GreyImage::new(side, side, square).unwrap_or_else(|| image.clone())
+}
+
+/// The side of the square around an image, and what of it lies left of the image and above.
+fn square(width: u32, height: u32, least: u32) -> (u32, u32, u32) {
+    let side = width.max(height).max(least);
+    (side, (side - width) / 2, (side - height) / 2)
 }

@@ -61,6 +61,20 @@ codes! {
 }
 
 impl Code {
+    /// A code of another object than the report.
+    pub(in crate::report) const fn fixed(
+        value: &'static str,
+        scheme: &'static str,
+        meaning: &'static str,
+    ) -> Self {
+        Self {
+            value: Cow::Borrowed(value.as_bytes()),
+            scheme: Cow::Borrowed(scheme.as_bytes()),
+            version: None,
+            meaning: Cow::Borrowed(meaning.as_bytes()),
+        }
+    }
+
     /// The meaning that the table gives to a value of a scheme.
     pub(crate) fn meaning_of(value: &[u8], scheme: &[u8]) -> Option<&'static [u8]> {
         let known = ALL.iter().find(|code| *code.value == *value && *code.scheme == *scheme)?;

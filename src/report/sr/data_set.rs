@@ -26,14 +26,14 @@ impl DataSet {
         Self { values: Vec::new(), sequences: Vec::new() }
     }
 
-    /// Puts a text value, padded to even length as its VR wants.
+    /// Puts a value as its bytes, padded to even length as its VR wants.
     pub(crate) fn put(&mut self, tag: Tag, vr: VR, value: impl AsRef<[u8]>) {
         let mut value = value.as_ref().to_vec();
         // PS3.5 §6.2.2: a value too long for its VR's length field goes as UN.
-        let long = matches!(vr, VR::UT | VR::UC | VR::UR);
+        let long = matches!(vr, VR::UT | VR::UC | VR::UR | VR::OB);
         let mut vr = if value.len() > SHORT && !long { VR::UN } else { vr };
         if value.len() % 2 == 1 {
-            value.push(if vr == VR::UI { 0 } else { b' ' });
+            value.push(if matches!(vr, VR::UI | VR::OB) { 0 } else { b' ' });
         }
         let value = match vr {
             _ if value.is_empty() => PrimitiveValue::Empty,

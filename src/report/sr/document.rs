@@ -2,25 +2,22 @@
 
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
-use dicom_object::FileMetaTableBuilder;
 
 use super::codes::{self, Code};
 use super::copied;
 use super::data_set::DataSet;
-use super::tree::{self, ImageReference, Narrative, Observer};
+use super::tree::{self, ImageReference, Narrative};
 use super::view::View;
 use super::{SrClass, SrFile};
-use crate::dimse::{IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
 use crate::object::StoredObject;
 use crate::report::draft::Sections;
-use crate::report::identity::{self, Evidence, Fingerprint, INSTANCE_CREATOR};
-use crate::report::text::{Repertoire, attribute};
+use crate::report::identity::{Evidence, Fingerprint, INSTANCE_CREATOR};
+use crate::report::maker::{Maker, moment};
+use crate::report::text::Repertoire;
 use crate::report::{Created, Draft, NodeIdentity, Predecessor, ReportError};
-use crate::vocabulary::TransferSyntax;
 
 pub(super) const SERIES_DESCRIPTION: &str = "AI DRAFT - UNVERIFIED";
 pub(super) const COMPLETION: &str = "AI draft, not reviewed";
-pub(super) const PRODUCT: &str = "Thorascribe";
 pub(super) const CONTRIBUTION: &str = "Vision-language model drafted report text";
 /// Beyond the numbers that modalities use.
 const SERIES_NUMBER: &str = "9700";
@@ -31,13 +28,8 @@ struct Parts<'a> {
     source: &'a StoredObject,
     evidence: &'a [Evidence],
     draft: &'a Draft,
-    node: &'a NodeIdentity,
     created: Created,
-    device: String,
-    model: String,
-    serial: String,
-    manufacturer: String,
-    station: String,
+    maker: Maker<'a>,
 }
 
 /// Builds the report of a draft.
@@ -56,30 +48,20 @@ pub fn build(
     if !evidence.iter().any(|image| image.instance == *source.instance_uid()) {
         return Err(ReportError::NotInEvidence(source.instance_uid().clone()));
     }
-    let digest = draft.model.digest.rsplit(':').next().unwrap_or_default();
-    let parts = Parts {
-        class,
-        source,
-        evidence,
-        draft,
-        node,
-        created: draft.created.in_zone(&source.ascii(tags::TIMEZONE_OFFSET_FROM_UTC)),
-        device: identity::device(node, draft).to_string(),
-        model: attribute(&draft.model.name, 64),
-        serial: attribute(digest, 64),
-        manufacturer: attribute(&node.manufacturer, 64),
-        station: attribute(&node.station_name, 16),
-    };
+    let maker = Maker::new(draft, node);
+    let parts = Parts { class, source, evidence, draft, created: moment(draft, source), maker };
     let fingerprint = Fingerprint::new(class.sop_class(), evidence, draft);
     let (instance, series) = (fingerprint.instance(), fingerprint.series());
     let mut report = DataSet::new();
     copied::patient_and_study(source, &mut report);
     parts.general(&mut report, instance.as_str(), series.as_str());
-    parts.equipment(&mut report);
+    parts.maker.equipment(parts.created, CONTRIBUTION, &mut report);
+    parts.author(&mut report);
     parts.references(&mut report);
     let narrative = parts.narrative()?;
     parts.content(&mut report, &narrative);
-    let (bytes, data_set_offset) = parts.file(instance.as_str(), &report.encode()?)?;
+    let (bytes, data_set_offset) =
+        parts.maker.file(class.sop_class(), instance.as_str(), &report)?;
     Ok(SrFile { sop_class: class.sop_class(), instance, series, bytes, data_set_offset })
 }
 
@@ -119,43 +101,19 @@ impl Parts<'_> {
         report.put_sequence(tags::PERFORMED_PROCEDURE_CODE_SEQUENCE, performed);
     }
 
-    /// General Equipment, the author as a device, and the model as contributing equipment.
-    fn equipment(&self, report: &mut DataSet) {
-        let software = self.software();
-        let program = attribute(&self.draft.program_version, 64);
-        report.put(tags::MANUFACTURER, VR::LO, &self.manufacturer);
-        report.put(tags::STATION_NAME, VR::SH, &self.station);
-        report.put(tags::MANUFACTURER_MODEL_NAME, VR::LO, PRODUCT);
-        report.put(tags::DEVICE_SERIAL_NUMBER, VR::LO, self.node.ae_title.as_str());
-        report.put(tags::DEVICE_UID, VR::UI, &self.device);
-        report.put(tags::SOFTWARE_VERSIONS, VR::LO, format!("{program}\\{software}"));
-
+    /// The author, a device.
+    fn author(&self, report: &mut DataSet) {
+        let maker = &self.maker;
         let mut author = DataSet::new();
         author.put(tags::OBSERVER_TYPE, VR::CS, "DEV");
-        author.put(tags::MANUFACTURER, VR::LO, &self.manufacturer);
-        author.put(tags::MANUFACTURER_MODEL_NAME, VR::LO, &self.model);
-        author.put(tags::DEVICE_UID, VR::UI, &self.device);
-        author.put(tags::STATION_NAME, VR::SH, &self.station);
+        author.put(tags::MANUFACTURER, VR::LO, &maker.manufacturer);
+        author.put(tags::MANUFACTURER_MODEL_NAME, VR::LO, &maker.model);
+        author.put(tags::DEVICE_UID, VR::UI, &maker.device);
+        author.put(tags::STATION_NAME, VR::SH, &maker.station);
         let institution = self.source.bytes(tags::INSTITUTION_NAME).unwrap_or_default();
         author.put(tags::INSTITUTION_NAME, VR::LO, institution);
         author.put_sequence(tags::INSTITUTION_CODE_SEQUENCE, vec![]);
         report.put_sequence(tags::AUTHOR_OBSERVER_SEQUENCE, vec![author]);
-
-        let mut model = DataSet::new();
-        model.put(tags::MANUFACTURER, VR::LO, &self.manufacturer);
-        model.put(tags::MANUFACTURER_MODEL_NAME, VR::LO, &self.model);
-        model.put(tags::DEVICE_SERIAL_NUMBER, VR::LO, &self.serial);
-        model.put(tags::SOFTWARE_VERSIONS, VR::LO, &software);
-        model.put(tags::CONTRIBUTION_DATE_TIME, VR::DT, self.created.date_time());
-        model.put(tags::CONTRIBUTION_DESCRIPTION, VR::ST, CONTRIBUTION);
-        model.put_code(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE, &codes::PROCESSING_EQUIPMENT);
-        report.put_sequence(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE, vec![model]);
-    }
-
-    /// The model's name with the start of its digest.
-    fn software(&self) -> String {
-        let short: String = self.serial.chars().take(12).collect();
-        attribute(&format!("{} {short}", attribute(&self.model, 51)), 64)
     }
 
     /// Requests, evidence and predecessors.
@@ -197,18 +155,12 @@ impl Parts<'_> {
         let summary = format!(
             "AI-GENERATED DRAFT. NOT A DIAGNOSIS. Not reviewed by a physician. Model {}, weights \
              sha256:{}.",
-            self.model, self.serial
+            self.maker.model, self.maker.serial
         );
         Ok(Narrative {
             procedures: self.source.codes(tags::PROCEDURE_CODE_SEQUENCE),
             acquisition: Code::of_modality(&self.source.ascii(tags::MODALITY)),
-            observer: Observer {
-                uid: self.device.clone(),
-                name: self.station.clone(),
-                manufacturer: self.manufacturer.clone(),
-                model: self.model.clone(),
-                serial: self.serial.clone(),
-            },
+            observer: self.maker.observer(),
             summary: summary.into_bytes(),
             findings,
             coded: self.draft.findings.iter().map(|finding| Code::from(*finding)).collect(),
@@ -231,31 +183,11 @@ impl Parts<'_> {
         report.put_sequence(tags::CONTENT_TEMPLATE_SEQUENCE, vec![template]);
         report.put_sequence(tags::CONTENT_SEQUENCE, tree::items(self.class, narrative));
     }
-
-    /// Preamble, file meta information and data set (PS3.10 §7.1); where the data set starts.
-    fn file(&self, instance: &str, data_set: &[u8]) -> Result<(Vec<u8>, u64), ReportError> {
-        let encoding = |error: &dyn std::error::Error| ReportError::Encoding(error.to_string());
-        let meta = FileMetaTableBuilder::new()
-            .media_storage_sop_class_uid(self.class.sop_class().uid())
-            .media_storage_sop_instance_uid(instance)
-            .transfer_syntax(TransferSyntax::ExplicitLittle.uid())
-            .implementation_class_uid(IMPLEMENTATION_CLASS_UID)
-            .implementation_version_name(IMPLEMENTATION_VERSION_NAME)
-            .source_application_entity_title(self.node.ae_title.as_str())
-            .build()
-            .map_err(|error| encoding(&error))?;
-        let mut bytes = vec![0; 128];
-        bytes.extend_from_slice(b"DICM");
-        meta.write(&mut bytes).map_err(|error| encoding(&error))?;
-        let offset = bytes.len() as u64;
-        bytes.extend_from_slice(data_set);
-        Ok((bytes, offset))
-    }
 }
 
 /// An item of the SOP Instance Reference Macro's study level (PS3.3 §C.17.2.1): references
 /// (series, class, instance) by series, in the order of their UIDs.
-fn study(study: &str, mut references: Vec<(&str, &str, &str)>) -> DataSet {
+pub(in crate::report) fn study(study: &str, mut references: Vec<(&str, &str, &str)>) -> DataSet {
     references.sort_unstable_by_key(|(series, class, instance)| (*series, *instance, *class));
     references.dedup();
     let series = references.chunk_by(|a, b| a.0 == b.0).map(|images| {

@@ -2,16 +2,17 @@
 //! destinations take (PS3.3 §A.35, PS3.16).
 
 pub mod check;
-mod codes;
-mod copied;
-mod data_set;
-mod document;
-mod tree;
-mod view;
+pub(in crate::report) mod codes;
+pub(in crate::report) mod copied;
+pub(in crate::report) mod data_set;
+pub(in crate::report) mod document;
+pub(in crate::report) mod tree;
+pub(in crate::report) mod view;
 
+pub use crate::report::ObjectFile as SrFile;
 pub use document::build;
 
-use crate::vocabulary::{InstanceUid, SeriesUid, SopClass};
+use crate::vocabulary::SopClass;
 
 /// The SR classes that a report is built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -36,19 +37,4 @@ impl SrClass {
             Self::Comprehensive => SopClass::ComprehensiveSr,
         }
     }
-}
-
-/// A report as it is stored and sent.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SrFile {
-    /// SOP class.
-    pub sop_class: SopClass,
-    /// SOP Instance UID.
-    pub instance: InstanceUid,
-    /// Series Instance UID.
-    pub series: SeriesUid,
-    /// A Part 10 file in Explicit VR Little Endian.
-    pub bytes: Vec<u8>,
-    /// Where its data set starts.
-    pub data_set_offset: u64,
 }

@@ -69,7 +69,7 @@ pub(crate) fn items(class: SrClass, narrative: &Narrative) -> Vec<DataSet> {
     items
 }
 
-fn observer(observer: &Observer) -> Vec<DataSet> {
+pub(in crate::report) fn observer(observer: &Observer) -> Vec<DataSet> {
     const CONTEXT: &str = "HAS OBS CONTEXT";
     let mut uid = item(CONTEXT, "UIDREF", &codes::DEVICE_UID);
     uid.put(tags::UID, VR::UI, &observer.uid);
@@ -110,7 +110,7 @@ fn source(narrative: &Narrative) -> Vec<DataSet> {
     vec![image("INFERRED FROM", &codes::SOURCE_OF_MEASUREMENT, &narrative.image)]
 }
 
-fn item(relationship: &str, value_type: &str, name: &Code) -> DataSet {
+pub(in crate::report) fn item(relationship: &str, value_type: &str, name: &Code) -> DataSet {
     let mut item = DataSet::new();
     item.put(tags::RELATIONSHIP_TYPE, VR::CS, relationship);
     item.put(tags::VALUE_TYPE, VR::CS, value_type);
@@ -125,7 +125,7 @@ fn section(name: &Code, children: Vec<DataSet>) -> DataSet {
     item
 }
 
-fn text(name: &Code, value: &[u8], children: Vec<DataSet>) -> DataSet {
+pub(in crate::report) fn text(name: &Code, value: &[u8], children: Vec<DataSet>) -> DataSet {
     let mut item = item("CONTAINS", "TEXT", name);
     item.put(tags::TEXT_VALUE, VR::UT, value);
     with_children(item, children)

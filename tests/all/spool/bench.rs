@@ -186,7 +186,7 @@ pub(crate) fn send(spool: &Spool, destination: &str) -> Option<String> {
             assert!(files.iter().all(|file| file.path.is_file()));
             ("report".to_owned(), files[0].instance.clone())
         }
-        DeliveryObject::Image(file) => {
+        DeliveryObject::Image(file) | DeliveryObject::Made(file) => {
             assert!(file.path.is_file());
             (file.instance.to_string(), file.instance.clone())
         }

@@ -7,8 +7,9 @@ use super::Findings;
 use super::text::length;
 use crate::object::StoredObject;
 use crate::report::identity::INSTANCE_CREATOR;
+use crate::report::maker::PRODUCT;
 use crate::report::sr::copied;
-use crate::report::sr::document::{COMPLETION, CONTRIBUTION, PRODUCT, SERIES_DESCRIPTION};
+use crate::report::sr::document::{COMPLETION, CONTRIBUTION, SERIES_DESCRIPTION};
 use crate::report::sr::view::View;
 use crate::report::sr::{SrClass, codes};
 
