@@ -135,8 +135,7 @@ fn table(
         writeln!(out, "rule {:?} {fired}: {}", rule.name, rule.why)?;
     }
     for send in &tested.verdict.sends {
-        let objects: Vec<String> =
-            send.objects.iter().map(|what| format!("{what:?}").to_lowercase()).collect();
+        let objects: Vec<&str> = send.objects.iter().map(|what| what.name()).collect();
         let (route, to, why) = (&send.route, &send.destination, &send.why);
         writeln!(out, "route {route:?} sends {} to {to}: {why}", objects.join(" and "))?;
     }

@@ -243,6 +243,21 @@ pub enum Receives {
     KeyObject,
 }
 
+impl Receives {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Report, Self::Images, Self::Capture, Self::KeyObject];
+
+    /// The word in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Report => "report",
+            Self::Images => "images",
+            Self::Capture => "capture",
+            Self::KeyObject => "key_object",
+        }
+    }
+}
+
 /// The SOP class of a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SrClassSetting {

@@ -111,12 +111,7 @@ impl Checker<'_> {
 
     /// What a destination or a route sends.
     pub(super) fn sent(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Vec<Receives>> {
-        let allowed = [
-            ("report", Receives::Report),
-            ("images", Receives::Images),
-            ("capture", Receives::Capture),
-            ("key_object", Receives::KeyObject),
-        ];
+        let allowed = Receives::ALL.map(|what| (what.name(), what));
         let sent = self.words(keys, key, &allowed)?;
         if sent.is_empty() {
             self.complain(keys, key, "nothing would be sent", "write [\"report\"]");

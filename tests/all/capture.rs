@@ -191,8 +191,9 @@ fn a_destination_gets_the_picture_and_the_selection_that_it_receives() {
     let to = |name, peer: &Storescp, receives: &[&str]| {
         destination(name, "STORESCP", peer.port(), receives)
     };
+    let route = "[[route]]\nname = \"too\"\nto = [\"all\"]\nsend = [\"key_object\"]\n";
     let node = Node::start(&Settings::to(&[
-        to("all", &all, &["report", "key_object"]),
+        to("all", &all, &["report"]) + route,
         to("pictures", &pictures, &["capture"]),
         to("reports", &reports, &["report"]),
     ]));
