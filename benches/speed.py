@@ -1,7 +1,7 @@
 """The CPU rows of the speed table: ours and the rival on the same file, in turn, in one run.
 
     cargo build --release
-    pip install llama-cpp-python gguf numpy
+    pip install llama-cpp-python gguf numpy torch
     python3 benches/speed.py --data DIR
 
 DIR takes the random models (about 8 GB with the f32 one; they are made once).
@@ -15,6 +15,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
+ROWS = ["q4_k_m", "q8_0", "batch", "encoder", "drafts"]
 KEYS = ("prefill_tokens_per_second", "decode_tokens_per_second")
 
 
@@ -78,6 +79,31 @@ def batch(arguments, size):
     row(f"decode f32 {size}, batch 8", f"{a:.1f} tok/s", f"batch 1 {b:.1f} tok/s", a / b, 3.0)
 
 
+def whole(arguments, file, *options):
+    command = [arguments.binary, "model", "bench", HERE / "models" / file, "--json", "--threads", arguments.threads]
+    return run([*command, "--repeats", 1, *options])
+
+
+def encoder(arguments):
+    mine, theirs = [], []
+    for _ in range(arguments.rounds):
+        mine.append(whole(arguments, "vit_g.toml", "--encoder")["encode_ms"])
+        command = [sys.executable, HERE / "rival_vit.py", "--threads", arguments.threads, "--repeats", 1]
+        theirs.append(run(command)["encode_ms"])
+    a, b = statistics.median(mine), statistics.median(theirs)
+    row("ViT-g f32, one image", f"{a:.0f} ms", f"PyTorch {b:.0f} ms", b / a, 0.9)
+
+
+def whole_batch(arguments):
+    one, eight = [], []
+    for _ in range(arguments.rounds):
+        for batch, all in ((1, one), (8, eight)):
+            options = ["--drafts", "--prefill", 64, "--decode", 16, "--batch", batch]
+            all.append(whole(arguments, "1.26b.toml", *options)["drafts_tokens_per_second"])
+    a, b = statistics.median(eight), statistics.median(one)
+    row("drafts f32 1.26b, 8 at once", f"{a:.1f} tok/s", f"one {b:.1f} tok/s", a / b, 3.0)
+
+
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -87,8 +113,7 @@ def main():
     parser.add_argument("--prefill", type=int, default=128)
     parser.add_argument("--decode", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rows", nargs="+", default=["q4_k_m", "q8_0", "batch"],
-                        choices=["q4_k_m", "q8_0", "batch"])
+    parser.add_argument("--rows", nargs="+", default=ROWS, choices=ROWS)
     arguments = parser.parse_args()
     arguments.data.mkdir(parents=True, exist_ok=True)
     print(f"{'row':<34} {'ours':>12} {'against':>24} {'ratio':>7} {'needed':>7}")
@@ -99,6 +124,10 @@ def main():
     if "batch" in arguments.rows:
         for size in ("tiny", "0.1b", "1.26b"):
             batch(arguments, size)
+    if "encoder" in arguments.rows:
+        encoder(arguments)
+    if "drafts" in arguments.rows:
+        whole_batch(arguments)
 
 
 main()

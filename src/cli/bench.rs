@@ -1,21 +1,23 @@
 //! `thorascribe model bench`: how fast a model is on this machine.
 
+mod drawn;
+mod speed;
+mod subject;
+
 use std::io::Write;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
-use std::time::Instant;
 
 use anyhow::{Context, bail};
-use candle_core::{D, DType, Device};
-use candle_nn::VarBuilder;
-use serde_json::json;
+use candle_core::DType;
+use serde_json::{Value, json};
 
+use self::speed::{Amount, Drafts};
+use self::subject::Subject;
 use super::Outcome;
-use crate::model::Model;
-use crate::model::checkpoint::gguf::Gguf;
-use crate::model::language::cache::Cache;
-use crate::model::language::llama::{Llama, Segment};
+use crate::config::Device;
+use crate::model::device;
 
 /// The variable that rayon and candle take the number of their threads from.
 const THREADS: &str = "RAYON_NUM_THREADS";
@@ -23,10 +25,17 @@ const THREADS: &str = "RAYON_NUM_THREADS";
 /// What may be asked of `model bench`.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// A model directory, or the GGUF file of a LLaMA.
-    #[arg(value_name = "DIR|FILE.gguf")]
+    /// A model directory; the GGUF file of a LLaMA; or a model's manifest alone, whose weights are
+    /// drawn at random.
+    #[arg(value_name = "DIR|FILE.gguf|FILE.toml")]
     model: PathBuf,
-    /// Positions of the prompt.
+    /// Where it computes: auto, cpu or cuda:N.
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    device: Device,
+    /// What drawn weights and the floats of a GGUF file compute in: f32, f16 or bf16.
+    #[arg(long, value_name = "TYPE", default_value = "f32", value_parser = ["f32", "f16", "bf16"])]
+    dtype: String,
+    /// Positions of the prompt; in a whole draft those of the image among them.
     #[arg(long, value_name = "N", default_value = "128", value_parser = clap::value_parser!(u32).range(1..=65536))]
     prefill: u32,
     /// Tokens to generate.
@@ -35,12 +44,49 @@ pub(super) struct Arguments {
     /// Sequences at a time.
     #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=256))]
     batch: u32,
+    /// Measurements, of which the median counts.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100))]
+    repeats: u32,
     /// Threads; absent: one a core.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     threads: Option<u32>,
+    /// Measure the image encoder only.
+    #[arg(long, conflicts_with = "drafts")]
+    encoder: bool,
+    /// Measure whole drafts too: image, prompt and tokens.
+    #[arg(long)]
+    drafts: bool,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+impl Arguments {
+    fn amount(&self) -> Amount {
+        Amount {
+            prompt: self.prefill as usize,
+            tokens: self.decode as usize,
+            batch: self.batch as usize,
+            repeats: self.repeats as usize,
+        }
+    }
+
+    fn dtype(&self) -> DType {
+        match self.dtype.as_str() {
+            "f16" => DType::F16,
+            "bf16" => DType::BF16,
+            _ => DType::F32,
+        }
+    }
+}
+
+/// What was measured; absent what there was nothing to measure of.
+#[derive(Debug, Default)]
+struct Measured {
+    encode_ms: Option<f64>,
+    language: Option<speed::Language>,
+    drafts: Option<Drafts>,
+    copy: Option<f64>,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
@@ -53,103 +99,71 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         again.args(std::env::args_os().skip(1)).env(THREADS, threads);
         return Err(again.exec()).context("starting again with that number of threads");
     }
-    let (language, encode_ms) = load(&arguments.model)?;
-    let speed = measure(&language, arguments)?;
+    let device = device::open(arguments.device)?;
+    // Before the model takes room.
+    let copy = device::copy_bandwidth(&device).context("copying within the GPU's memory")?;
+    let subject = Subject::open(&arguments.model, arguments.dtype(), &device)?;
+    let measured = Measured { copy, ..measure(&subject, arguments)? };
     let peak = peak_mib()?;
-    let threads = candle_core::utils::get_num_threads();
     let mut out = std::io::stdout().lock();
     if arguments.json {
-        let line = json!({
-            "prefill_tokens_per_second": speed.prefill,
-            "decode_tokens_per_second": speed.decode,
-            "encode_ms": encode_ms,
-            "peak_mib": peak,
-            "prefill": arguments.prefill,
-            "decode": arguments.decode,
-            "batch": arguments.batch,
-            "threads": threads,
-        });
-        writeln!(out, "{line}")?;
+        writeln!(out, "{}", in_json(&measured, peak, &subject, arguments))?;
     } else {
-        writeln!(out, "prefill       {:.1} tokens/s", speed.prefill)?;
-        writeln!(out, "decode        {:.2} tokens/s", speed.decode)?;
-        if let Some(ms) = encode_ms {
-            writeln!(out, "encode        {ms:.1} ms")?;
-        }
-        writeln!(out, "peak memory   {peak:.0} MiB")?;
-        writeln!(out, "threads       {threads}")?;
+        write_text(&mut out, &measured, peak)?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The language model, and the milliseconds that one image took to encode.
-fn load(path: &Path) -> anyhow::Result<(Llama, Option<f64>)> {
-    if path.is_dir() {
-        let model = Model::open(path)?;
-        let image = super::model::ramp(model.manifest().image_encoder.image_size() as u32)?;
-        model.encode(&image)?;
-        let start = Instant::now();
-        model.encode(&image)?;
-        let milliseconds = start.elapsed().as_secs_f64() * 1e3;
-        return Ok((model.chain().language.clone(), Some(milliseconds)));
-    }
-    let Gguf { config, stored } = Gguf::open(path)?;
-    let source = VarBuilder::from_backend(Box::new(stored), DType::F32, Device::Cpu);
-    let language = Llama::load(&config, &source)
-        .with_context(|| format!("{} is no whole LLaMA", path.display()))?;
-    Ok((language, None))
-}
-
-/// Tokens a second, over all sequences.
-struct Speed {
-    prefill: f64,
-    decode: f64,
-}
-
-fn measure(language: &Llama, arguments: &Arguments) -> anyhow::Result<Speed> {
-    const REPEATS: usize = 3;
-    let (prompt, steps) = (arguments.prefill as usize, arguments.decode as usize);
-    let batch = arguments.batch as usize;
-    let context = language.config().max_position_embeddings;
-    if prompt + steps > context {
-        bail!("{prompt} + {steps} positions exceed the model's context of {context}");
-    }
-    let vocabulary = language.config().vocab_size as u32;
-    let ids = (0..batch * prompt).map(|i| (i as u32 * 7919 + 1) % vocabulary).collect::<Vec<_>>();
-    let room = || {
-        let caches = (0..batch).map(|_| language.cache(prompt + steps));
-        caches.collect::<candle_core::Result<Vec<_>>>()
-    };
-    // Once for the pages and the threads.
-    forward(language, ids.get(..batch).unwrap_or_default(), &mut room()?)?;
-    let (mut prefill, mut decode) = (Vec::new(), Vec::new());
-    for _ in 0..REPEATS {
-        let mut caches = room()?;
-        let start = Instant::now();
-        let mut next = forward(language, &ids, &mut caches)?;
-        prefill.push((batch * prompt) as f64 / start.elapsed().as_secs_f64());
-        let start = Instant::now();
-        for _ in 0..steps {
-            next = forward(language, &next, &mut caches)?;
+fn measure(subject: &Subject, arguments: &Arguments) -> anyhow::Result<Measured> {
+    let amount = arguments.amount();
+    let mut measured = Measured::default();
+    if let Some(side) = &subject.image {
+        measured.encode_ms = Some(speed::encode(subject, side, amount.repeats)?);
+        if arguments.drafts {
+            measured.drafts = Some(speed::drafts(subject, side, amount)?);
         }
-        decode.push((batch * steps) as f64 / start.elapsed().as_secs_f64());
+    } else if arguments.encoder || arguments.drafts {
+        bail!("{} has no image encoder", arguments.model.display());
     }
-    Ok(Speed { prefill: median(prefill), decode: median(decode) })
+    if !arguments.encoder {
+        measured.language = Some(speed::language(subject, amount)?);
+    }
+    Ok(measured)
 }
 
-/// The next tokens of sequences that go on by equal shares of `ids`, as the engine takes a step of
-/// its batch.
-fn forward(language: &Llama, ids: &[u32], caches: &mut [Cache]) -> candle_core::Result<Vec<u32>> {
-    let time = ids.len() / caches.len().max(1);
-    let segments = caches.iter_mut().map(|cache| Segment { cache, time });
-    let mut segments = segments.collect::<Vec<_>>();
-    let logits = language.forward_ragged(&language.embed_tokens(ids)?, &mut segments)?;
-    logits.argmax(D::Minus1)?.to_vec1()
+fn in_json(measured: &Measured, peak: f64, subject: &Subject, arguments: &Arguments) -> Value {
+    json!({
+        "prefill_tokens_per_second": measured.language.as_ref().map(|speed| speed.prefill),
+        "decode_tokens_per_second": measured.language.as_ref().map(|speed| speed.decode),
+        "encode_ms": measured.encode_ms,
+        "drafts_seconds": measured.drafts.as_ref().map(|drafts| drafts.seconds),
+        "drafts_tokens_per_second": measured.drafts.as_ref().map(|drafts| drafts.decode),
+        "copy_bytes_per_second": measured.copy,
+        "peak_mib": peak,
+        "parameters_per_token": subject.language.config().parameters_per_token(),
+        "prefill": arguments.prefill,
+        "decode": arguments.decode,
+        "batch": arguments.batch,
+        "threads": candle_core::utils::get_num_threads(),
+    })
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or_default()
+fn write_text(out: &mut impl Write, measured: &Measured, peak: f64) -> std::io::Result<()> {
+    if let Some(speed) = &measured.language {
+        writeln!(out, "prefill       {:.1} tokens/s", speed.prefill)?;
+        writeln!(out, "decode        {:.2} tokens/s", speed.decode)?;
+    }
+    if let Some(ms) = measured.encode_ms {
+        writeln!(out, "encode        {ms:.1} ms")?;
+    }
+    if let Some(drafts) = &measured.drafts {
+        writeln!(out, "drafts        {:.3} s, {:.1} tokens/s", drafts.seconds, drafts.decode)?;
+    }
+    if let Some(copy) = measured.copy {
+        writeln!(out, "GPU copies    {:.0} GB/s", copy / 1e9)?;
+    }
+    writeln!(out, "peak memory   {peak:.0} MiB")?;
+    writeln!(out, "threads       {}", candle_core::utils::get_num_threads())
 }
 
 /// The most main memory that this process had at once, MiB.

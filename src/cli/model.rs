@@ -10,12 +10,13 @@ use clap::{Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
+use crate::config;
 use crate::model::checkpoint::ModelFiles;
 use crate::model::checkpoint::compare::{Limit, Row, compare, question_of};
 use crate::model::checkpoint::import::{ImportOptions, Progress, import};
 use crate::model::checkpoint::manifest::{ImageTokens, Manifest};
 use crate::model::checkpoint::quantize::{WeightType, quantize};
-use crate::model::{DraftRequest, Model, PromptChoice};
+use crate::model::{DraftRequest, Model, PromptChoice, device};
 use crate::radiograph::GreyImage;
 
 /// What may be asked of `model`.
@@ -55,6 +56,9 @@ enum Action {
         /// were made with, else number 1.
         #[arg(long, value_name = "TEXT|N")]
         prompt: Option<String>,
+        /// Where it computes: auto, cpu or cuda:N.
+        #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+        device: config::Device,
     },
     /// Make a smaller copy of a model directory, with its language model in blocks.
     Quantize {
@@ -118,11 +122,12 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
             run_import(source, &into.out, &options)
         }
         Action::Pull(arguments) => super::pull::run(arguments),
-        Action::Check { folder, against, image, prompt } => {
+        Action::Check { folder, against, image, prompt, device } => {
             let prompt = prompt.as_deref().map(PromptChoice::parse);
+            let model = Model::open_on(Some(folder), &device::open(*device)?)?;
             match (against, image) {
-                (Some(against), Some(image)) => check_against(folder, against, image, prompt),
-                _ => check(folder, image.as_deref(), prompt.unwrap_or(PromptChoice::Number(1))),
+                (Some(against), Some(image)) => check_against(&model, against, image, prompt),
+                _ => check(&model, image.as_deref(), prompt.unwrap_or(PromptChoice::Number(1))),
             }
         }
         Action::Quantize { folder, out, dtype } => run_quantize(folder, out, *dtype),
@@ -183,18 +188,17 @@ fn written(out: &Path, manifest: &Manifest) -> Outcome {
 }
 
 fn check_against(
-    folder: &Path,
+    model: &Model,
     against: &Path,
     image: &Path,
     prompt: Option<PromptChoice>,
 ) -> Outcome {
-    let model = Model::open(folder)?;
     let image = super::draft::read_image(image)?;
     let expected = candle_core::safetensors::load(against, &Device::Cpu)
         .with_context(|| format!("cannot read {}", against.display()))?;
-    let prompt = prompt.or_else(|| question_of(&model, &expected));
+    let prompt = prompt.or_else(|| question_of(model, &expected));
     let prompt = prompt.unwrap_or(PromptChoice::Number(1));
-    let rows = compare(&model, &image, &prompt, &expected)?;
+    let rows = compare(model, &image, &prompt, &expected)?;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<28} {:>10} {:>10} {:>15}  result", "stage", "difference", "cosine", "equal")?;
     for row in &rows {
@@ -223,8 +227,7 @@ fn write_row(out: &mut impl Write, row: &Row) -> std::io::Result<()> {
     writeln!(out, "{stage:<28} {difference:>10.2e} {cosine:>10} {limit:>15}  {result}{note}")
 }
 
-fn check(folder: &Path, image: Option<&Path>, prompt: PromptChoice) -> Outcome {
-    let model = Model::open(folder)?;
+fn check(model: &Model, image: Option<&Path>, prompt: PromptChoice) -> Outcome {
     let mut out = std::io::stdout().lock();
     describe(&mut out, model.manifest(), model.digest())?;
     writeln!(out, "files: digests equal; tensors: names and shapes equal")?;

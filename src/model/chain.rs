@@ -1,6 +1,6 @@
 //! The tensors of a whole model: image encoder, projection, language model, scoring heads.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::checkpoint::Manifest;
@@ -13,6 +13,8 @@ use super::vision::encoder::{EncoderOutput, ImageEncoder};
 /// The parts, loaded.
 #[derive(Clone, Debug)]
 pub struct Chain {
+    /// What all parts compute in.
+    dtype: DType,
     /// The image encoder.
     pub encoder: ImageEncoder,
     /// The encoder's own projection (MedCLIP's), without bias.
@@ -54,6 +56,7 @@ impl Chain {
         };
         let hidden = manifest.language_model.hidden_size;
         Ok(Self {
+            dtype: source.dtype(),
             encoder: ImageEncoder::load(&manifest.image_encoder, &vision.pp("model"))?,
             head: manifest
                 .projection
@@ -85,7 +88,7 @@ impl Chain {
 
     /// Encodes `[batch, channels, rows, columns]` of normalised pixels.
     pub fn encode(&self, pixels: &Tensor) -> Result<Encoded> {
-        let vision = self.encoder.forward(pixels)?;
+        let vision = self.encoder.forward(&pixels.to_dtype(self.dtype)?)?;
         let embedding = self.head.as_ref().map(|head| head.forward(&vision.pooled)).transpose()?;
         let image_tokens = match self.image_tokens {
             ImageTokens::Patches => self.projection.forward(&vision.last_hidden)?,

@@ -1,12 +1,21 @@
-//! Where a model computes.
+//! Where a model computes, and in what.
 
-use candle_core::Device;
+use std::time::Instant;
 
+use candle_core::{DType, Device, Tensor};
+
+use super::checkpoint::Manifest;
+use super::checkpoint::manifest::Architecture;
+use super::checkpoint::quantize::WeightType;
+use super::checkpoint::stored::Stored;
 use super::error::ModelError;
 use crate::config;
 
 /// Opens the device that was asked for: `auto` takes the first GPU of a build and a machine that
 /// have one, else the processor.
+///
+/// # Errors
+/// A GPU by number that is not there, or that this build cannot use.
 pub fn open(choice: config::Device) -> Result<Device, ModelError> {
     match choice {
         config::Device::Cpu => Ok(Device::Cpu),
@@ -26,11 +35,56 @@ fn cuda(number: usize) -> Result<Device, String> {
     if !cfg!(feature = "cuda") {
         return Err("this build has no CUDA (build it with --features cuda)".to_owned());
     }
-    // The driver's library is opened by name, and its absence is a panic of the binding.
-    let opened = std::panic::catch_unwind(|| Device::new_cuda(number));
-    match opened {
+    // Of a library that lacks a function, the binding panics.
+    match std::panic::catch_unwind(|| Device::new_cuda(number)) {
         Ok(Ok(device)) => Ok(device),
-        Ok(Err(error)) => Err(format!("there is no such GPU ({error})")),
-        Err(_) => Err("the NVIDIA driver cannot be loaded".to_owned()),
+        Ok(Err(error)) => Err(format!("there is no such GPU here ({error})")),
+        Err(_) => Err("NVIDIA's driver or CUDA's libraries cannot be used".to_owned()),
     }
+}
+
+/// What a model computes in. The processor's kernels are for f32; a GPU's are as exact in 16 bits
+/// as weights of 16 bits are.
+pub(super) fn computes_in(device: &Device, manifest: &Manifest, stored: &Stored) -> DType {
+    // The thresholds of the small models were found in f32, and they are fast enough.
+    let small = manifest.architecture == Architecture::EfficientNetLiteLinearLlama;
+    if device.is_cpu() || small {
+        return DType::F32;
+    }
+    match manifest.dtype {
+        Some(WeightType::F32) => DType::F32,
+        Some(WeightType::Bf16) => DType::BF16,
+        Some(WeightType::F16 | WeightType::Q8_0 | WeightType::Q4K) => DType::F16,
+        // As the language model came, which is most of it.
+        None => match stored.describe("model.embed_tokens.weight") {
+            Some((_, dtype @ (DType::F16 | DType::BF16))) => dtype,
+            _ => DType::F32,
+        },
+    }
+}
+
+/// Bytes a second that a GPU reads and writes, both counted, when it copies within its memory: what
+/// bounds how fast it goes through weights. `None` on the processor.
+pub fn copy_bandwidth(device: &Device) -> candle_core::Result<Option<f64>> {
+    const NUMBERS: usize = 1 << 29;
+    const FEW: u32 = 8;
+    const MANY: u32 = 40;
+    if device.is_cpu() {
+        return Ok(None);
+    }
+    let from = Tensor::zeros(NUMBERS, DType::F32, device)?;
+    let copies = |count: u32| {
+        device.synchronize()?;
+        let start = Instant::now();
+        for _ in 0..count {
+            from.copy()?;
+        }
+        device.synchronize()?;
+        Ok::<_, candle_core::Error>(start.elapsed().as_secs_f64())
+    };
+    copies(FEW)?;
+    // What it takes to get the room, once a series, falls out of the difference.
+    let seconds = copies(MANY)? - copies(FEW)?;
+    let bytes = 2.0 * size_of::<f32>() as f64 * NUMBERS as f64 * f64::from(MANY - FEW);
+    Ok(Some(bytes / seconds))
 }

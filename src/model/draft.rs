@@ -181,8 +181,9 @@ impl Model {
         Self::open_on(None, &Device::Cpu)
     }
 
-    /// Loads a model to a device. It computes in f32; on the CPU the matrices of linear layers
-    /// stay as small as they are in the file.
+    /// Loads a model to a device. On the CPU it computes in f32, and the matrices of linear layers
+    /// stay as small as they are in the file; a GPU computes in 16 bits what is stored in 16 bits
+    /// or less.
     pub fn load(files: &ModelFiles, device: &Device) -> Result<Self, ModelError> {
         let manifest = files.manifest().clone();
         let special = vec![manifest.tokenizer.bos, manifest.tokenizer.eos];
@@ -195,7 +196,8 @@ impl Model {
         let stored = files.stored()?;
         let expected = super::checkpoint::expect::shapes(&manifest)?;
         super::checkpoint::expect::compare(&expected, &stored.shapes())?;
-        let source = VarBuilder::from_backend(Box::new(stored), DType::F32, device.clone());
+        let dtype = super::device::computes_in(device, &manifest, &stored);
+        let source = VarBuilder::from_backend(Box::new(stored), dtype, device.clone());
         let chain = Chain::load(&manifest, &source).step("loading the model")?;
         let digest = files.digest().to_owned();
         Ok(Self { manifest, digest, tokenizer, chain, device: device.clone() })
@@ -257,7 +259,8 @@ impl Model {
         let labels = self.manifest.scores.as_ref().map_or(&[][..], |scores| &scores.labels);
         let values = match &encoded.scores {
             Some(scores) => {
-                scores.flatten_all().and_then(|s| s.to_vec1::<f32>()).step("reading the scores")?
+                let flat = scores.to_dtype(DType::F32).and_then(|s| s.flatten_all());
+                flat.and_then(|s| s.to_vec1::<f32>()).step("reading the scores")?
             }
             None => vec![],
         };

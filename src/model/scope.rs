@@ -1,6 +1,6 @@
 //! What a model is made for: whether an image is of the kind that it was trained on.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
 
 use super::checkpoint::manifest::KnownImages;
@@ -21,15 +21,16 @@ impl Known {
     /// Takes `mean` and `axes` from `source`.
     pub fn load(config: &KnownImages, width: usize, source: &VarBuilder<'_>) -> Result<Self> {
         Ok(Self {
-            mean: source.get(width, "mean")?,
-            axes: source.get((config.axes, width), "axes")?,
+            mean: source.get(width, "mean")?.to_dtype(DType::F32)?,
+            axes: source.get((config.axes, width), "axes")?.to_dtype(DType::F32)?,
             farthest: config.farthest,
         })
     }
 
     /// For each encoder output `[batch, width]`: whether the image is of the known kind.
     pub fn judge(&self, pooled: &Tensor) -> Result<Vec<bool>> {
-        let distances = distances(pooled, &self.mean, &self.axes)?.to_vec1::<f32>()?;
+        let pooled = pooled.to_dtype(DType::F32)?;
+        let distances = distances(&pooled, &self.mean, &self.axes)?.to_vec1::<f32>()?;
         // What is no number is not known either.
         Ok(distances.iter().map(|distance| *distance <= self.farthest).collect())
     }

@@ -5,6 +5,7 @@ mod support;
 
 mod architecture;
 mod associations;
+mod benchmark;
 mod capture;
 mod chat;
 mod configuration;

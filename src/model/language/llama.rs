@@ -66,6 +66,13 @@ impl LlamaConfig {
         self.head_dim.unwrap_or(self.hidden_size / self.num_attention_heads.max(1))
     }
 
+    /// Numbers of the matrices that every generated token meets: all but the table of embeddings.
+    pub fn parameters_per_token(&self) -> u64 {
+        let heads = (2 * self.num_attention_heads + 2 * self.kv_heads()) * self.head_width();
+        let block = self.hidden_size * (heads + 3 * self.intermediate_size);
+        (self.num_hidden_layers * block + self.hidden_size * self.vocab_size) as u64
+    }
+
     /// Says in words what makes the sizes impossible.
     pub fn check(&self) -> std::result::Result<(), String> {
         for (name, value, most) in [
