@@ -20,7 +20,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 REFERENCE = ROOT / "fixtures/reference"
-# Name: image half, language model, image; empty image half: all in one folder.
+# Name: folder, language model where it lies elsewhere, image, options of the import.
 CHECKPOINTS = {
     "medclip": ("medclip", None, "medclip/image.png", ["--image-tokens", "patches"]),
     "medclip, pooled": ("medclip", None, "medclip/image.png", ["--image-tokens", "pooled"]),
@@ -56,13 +56,11 @@ def parity(arguments):
                 command = [arguments.binary, "model", "import", REFERENCE / source, "--out", out, *options]
                 if vicuna:
                     command += ["--language-model", REFERENCE / vicuna]
-                made = run(arguments, [*command, "--dtype", dtype])
-                if made.returncode != 0 and "block" in made.stderr:
-                    print(f"  {name:<18} {dtype:<5} not made: {made.stderr.strip().splitlines()[-1]}")
-                    continue
-                check = [arguments.binary, "model", "check", out, "--device", arguments.device,
-                         "--against", REFERENCE / source / "expected.safetensors", "--image", REFERENCE / image]
-                done = made if made.returncode != 0 else run(arguments, check)
+                done = run(arguments, [*command, "--dtype", dtype])
+                if done.returncode == 0:
+                    done = run(arguments, [
+                        arguments.binary, "model", "check", out, "--device", arguments.device, "--against",
+                        REFERENCE / source / "expected.safetensors", "--image", REFERENCE / image])
             equal = done.returncode == 0
             lines = (done.stdout if equal else done.stdout + done.stderr).strip().splitlines()
             print(f"  {name:<18} {dtype:<5} {lines[-1] if lines else 'no output'}", flush=True)

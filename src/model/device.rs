@@ -38,9 +38,18 @@ fn cuda(number: usize) -> Result<Device, String> {
     // Of a library that lacks a function, the binding panics.
     match std::panic::catch_unwind(|| Device::new_cuda(number)) {
         Ok(Ok(device)) => Ok(device),
-        Ok(Err(error)) => Err(format!("there is no such GPU here ({error})")),
+        Ok(Err(error)) => Err(absent(number, &error.to_string())),
         Err(_) => Err("NVIDIA's driver or CUDA's libraries cannot be used".to_owned()),
     }
+}
+
+/// Why a GPU does not open, of the binding's error, which may have a backtrace after its first line.
+fn absent(number: usize, error: &str) -> String {
+    if error.contains("CUDA_ERROR_NO_DEVICE") {
+        return "there is no NVIDIA GPU here, or no driver for it".to_owned();
+    }
+    let first = error.lines().next().unwrap_or_default();
+    format!("GPU {number} does not open ({first})")
 }
 
 /// What a model computes in. The processor's kernels are for f32; a GPU's are as exact in 16 bits

@@ -85,7 +85,7 @@ pub(super) fn encode(subject: &Subject, side: &ImageSide, repeats: usize) -> any
         let start = Instant::now();
         side.chain.encode(&side.pixels)?;
         subject.device.synchronize()?;
-        Ok(start.elapsed().as_secs_f64() * 1e3)
+        Ok::<_, anyhow::Error>(start.elapsed().as_secs_f64() * 1e3)
     };
     Ok(median((0..repeats).map(|_| one()).collect::<anyhow::Result<_>>()?))
 }
