@@ -127,6 +127,7 @@ fn a_batch_answers_as_each_does_alone() {
 
 #[test]
 fn a_gpu_that_is_not_there_is_an_error() {
+    gpu();
     let Err(error) = device::open(config::Device::Cuda(4095)) else { panic!("opened GPU 4095") };
     let text = error.to_string();
     assert!(text.contains("cuda:4095") && text.contains("\"auto\""), "{text}");
