@@ -23,8 +23,8 @@ use crate::observe::chain;
 use crate::radiograph::eligible::check_age;
 use crate::radiograph::{GreyImage, eligibility, open_picture, render};
 use crate::report::sr::{self, SrClass};
-use crate::report::{Created, Draft, Evidence, ModelIdentity, NodeIdentity};
-use crate::vocabulary::PatientText;
+use crate::report::{CodedFinding, Created, Draft, Evidence, ModelIdentity, NodeIdentity};
+use crate::vocabulary::{PatientText, Priority};
 
 /// What may be asked of `draft`.
 #[derive(Debug, clap::Args)]
@@ -222,6 +222,8 @@ impl Drafter {
             series: object.series_uid().clone(),
             digest: hexadecimal(&Sha256::digest(data_set)),
         };
+        let scores = answer.scored(&self.model.thresholds());
+        let found = findings::assess(&findings::label(&answer.text), &scores);
         let draft = Draft {
             text: PatientText::new(answer.text.clone()),
             model: ModelIdentity {
@@ -233,7 +235,8 @@ impl Drafter {
             version: 1,
             created: Created::now(),
             predecessors: vec![],
-            findings: vec![],
+            findings: found.iter().filter_map(CodedFinding::of).collect(),
+            priority: Priority::Routine,
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
         };
         Ok(sr::build(SrClass::Enhanced, object, &[evidence], &draft, &self.node)?.bytes)

@@ -23,13 +23,13 @@ use crate::object::StoredObject;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
 use crate::radiograph::{GreyImage, RadiographError, render};
-use crate::report::{Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
+use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
 use crate::spool::{
     ArtefactKind, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft,
     Spool, SpoolError,
 };
 use crate::triage::{Facts, SenderFacts, Triage, Verdict};
-use crate::vocabulary::{PatientText, StudyUid};
+use crate::vocabulary::{PatientText, Priority, StudyUid};
 
 /// What the drafting stage needs.
 #[derive(Debug, Clone)]
@@ -226,7 +226,8 @@ async fn draft(
     let found = judge::assessed(&answer, &drafting.engine.identity().thresholds);
     let facts = judge::of_draft(&object, lease, &found, answer.abnormal);
     let verdict = drafting.judge(&lease.study, &facts);
-    let draft = report_of(drafting, lease, &answer);
+    let coded = found.iter().filter_map(CodedFinding::of).collect();
+    let draft = report_of(drafting, lease, &answer, coded, verdict.priority);
     let mut deliveries = deliveries(&drafting.recipients(), &verdict.sends, lease, true);
     let looked = answer.looked.clone();
     let files = artefacts(drafting, lease, object, &draft, looked, &mut deliveries).await?;
@@ -317,7 +318,13 @@ async fn ask(drafting: &Drafting, image: GreyImage) -> Result<ModelDraft, Drafti
     Ok(answer)
 }
 
-fn report_of(drafting: &Drafting, lease: &DraftLease, answer: &ModelDraft) -> Draft {
+fn report_of(
+    drafting: &Drafting,
+    lease: &DraftLease,
+    answer: &ModelDraft,
+    findings: Vec<CodedFinding>,
+    priority: Priority,
+) -> Draft {
     let identity = drafting.engine.identity();
     Draft {
         text: PatientText::new(answer.text.clone()),
@@ -327,7 +334,8 @@ fn report_of(drafting: &Drafting, lease: &DraftLease, answer: &ModelDraft) -> Dr
         version: lease.version,
         created: Created::now(),
         predecessors: lease.previous.as_ref().map(|p| predecessors(p, lease)).unwrap_or_default(),
-        findings: Vec::new(),
+        findings,
+        priority,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
     }
 }

@@ -5,7 +5,10 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 
-use crate::vocabulary::{AeTitle, InstanceUid, PatientText, SeriesUid, StudyUid, Uid};
+use crate::findings::{Assessed, Laterality, Severity, State};
+use crate::vocabulary::{
+    AeTitle, InstanceUid, Observation, PatientText, Priority, SeriesUid, StudyUid, Uid,
+};
 
 /// A drafted report. Stored with its job, so that a report built again is the same object.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -26,9 +29,12 @@ pub struct Draft {
     /// The reports of the version before, one an SR class; empty for the first version.
     #[serde(default)]
     pub predecessors: Vec<Predecessor>,
-    /// Findings that may be stated as codes: present ones alone.
+    /// Findings that are stated as codes too.
     #[serde(default)]
     pub findings: Vec<CodedFinding>,
+    /// How soon the study should be read.
+    #[serde(default)]
+    pub priority: Priority,
     /// The version of this program.
     pub program_version: String,
 }
@@ -59,16 +65,34 @@ pub struct Predecessor {
     pub series: SeriesUid,
 }
 
-/// An observation with a code of its own (SNOMED CT), stated as present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CodedFinding {
-    /// Air in the pleural space.
-    Pneumothorax,
-    /// Fluid in the pleural space.
-    PleuralEffusion,
-    /// Fluid in the lung.
-    PulmonaryEdema,
+/// A finding that the text states as present or possible, for the coded part of a report.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct CodedFinding {
+    /// What.
+    pub observation: Observation,
+    /// Only possible: the text says so, or the model's score speaks against it.
+    pub possible: bool,
+    /// On which side, where the text says so.
+    pub laterality: Option<Laterality>,
+    /// How much of it, where the text says so.
+    pub severity: Option<Severity>,
+    /// The model's probability, where it gives one.
+    pub score: Option<f32>,
+}
+
+impl CodedFinding {
+    /// Of what is known of an observation. What is absent has no code, since a reader that does not
+    /// know the modifier would take it for present; nor has what the text does not state.
+    pub fn of(found: &Assessed) -> Option<Self> {
+        let stated = found.state != State::Negative && !found.text.is_empty();
+        stated.then(|| Self {
+            observation: found.observation,
+            possible: found.state == State::Uncertain || found.agrees == Some(false),
+            laterality: found.laterality,
+            severity: found.severity,
+            score: found.score,
+        })
+    }
 }
 
 /// A moment as a clock on the wall shows it, with the offset from UTC of that clock.
@@ -280,6 +304,31 @@ mod as_text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::{self, Score};
+
+    #[test]
+    fn what_the_text_states_is_coded_and_doubt_makes_it_possible() {
+        let text = "Small left pneumothorax. No pleural effusion. Possible pneumonia. Edema.";
+        let score = |observation, value| Score { observation, value, threshold: Some(0.5) };
+        let scores = [
+            score(Observation::Pneumothorax, 0.9),
+            score(Observation::Edema, 0.1),
+            score(Observation::Mass, 0.9),
+        ];
+        let found = findings::assess(&findings::label(text), &scores);
+        let coded: Vec<_> = found.iter().filter_map(CodedFinding::of).collect();
+        let possible = |coded: &CodedFinding| (coded.observation, coded.possible);
+        assert_eq!(
+            coded.iter().map(possible).collect::<Vec<_>>(),
+            [
+                (Observation::Edema, true),
+                (Observation::Pneumonia, true),
+                (Observation::Pneumothorax, false),
+            ]
+        );
+        assert_eq!(coded[2].laterality, Some(Laterality::Left));
+        assert_eq!(coded[2].severity, Some(Severity::Small));
+    }
 
     /// Findings and impression, nothing for a section that is not there.
     fn parted(text: &str) -> [String; 2] {

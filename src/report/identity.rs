@@ -55,6 +55,7 @@ impl Fingerprint {
         name.add(&draft.version.to_string());
         let findings: Vec<String> = draft.findings.iter().map(|f| format!("{f:?}")).collect();
         name.add(&findings.join(" "));
+        name.add(&draft.priority.to_string());
         let text = Sha256::digest(draft.text.reveal().as_bytes());
         name.0.extend_from_slice(&text);
         name

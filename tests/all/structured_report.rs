@@ -12,6 +12,7 @@ use dicom_dictionary_std::tags;
 use tempfile::TempDir;
 use thorascribe::dimse::Timers;
 use thorascribe::dimse::requestor::{ProposedContext, Remote, Requestor, StoreItem};
+use thorascribe::findings::{Laterality, Severity};
 use thorascribe::object::StoredObject;
 use thorascribe::report::sr::check::{check, check_against};
 use thorascribe::report::sr::{SrClass, SrFile, build};
@@ -19,7 +20,7 @@ use thorascribe::report::{
     CodedFinding, Created, Draft, Evidence, ModelIdentity, NodeIdentity, Predecessor, ReportError,
     is_own,
 };
-use thorascribe::vocabulary::{PatientText, TransferSyntax};
+use thorascribe::vocabulary::{Observation, PatientText, Priority, TransferSyntax};
 
 use super::support::{Orthanc, fixtures};
 use source::{Elements, SETS, Source, UNKNOWN_TO_DCIODVFY, named, radiograph};
@@ -38,9 +39,33 @@ fn draft(text: &str) -> Draft {
         version: 1,
         created: Created::new(moment, 60).unwrap(),
         predecessors: Vec::new(),
-        findings: vec![CodedFinding::PleuralEffusion],
+        findings: coded(),
+        priority: Priority::Urgent,
         program_version: "0.1.0".to_owned(),
     }
+}
+
+/// Every observation, with every side, severity and certainty among them.
+fn coded() -> Vec<CodedFinding> {
+    let sides =
+        [None, Some(Laterality::Left), Some(Laterality::Right), Some(Laterality::Bilateral)];
+    let severities = [
+        None,
+        Some(Severity::Minimal),
+        Some(Severity::Small),
+        Some(Severity::Mild),
+        Some(Severity::Moderate),
+        Some(Severity::Large),
+        Some(Severity::Severe),
+    ];
+    let one = |(number, observation): (usize, Observation)| CodedFinding {
+        observation,
+        possible: number % 2 == 1,
+        laterality: sides[number % sides.len()],
+        severity: severities[number % severities.len()],
+        score: (number % 3 > 0).then_some(number as f32 / 21.0),
+    };
+    Observation::ALL.into_iter().enumerate().map(one).collect()
 }
 
 fn node() -> NodeIdentity {

@@ -3,7 +3,8 @@
 
 use std::borrow::Cow;
 
-use crate::report::CodedFinding;
+use crate::findings::{Laterality, Severity};
+use crate::vocabulary::{Observation, Priority};
 
 /// A code with its scheme and meaning (PS3.3 §8), as bytes in the object's character set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,9 +56,46 @@ codes! {
     SOURCE_OF_MEASUREMENT "121112" "DCM" "Source of Measurement";
     BEST_ILLUSTRATION "121080" "DCM" "Best illustration of finding";
     PROCESSING_EQUIPMENT "109102" "DCM" "Processing Equipment";
+    PRIORITY "260870009" "SCT" "Priority";
+    STAT "49499008" "SCT" "Stat";
+    URGENT "103391001" "SCT" "Urgent";
+    ROUTINE "50811001" "SCT" "Routine";
+    PRESENCE "121052" "DCM" "Presence of property";
+    PRESENT "121053" "DCM" "Present";
+    EQUIVOCAL "42425007" "SCT" "Equivocal";
+    PROBABILITY "122157" "DCM" "Probability";
+    LATERALITY "272741003" "SCT" "Laterality";
+    LEFT "7771000" "SCT" "Left";
+    RIGHT "24028007" "SCT" "Right";
+    BILATERAL "51440002" "SCT" "Bilateral";
+    SEVERITY "246112005" "SCT" "Severity";
+    MINIMAL "255605001" "SCT" "Minimal";
+    SMALL "255507004" "SCT" "Small";
+    MILD "255604002" "SCT" "Mild";
+    MODERATE "6736007" "SCT" "Moderate";
+    LARGE "255509001" "SCT" "Large";
+    SEVERE "24484000" "SCT" "Severe";
+    NO_ABNORMALITY "111286" "DCM" "No abnormality";
+    ENLARGED_CARDIOMEDIASTINUM "ECM" "99THORASCRIBE" "Enlarged cardiomediastinum";
+    CARDIOMEGALY "8186001" "SCT" "Cardiomegaly";
+    LUNG_LESION "52988006" "SCT" "Lesion";
+    LUNG_OPACITY "112033" "DCM" "Abnormal opacity";
+    PULMONARY_EDEMA "19242006" "SCT" "Pulmonary edema";
+    CONSOLIDATION "95436008" "SCT" "Lung consolidation";
+    PNEUMONIA "233604007" "SCT" "Pneumonia";
+    ATELECTASIS "46621007" "SCT" "Atelectasis";
     PNEUMOTHORAX "36118008" "SCT" "Pneumothorax";
     PLEURAL_EFFUSION "60046008" "SCT" "Pleural effusion";
-    PULMONARY_EDEMA "19242006" "SCT" "Pulmonary edema";
+    PLEURAL_OTHER "PLEURA" "99THORASCRIBE" "Other pleural abnormality";
+    FRACTURE "125605004" "SCT" "Fracture of bone";
+    SUPPORT_DEVICES "DEVICES" "99THORASCRIBE" "Support devices";
+    INFILTRATE "112121" "DCM" "Infiltrate";
+    MASS "309529002" "SCT" "Lung mass";
+    NODULE "427359005" "SCT" "Solitary nodule of lung";
+    EMPHYSEMA "87433001" "SCT" "Pulmonary emphysema";
+    FIBROSIS "51615001" "SCT" "Pulmonary fibrosis";
+    PLEURAL_THICKENING "PTHICK" "99THORASCRIBE" "Pleural thickening";
+    HERNIA "39839004" "SCT" "Diaphragmatic hernia";
 }
 
 impl Code {
@@ -95,12 +133,64 @@ impl Code {
     }
 }
 
-impl From<CodedFinding> for Code {
-    fn from(finding: CodedFinding) -> Self {
-        match finding {
-            CodedFinding::Pneumothorax => PNEUMOTHORAX,
-            CodedFinding::PleuralEffusion => PLEURAL_EFFUSION,
-            CodedFinding::PulmonaryEdema => PULMONARY_EDEMA,
+impl From<Observation> for Code {
+    /// The project's own scheme stands where no code of SNOMED CT or DICOM could be checked.
+    fn from(observation: Observation) -> Self {
+        match observation {
+            Observation::NoFinding => NO_ABNORMALITY,
+            Observation::EnlargedCardiomediastinum => ENLARGED_CARDIOMEDIASTINUM,
+            Observation::Cardiomegaly => CARDIOMEGALY,
+            Observation::LungLesion => LUNG_LESION,
+            Observation::LungOpacity => LUNG_OPACITY,
+            Observation::Edema => PULMONARY_EDEMA,
+            Observation::Consolidation => CONSOLIDATION,
+            Observation::Pneumonia => PNEUMONIA,
+            Observation::Atelectasis => ATELECTASIS,
+            Observation::Pneumothorax => PNEUMOTHORAX,
+            Observation::PleuralEffusion => PLEURAL_EFFUSION,
+            Observation::PleuralOther => PLEURAL_OTHER,
+            Observation::Fracture => FRACTURE,
+            Observation::SupportDevices => SUPPORT_DEVICES,
+            Observation::Infiltration => INFILTRATE,
+            Observation::Mass => MASS,
+            Observation::Nodule => NODULE,
+            Observation::Emphysema => EMPHYSEMA,
+            Observation::Fibrosis => FIBROSIS,
+            Observation::PleuralThickening => PLEURAL_THICKENING,
+            Observation::Hernia => HERNIA,
+        }
+    }
+}
+
+impl From<Priority> for Code {
+    fn from(priority: Priority) -> Self {
+        match priority {
+            Priority::Stat => STAT,
+            Priority::Urgent => URGENT,
+            Priority::Routine => ROUTINE,
+        }
+    }
+}
+
+impl From<Laterality> for Code {
+    fn from(side: Laterality) -> Self {
+        match side {
+            Laterality::Left => LEFT,
+            Laterality::Right => RIGHT,
+            Laterality::Bilateral => BILATERAL,
+        }
+    }
+}
+
+impl From<Severity> for Code {
+    fn from(severity: Severity) -> Self {
+        match severity {
+            Severity::Minimal => MINIMAL,
+            Severity::Small => SMALL,
+            Severity::Mild => MILD,
+            Severity::Moderate => MODERATE,
+            Severity::Large => LARGE,
+            Severity::Severe => SEVERE,
         }
     }
 }

@@ -163,7 +163,8 @@ impl Parts<'_> {
             observer: self.maker.observer(),
             summary: summary.into_bytes(),
             findings,
-            coded: self.draft.findings.iter().map(|finding| Code::from(*finding)).collect(),
+            coded: self.draft.findings.clone(),
+            priority: self.draft.priority,
             impression,
             image: ImageReference {
                 class: self.source.sop_class_uid().to_string(),

@@ -7,6 +7,8 @@ use dicom_dictionary_std::tags;
 use super::SrClass;
 use super::codes::{self, Code};
 use super::data_set::DataSet;
+use crate::report::CodedFinding;
+use crate::vocabulary::Priority;
 
 /// An image of the content tree.
 #[derive(Debug, Clone)]
@@ -23,7 +25,8 @@ pub(crate) struct Narrative {
     pub(crate) observer: Observer,
     pub(crate) summary: Vec<u8>,
     pub(crate) findings: Option<Vec<u8>>,
-    pub(crate) coded: Vec<Code>,
+    pub(crate) coded: Vec<CodedFinding>,
+    pub(crate) priority: Priority,
     pub(crate) impression: Option<Vec<u8>>,
     pub(crate) image: ImageReference,
 }
@@ -51,7 +54,8 @@ pub(crate) fn items(class: SrClass, narrative: &Narrative) -> Vec<DataSet> {
     items.push(code("HAS CONCEPT MOD", &codes::LANGUAGE, &codes::ENGLISH, vec![]));
     items.extend(observer(&narrative.observer));
     let summary = text(&codes::SUMMARY, &narrative.summary, vec![]);
-    items.push(section(&codes::SUMMARY, vec![summary]));
+    let priority = code("CONTAINS", &codes::PRIORITY, &narrative.priority.into(), vec![]);
+    items.push(section(&codes::SUMMARY, vec![summary, priority]));
     let findings = findings(class, narrative);
     if !findings.is_empty() {
         items.push(section(&codes::FINDINGS, findings));
@@ -94,14 +98,31 @@ fn findings(class: SrClass, narrative: &Narrative) -> Vec<DataSet> {
         items.push(text(&codes::FINDING, findings, source(narrative)));
     }
     for finding in &narrative.coded {
+        let mut children = modifiers(finding);
         // Basic Text SR knows no CODE that is inferred from an IMAGE (PS3.3 §A.35.1.3.1).
-        let shown = match class {
-            SrClass::BasicText => vec![],
-            SrClass::Enhanced | SrClass::Comprehensive => {
-                vec![image("INFERRED FROM", &codes::BEST_ILLUSTRATION, &narrative.image)]
-            }
-        };
-        items.push(code("CONTAINS", &codes::FINDING, finding, shown));
+        if class != SrClass::BasicText {
+            children.push(image("INFERRED FROM", &codes::BEST_ILLUSTRATION, &narrative.image));
+        }
+        items.push(code("CONTAINS", &codes::FINDING, &finding.observation.into(), children));
+    }
+    items
+}
+
+/// How certain a finding is, on which side, and how much of it there is.
+fn modifiers(finding: &CodedFinding) -> Vec<DataSet> {
+    const MODIFIER: &str = "HAS CONCEPT MOD";
+    let presence = if finding.possible { codes::EQUIVOCAL } else { codes::PRESENT };
+    let mut items = vec![code(MODIFIER, &codes::PRESENCE, &presence, vec![])];
+    if let Some(score) = finding.score {
+        let mut probability = item(MODIFIER, "TEXT", &codes::PROBABILITY);
+        probability.put(tags::TEXT_VALUE, VR::UT, format!("{score:.2}"));
+        items.push(probability);
+    }
+    if let Some(side) = finding.laterality {
+        items.push(code(MODIFIER, &codes::LATERALITY, &side.into(), vec![]));
+    }
+    if let Some(severity) = finding.severity {
+        items.push(code(MODIFIER, &codes::SEVERITY, &severity.into(), vec![]));
     }
     items
 }

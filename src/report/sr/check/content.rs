@@ -47,12 +47,21 @@ const ROWS: [(Code, &str, &str); 14] = [
 ];
 
 /// Items of a section, each with its value type.
-const NARRATIVE: [(Code, &str); 5] = [
+const NARRATIVE: [(Code, &str); 6] = [
     (codes::SUMMARY, "TEXT"),
+    (codes::PRIORITY, "CODE"),
     (codes::FINDING, "TEXT"),
     (codes::FINDING, "CODE"),
     (codes::IMPRESSION, "TEXT"),
     (codes::BEST_ILLUSTRATION, "IMAGE"),
+];
+
+/// What may qualify a coded finding, each with its value type.
+const MODIFIERS: [(Code, &str); 4] = [
+    (codes::PRESENCE, "CODE"),
+    (codes::PROBABILITY, "TEXT"),
+    (codes::LATERALITY, "CODE"),
+    (codes::SEVERITY, "CODE"),
 ];
 
 /// The images of the evidence: instance → class.
@@ -168,12 +177,19 @@ impl Tree<'_> {
             findings.add(place, "has a ContentSequence without items");
         }
         let basic_code = self.class == Some(SrClass::BasicText) && value_type == "CODE";
-        if !children.is_empty() && (basic_code || value_type == "IMAGE") {
+        let modifier = |item: &Item<'_>| item.ascii(tags::RELATIONSHIP_TYPE) == "HAS CONCEPT MOD";
+        let modified = value_type == "CODE";
+        let sources = children.iter().any(|child| !(modified && modifier(child)));
+        if sources && (basic_code || value_type == "IMAGE") {
             findings.add(place, format!("a {value_type} may hold no items in this SR class"));
         }
         for (number, child) in children.iter().enumerate() {
             let place = format!("{place}.{}", number + 1);
             let Some(name) = self.name(&place, child, findings) else { continue };
+            if modified && modifier(child) {
+                self.modifier(&place, child, &name, findings);
+                continue;
+            }
             if ![codes::SOURCE_OF_MEASUREMENT, codes::BEST_ILLUSTRATION].contains(&name) {
                 findings.add(&place, "is no purpose of reference of TID 2001");
             }
@@ -182,6 +198,19 @@ impl Tree<'_> {
             if !child.items(tags::CONTENT_SEQUENCE).is_empty() {
                 findings.add(&place, "an IMAGE may hold no items");
             }
+        }
+    }
+
+    /// What qualifies a coded finding.
+    fn modifier(&self, place: &str, item: &Item<'_>, name: &Code, findings: &mut Findings) {
+        let Some((_, value_type)) = MODIFIERS.iter().find(|(code, _)| code == name) else {
+            findings.add(place, "is no modifier of a finding");
+            return;
+        };
+        kind(place, item, "HAS CONCEPT MOD", value_type, findings);
+        self.value(place, item, name, findings);
+        if !item.items(tags::CONTENT_SEQUENCE).is_empty() {
+            findings.add(place, "a modifier may hold no items");
         }
     }
 
