@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thorascribe::model::{ABNORMAL, ImageFeatures, Model, Region, Saliency};
 use thorascribe::radiograph::{GreyImage, open_picture};
 
+use super::support::node::program;
 use super::support::objects::root;
 
 fn sample() -> Vec<(PathBuf, GreyImage)> {
@@ -144,4 +145,50 @@ fn a_draft_shows_its_strongest_finding() {
         }
     }
     assert!(found >= 3, "{found}");
+}
+
+/// What `evaluate boxes` says of the first images of the sample with these boxes.
+fn pointed(boxes: &[&str]) -> std::process::Output {
+    let folder = tempfile::tempdir().unwrap();
+    let labels = folder.path().join("labels.csv");
+    let mut table = csv::Writer::from_path(&labels).unwrap();
+    table.write_record(["image", "Mass", "Infiltration", "boxes"]).unwrap();
+    for ((path, _), boxes) in sample().iter().zip(boxes) {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        table.write_record([name, "1", "1", boxes]).unwrap();
+    }
+    table.flush().unwrap();
+    let images = root().join("fixtures/nih/images");
+    let mut command = program(folder.path());
+    command.args(["evaluate", "boxes", "--json", "--images"]).arg(images);
+    command.arg("--labels").arg(labels).output().unwrap()
+}
+
+#[test]
+fn a_box_around_all_is_hit_and_one_in_a_corner_is_not() {
+    let output = pointed(&[
+        r#"[["Mass", [0, 0, 256, 256]], ["Infiltrate", [0, 0, 1, 1]]]"#,
+        "",
+        r#"[["Mass", [0, 0, 1, 1]], ["Mass", [0, 0, 256, 256]], ["Fracture", [0, 0, 9, 9]]]"#,
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let of = |finding: &str| figures["findings"][finding].clone();
+    let (mass, infiltration) = (of("mass"), of("infiltration"));
+    assert_eq!((&mass["cases"], &mass["hits"]), (&2.into(), &2.into()));
+    assert_eq!((&mass["rate"], &mass["chance"]), (&1.0.into(), &1.0.into()));
+    assert_eq!((&infiltration["cases"], &infiltration["hits"]), (&1.into(), &0.into()));
+    assert_eq!(infiltration["usual_place"], serde_json::Value::Null);
+    assert_eq!(figures["all"]["cases"], 3, "a finding that is not scored is no case");
+    assert_eq!(figures["images"], 2);
+}
+
+#[test]
+fn boxes_that_are_none_are_an_error() {
+    for wrong in ["[0, 0, 1, 1]", r#"[["Mess", [0, 0, 1, 1]]]"#] {
+        let output = pointed(&[wrong]);
+        assert_eq!(output.status.code(), Some(1), "{wrong}");
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(error.contains("boxes") || error.contains("Mess"), "{error}");
+    }
 }
