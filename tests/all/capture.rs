@@ -65,6 +65,7 @@ impl Looked {
             created: Created::new(moment, 60).unwrap(),
             predecessors: Vec::new(),
             findings: Vec::new(),
+            priority: thorascribe::vocabulary::Priority::Routine,
             program_version: "0.1.0".to_owned(),
         }
     }
