@@ -7,10 +7,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
 use super::Outcome;
+
+mod align;
 use crate::train::architecture::Architecture;
 use crate::train::recipe::Recipe;
 use crate::train::run::Plan;
-use crate::train::{align, encoder, language};
+use crate::train::{encoder, language};
 
 /// What may be asked of `train`.
 #[derive(Debug, clap::Args)]
@@ -42,13 +44,16 @@ enum Part {
     /// Writes tokenizer.json, language.safetensors, language.toml and log.jsonl. A run that was
     /// stopped goes on from its last epoch when started again with the same settings.
     Lm(LmArguments),
-    /// Align a trained encoder with a trained language model and put the model together.
+    /// Train the linear projection between an image encoder and a language model.
     ///
-    /// Encoder and language model stay as they are; only the linear projection between them is
-    /// trained, by the loss of the next token on summaries that the grammar writes for each
-    /// radiograph. Writes the model directory OUT/model (manifest.toml, weights.safetensors in 16
-    /// bits, tokenizer.json, CARD.md), which `draft --model` and `[model] path` take.
-    Align(AlignArguments),
+    /// Encoder and language model stay as they are; the projection is trained by the loss of the
+    /// next token. Writes the model directory OUT/model, which `draft --model` and `[model] path`
+    /// take.
+    ///
+    /// With --model: of a model directory of any architecture, on the pairs of image and summary of
+    /// `dataset build`. With --encoder and --language: of what `train encoder` and `train lm`
+    /// wrote, on summaries that the grammar writes for each radiograph.
+    Align(Box<align::Arguments>),
 }
 
 #[derive(Debug, clap::Args)]
@@ -71,15 +76,11 @@ impl Common {
     fn plan(&self, epochs: Option<u64>, default: u64, batch: usize, rate: f32) -> Plan {
         // Minutes alone mean: as many epochs as fit.
         let epochs = epochs.or_else(|| self.minutes.is_none().then_some(default));
-        Plan {
-            epochs,
-            minutes: self.minutes,
-            batch,
-            rate,
-            decay: 0.05,
-            seed: self.seed,
-            threads: self.threads,
-        }
+        self.extend(Plan { epochs, batch, rate, ..Plan::default() })
+    }
+
+    fn extend(&self, plan: Plan) -> Plan {
+        Plan { minutes: self.minutes, seed: self.seed, threads: self.threads, ..plan }
     }
 }
 
@@ -246,45 +247,6 @@ struct LmArguments {
     rate: f32,
 }
 
-#[derive(Debug, clap::Args)]
-struct AlignArguments {
-    #[command(flatten)]
-    common: Common,
-    /// What `train encoder` wrote.
-    #[arg(long, value_name = "DIR")]
-    encoder: PathBuf,
-    /// What `train lm` wrote.
-    #[arg(long, value_name = "DIR")]
-    language: PathBuf,
-    /// The folder with labels.csv and images/.
-    #[arg(long, value_name = "DIR")]
-    data: PathBuf,
-    /// What the summaries say: the encoder's scores at their thresholds, or the table's labels.
-    #[arg(long, value_enum, default_value_t = Targets::Scores)]
-    targets: Targets,
-    /// The model's name.
-    #[arg(long, value_name = "NAME", default_value = "thorascribe-small")]
-    name: String,
-    /// Score the splits test and findings_test too, for the card: once, for a model to ship.
-    #[arg(long)]
-    test: bool,
-    /// Passes over the data [default: 1, or as many as fit into --minutes].
-    #[arg(long, value_name = "N")]
-    epochs: Option<u64>,
-    /// Pairs a step.
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch: usize,
-    /// The highest learning rate.
-    #[arg(long, value_name = "F", default_value_t = 3e-4)]
-    rate: f32,
-}
-
-#[derive(Debug, Clone, Copy, clap::ValueEnum)]
-enum Targets {
-    Scores,
-    Labels,
-}
-
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let bar = bar();
     let figures = match &arguments.part {
@@ -304,22 +266,7 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
             };
             language::train(a.data.as_deref(), &a.common.out, &sizes, &plan, &bar)?
         }
-        Part::Align(a) => {
-            let plan = a.common.plan(a.epochs, 1, a.batch, a.rate);
-            let parts = align::Parts {
-                encoder: a.encoder.clone(),
-                language: a.language.clone(),
-                data: a.data.clone(),
-                out: a.common.out.clone(),
-                targets: match a.targets {
-                    Targets::Scores => align::Targets::Scores,
-                    Targets::Labels => align::Targets::Labels,
-                },
-                name: a.name.clone(),
-                test: a.test,
-            };
-            align::train(&parts, &plan, &bar)?
-        }
+        Part::Align(a) => a.run(&bar)?,
     };
     show(&figures);
     Ok(ExitCode::SUCCESS)

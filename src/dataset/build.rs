@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::clean::Removed;
@@ -37,7 +37,7 @@ pub struct Settings {
 }
 
 /// Images and the summary that belongs to them.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Pair {
     /// The report's name in its archive.
     pub id: String,
@@ -177,6 +177,18 @@ fn pair(report: Report, cleaned: Cleaned, shares: Shares) -> Pair {
         impression: cleaned.impression,
         summary: cleaned.summary,
     }
+}
+
+/// Reads the pairs of a `dataset.jsonl`.
+pub fn read(path: &Path) -> Result<Vec<Pair>, DatasetError> {
+    let text = std::fs::read_to_string(path).map_err(failed("read it", path))?;
+    let pair = |(number, line): (usize, &str)| {
+        serde_json::from_str(line).map_err(|error| DatasetError::Malformed {
+            path: path.to_owned(),
+            reason: format!("line {}: not a pair of `dataset build`: {error}", number + 1),
+        })
+    };
+    text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()).map(pair).collect()
 }
 
 /// Writes a pair a line, and gives the file's digest.

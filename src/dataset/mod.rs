@@ -21,5 +21,5 @@ pub mod source;
 pub mod split;
 pub mod summary;
 
-pub use build::{Manifest, Pair, Settings, build};
+pub use build::{Manifest, Pair, Settings, build, read};
 pub use error::DatasetError;

@@ -37,6 +37,9 @@ pub struct Encoded {
     pub vision: EncoderOutput,
     /// `[batch, embedding]`, where the encoder has a projection of its own.
     pub embedding: Option<Tensor>,
+    /// `[batch, rows, width]`, or `[batch, width]` of a model with one embedding an image: what the
+    /// alignment layer takes in.
+    pub features: Tensor,
     /// `[batch, positions, hidden size]`: what stands for the image in a prompt.
     pub image_tokens: Tensor,
     /// `[batch, labels]`: probabilities, where the model scores.
@@ -90,14 +93,12 @@ impl Chain {
     pub fn encode(&self, pixels: &Tensor) -> Result<Encoded> {
         let vision = self.encoder.forward(&pixels.to_dtype(self.dtype)?)?;
         let embedding = self.head.as_ref().map(|head| head.forward(&vision.pooled)).transpose()?;
-        let image_tokens = match self.image_tokens {
-            ImageTokens::Patches => self.projection.forward(&vision.last_hidden)?,
-            ImageTokens::Pooled => {
-                let pooled = embedding.as_ref().unwrap_or(&vision.pooled);
-                let projected = self.projection.forward(pooled)?;
-                projected.reshape((pooled.dim(0)?, self.tokens, ()))?
-            }
+        let features = match self.image_tokens {
+            ImageTokens::Patches => &vision.last_hidden,
+            ImageTokens::Pooled => embedding.as_ref().unwrap_or(&vision.pooled),
         };
+        let features = features.clone();
+        let image_tokens = self.project(&self.projection, &features)?;
         let scores = match &self.scores {
             Some(heads) => Some(candle_nn::ops::sigmoid(&heads.forward(&vision.pooled)?)?),
             None => None,
@@ -106,7 +107,16 @@ impl Chain {
             Some(known) => known.judge(&vision.pooled)?,
             None => vec![true; vision.pooled.dim(0)?],
         };
-        Ok(Encoded { vision, embedding, image_tokens, scores, known })
+        Ok(Encoded { vision, embedding, features, image_tokens, scores, known })
+    }
+
+    /// The image tokens that an alignment layer makes of the features that [`Encoded`] has.
+    pub fn project(&self, projection: &Linear, features: &Tensor) -> Result<Tensor> {
+        let projected = projection.forward(features)?;
+        match self.image_tokens {
+            ImageTokens::Patches => Ok(projected),
+            ImageTokens::Pooled => projected.reshape((features.dim(0)?, self.tokens, ())),
+        }
     }
 
     /// What each patch alone gives to each score's logit, `[batch, patches, labels]`; their mean

@@ -57,6 +57,9 @@ pub enum TrainError {
     /// The model refused its parts.
     #[error("the assembled model cannot be used")]
     Model(#[from] crate::model::ModelError),
+    /// The pairs could not be read.
+    #[error("the pairs of image and summary cannot be used")]
+    Dataset(#[from] crate::dataset::DatasetError),
     /// A curve could not be drawn.
     #[error("the loss curve cannot be drawn")]
     Curve(#[source] Box<crate::evaluate::EvaluateError>),

@@ -21,6 +21,7 @@ use super::error::TrainError;
 use super::files;
 use super::grammar::Grammar;
 use super::label::{FINDINGS, LabelSet, SCORES};
+use super::next_token;
 use super::optimise::Named;
 use super::run::{Plan, Task, fit};
 use super::tokenizer::{self, BOS, EOS};
@@ -155,33 +156,7 @@ impl Language {
             .iter()
             .filter_map(|s| Some((self.prompts.after.get(s.prompt)?.as_slice(), s.text.as_slice())))
             .collect();
-        let longest = rows.iter().map(|(p, t)| p.len() + t.len()).max().unwrap_or(0);
-        let start = self.prompts.before.len() + images.dim(1)?;
-        let time = start + longest - 1;
-        let (mut inputs, mut places, mut targets) = (vec![], vec![], vec![]);
-        for (row, (prompt, text)) in rows.iter().enumerate() {
-            let mut ids: Vec<u32> = prompt.iter().chain(*text).copied().collect();
-            ids.resize(longest, EOS);
-            ids.pop();
-            inputs.extend(ids);
-            // The position before each token of the text predicts it.
-            let first = row * time + start + prompt.len() - 1;
-            places.extend((0..text.len()).map(|i| (first + i) as u32));
-            targets.extend_from_slice(text);
-        }
-        let (batch, count) = (rows.len(), targets.len());
-        let rest = Tensor::from_vec(inputs, (batch, longest - 1), &Device::Cpu)?;
-        let known = self.prompts.before.len();
-        let before = Tensor::from_slice(&self.prompts.before, (1, known), &Device::Cpu)?;
-        let before = self.llama.embed(&before)?;
-        let before = before.broadcast_as((batch, known, before.dim(2)?))?;
-        let embeds = Tensor::cat(&[&before, images, &self.llama.embed(&rest)?], 1)?;
-        let logits = self.llama.forward_embeds(&embeds.contiguous()?, None)?;
-        let places = Tensor::from_vec(places, count, &Device::Cpu)?;
-        let logits = logits.flatten(0, 1)?.index_select(&places, 0)?;
-        let targets = Tensor::from_vec(targets, (count, 1), &Device::Cpu)?;
-        let chosen = candle_nn::ops::log_softmax(&logits, 1)?.gather(&targets, 1)?;
-        Ok((chosen.sum_all()?.neg()?, count as f32))
+        next_token::loss(&self.llama, &self.prompts.before, images, &rows, EOS)
     }
 
     /// The likeliest summary after image tokens `[1, tokens, width]`, token by token.

@@ -5,7 +5,8 @@
 //! weights, a log, checkpoints, and in the end a model directory that the node can draft with.
 //! Promises: the same settings, data and seed give the same run; a run that was stopped goes on
 //! from its last epoch; the encoder and the language model stay as they are while they are
-//! aligned. May use: `vocabulary`, `radiograph`, `findings`, `model`, `evaluate`.
+//! aligned. May use: `vocabulary`, `object`, `radiograph`, `findings`, `model`, `dataset`,
+//! `evaluate`.
 
 pub mod align;
 pub mod architecture;
@@ -25,7 +26,9 @@ pub mod grammar;
 pub mod known;
 pub mod label;
 pub mod language;
+mod next_token;
 pub mod optimise;
+pub mod pairs;
 pub mod recipe;
 pub mod run;
 pub mod tokenizer;

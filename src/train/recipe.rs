@@ -41,7 +41,7 @@ pub struct Recipe {
 impl Recipe {
     fn plan(&self, seed: u64, epochs: u64, batch: usize, rate: f32) -> Plan {
         let (epochs, threads) = (Some(epochs), self.threads);
-        Plan { epochs, minutes: None, batch, rate, decay: 0.05, seed, threads }
+        Plan { epochs, batch, rate, seed, threads, ..Plan::default() }
     }
 
     /// Runs every step and gives the figures of the last. Steps that an earlier call finished cost

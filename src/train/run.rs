@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use candle_core::{Device, Tensor};
+use candle_core::Tensor;
 use indicatif::ProgressBar;
 use safetensors::SafeTensors;
 use safetensors::tensor::TensorView;
@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::average::Average;
 use super::chance::Chance;
 use super::error::TrainError;
-use super::optimise::{AdamW, Named, rate};
+use super::optimise::{AdamW, Constants, Named, Schedule};
 use super::workers::{Loss, Workers};
 use super::{curve, files};
 
@@ -50,26 +50,53 @@ pub trait Task: Sync {
 /// How long and how fast.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Passes over the items; `None` is without end and needs `minutes`.
+    /// Passes over the items; `None` is without end and needs `steps` or `minutes`.
     pub epochs: Option<u64>,
+    /// Steps in all, however many an epoch has.
+    pub steps: Option<u64>,
     /// Wall-clock minutes, those before a resume included; the learning rate follows them.
     pub minutes: Option<f64>,
     /// Items a step.
     pub batch: usize,
     /// The highest learning rate.
     pub rate: f32,
-    /// Weight decay.
-    pub decay: f32,
+    /// How it gets there and what comes after.
+    pub schedule: Schedule,
+    /// Of the optimiser.
+    pub constants: Constants,
+    /// After so many steps, too, a line is logged and a checkpoint kept, not only after an epoch.
+    pub every: Option<u64>,
     /// Order, augmentation and first weights depend on it.
     pub seed: u64,
     /// Threads that share a batch.
     pub threads: usize,
 }
 
+impl Default for Plan {
+    /// What suits weights that begin at random, but for a length.
+    fn default() -> Self {
+        Self {
+            epochs: None,
+            steps: None,
+            minutes: None,
+            batch: 16,
+            rate: 1e-3,
+            schedule: Schedule::default(),
+            constants: Constants::default(),
+            every: None,
+            seed: 1,
+            threads: 1,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct State {
     epoch: u64,
     step: u64,
+    /// Steps of the epoch that has begun.
+    #[serde(default)]
+    within: u64,
     seconds: f64,
     settings: Value,
 }
@@ -83,29 +110,29 @@ pub fn fit(
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
     let workers = Workers::new(plan.threads)?;
-    let mut optimiser = AdamW::new(task.variables(), plan.decay, |name| task.pace(name));
+    let mut optimiser = AdamW::new(task.variables(), plan.constants, |name| task.pace(name));
     let mut average = Average::new(task.averaging(), task.variables())?;
     let checkpoint = out.join("checkpoint.safetensors");
     let mut state = State { settings: task.settings(), ..State::default() };
     if checkpoint.exists() {
         state = resume(&checkpoint, task, &mut optimiser, &mut average)?;
     }
-    let mut log = Log::open(out.join("log.jsonl"), state.epoch > 0)?;
+    let mut log = Log::open(out.join("log.jsonl"), state.step)?;
     let before = state.seconds;
     let started = Instant::now();
     let batches = task.items().div_ceil(plan.batch).max(1) as u64;
     let progress = |state: &State| {
         let by_epochs = plan.epochs.map(|n| state.step as f64 / (n.max(1) * batches) as f64);
         let by_time = plan.minutes.map(|m| (before + started.elapsed().as_secs_f64()) / 60.0 / m);
-        by_epochs.unwrap_or(0.0).max(by_time.unwrap_or(0.0))
+        let by_steps = plan.steps.map(|n| state.step as f64 / n.max(1) as f64);
+        [by_epochs, by_steps, by_time].into_iter().flatten().fold(0.0, f64::max)
     };
     bar.set_length(1000);
     let mut figures = Map::new();
     while progress(&state) < 1.0 {
-        let epoch_started = Instant::now();
         let order = Chance::of(plan.seed, state.epoch).shuffled(task.items());
-        let (mut total, mut seen) = (0.0, 0_usize);
-        for batch in order.chunks(plan.batch.max(1)) {
+        let mut since = Since::begin();
+        for batch in order.chunks(plan.batch.max(1)).skip(state.within as usize) {
             let now = progress(&state);
             if now >= 1.0 {
                 break;
@@ -115,25 +142,31 @@ pub fn fit(
                 workers.gradients(task.variables(), batch, task.at_once(), |part| {
                     task.loss(part, epoch)
                 })?;
-            optimiser.step(task.variables(), &gradients, rate(plan.rate, now as f32))?;
+            let rate = plan.schedule.rate(plan.rate, now, state.step);
+            optimiser.step(task.variables(), &gradients, rate)?;
             average.follow(task.variables())?;
             state.step += 1;
-            total += f64::from(loss) * batch.len() as f64;
-            seen += batch.len();
+            state.within += 1;
+            since.add(loss, batch.len());
             bar.set_position((progress(&state) * 1000.0) as u64);
             bar.set_message(format!("epoch {} loss {loss:.3}", epoch + 1));
+            let marked = plan.every.is_some_and(|every| state.step.is_multiple_of(every.max(1)));
+            if marked && state.within < batches {
+                state.seconds = before + started.elapsed().as_secs_f64();
+                let epochs = state.epoch as f64 + state.within as f64 / batches as f64;
+                log.line(&since.line(&state, &json!(epochs), since.pace(), None))?;
+                save(&checkpoint, task.variables(), &optimiser, &average, &state)?;
+                since = Since::begin();
+            }
         }
         state.epoch += 1;
+        state.within = 0;
         state.seconds = before + started.elapsed().as_secs_f64();
-        let pace = seen as f64 / epoch_started.elapsed().as_secs_f64();
+        let pace = since.pace();
         average.swap(task.variables())?;
         figures = task.evaluate(&workers)?;
         average.swap(task.variables())?;
-        log.line(&json!({
-            "epoch": state.epoch, "step": state.step, "seconds": state.seconds.round(),
-            "items_per_second": (pace * 10.0).round() / 10.0,
-            "loss": total / seen.max(1) as f64, "development": figures,
-        }))?;
+        log.line(&since.line(&state, &json!(state.epoch), pace, Some(&figures)))?;
         save(&checkpoint, task.variables(), &optimiser, &average, &state)?;
     }
     average.swap(task.variables())?;
@@ -145,16 +178,62 @@ pub fn fit(
     Ok(figures)
 }
 
+/// What was trained on since the last line of the log.
+struct Since {
+    total: f64,
+    seen: usize,
+    started: Instant,
+}
+
+impl Since {
+    fn begin() -> Self {
+        Self { total: 0.0, seen: 0, started: Instant::now() }
+    }
+
+    fn add(&mut self, loss: f32, items: usize) {
+        self.total += f64::from(loss) * items as f64;
+        self.seen += items;
+    }
+
+    /// Items a second.
+    fn pace(&self) -> f64 {
+        self.seen as f64 / self.started.elapsed().as_secs_f64()
+    }
+
+    /// A line of the log; without a loss where nothing was trained on.
+    fn line(
+        &self,
+        state: &State,
+        epoch: &Value,
+        pace: f64,
+        figures: Option<&Map<String, Value>>,
+    ) -> Value {
+        let loss = (self.seen > 0).then(|| self.total / self.seen as f64);
+        json!({
+            "epoch": epoch, "step": state.step, "seconds": state.seconds.round(),
+            "items_per_second": (pace * 10.0).round() / 10.0, "loss": loss, "development": figures,
+        })
+    }
+}
+
 struct Log {
     path: PathBuf,
     file: File,
 }
 
 impl Log {
-    fn open(path: PathBuf, append: bool) -> Result<Self, TrainError> {
-        let mut how = File::options();
-        how.create(true).write(true).append(append).truncate(!append);
-        let file = how.open(&path).map_err(|e| written(&path, e))?;
+    /// Opens it with the lines up to this step: what a stopped run did after its checkpoint is done
+    /// again.
+    fn open(path: PathBuf, step: u64) -> Result<Self, TrainError> {
+        let old = if step > 0 && path.exists() { files::read(&path)? } else { vec![] };
+        let old = String::from_utf8_lossy(&old);
+        let kept = old.lines().filter(|line| {
+            let line = serde_json::from_str::<Value>(line).ok();
+            line.and_then(|line| line.get("step")?.as_u64()).is_some_and(|n| n <= step)
+        });
+        let kept = kept.flat_map(|line| [line, "\n"]).collect::<String>();
+        let mut file = File::create(&path).map_err(|e| written(&path, e))?;
+        file.write_all(kept.as_bytes()).map_err(|e| written(&path, e))?;
         Ok(Self { path, file })
     }
 
@@ -240,7 +319,7 @@ fn resume(
     }
     for (variable, (first, second)) in task.variables().iter().zip(&mut optimiser.moments) {
         let var = &variable.1;
-        let values = Tensor::from_vec(numbers("value", variable)?, var.shape(), &Device::Cpu)?;
+        let values = Tensor::from_vec(numbers("value", variable)?, var.shape(), var.device())?;
         var.set(&values)?;
         (*first, *second) = (numbers("first", variable)?, numbers("second", variable)?);
     }

@@ -3,6 +3,7 @@
 
 mod support;
 
+mod alignment;
 mod architecture;
 mod associations;
 mod benchmark;

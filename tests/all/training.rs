@@ -60,7 +60,7 @@ fn a_summary_speaks_neither_of_sides_nor_of_earlier_studies() {
 }
 
 /// Compares each variable's gradient with the change of the loss along one random direction.
-fn gradients_agree(variables: &[(String, Var)], loss: impl Fn() -> Tensor) {
+pub(crate) fn gradients_agree(variables: &[(String, Var)], loss: impl Fn() -> Tensor) {
     let gradients = loss().backward().unwrap();
     let value = || f64::from(loss().to_scalar::<f32>().unwrap());
     let mut chance = Chance::new(3);

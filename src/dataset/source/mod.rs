@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, failed};
 use super::sections::{Sections, sections};
@@ -40,7 +40,7 @@ impl Layout {
 }
 
 /// An image of a report.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Image {
     /// Its file, relative to the source where it lies in it.
     pub file: PathBuf,

@@ -85,6 +85,15 @@ impl ModelFiles {
         Ok(stored)
     }
 
+    /// Copies a file, whose digest is not looked at.
+    pub(super) fn copy(&self, name: &str, to: &Path) -> Result<(), ModelError> {
+        let failed = |source| ModelError::Write { path: to.to_owned(), source };
+        match &self.place {
+            Place::Folder(folder) => std::fs::copy(folder.join(name), to).map(drop).map_err(failed),
+            Place::Embedded(_) => std::fs::write(to, self.read(name)?).map_err(failed),
+        }
+    }
+
     fn source(&self, name: &str) -> Result<Source, ModelError> {
         let path = path(&self.place, name);
         match &self.place {

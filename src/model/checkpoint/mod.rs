@@ -18,6 +18,7 @@ pub mod import;
 mod layout;
 pub mod manifest;
 pub mod quantize;
+pub mod replace;
 pub mod stored;
 pub mod torch;
 pub mod writer;

@@ -11,6 +11,7 @@ use candle_nn::var_builder::SimpleBackend;
 use serde::Deserialize;
 
 use super::expect::Shapes;
+use super::quantize::Form;
 use super::torch;
 use crate::model::error::ModelError;
 use crate::model::quantized::{Packed, Packing};
@@ -272,6 +273,19 @@ impl Stored {
         let place = self.find(name)?;
         let same = place.kind == Kind::Floats(dtype);
         same.then(|| self.bytes(name, place)).transpose()
+    }
+
+    /// How a tensor is stored.
+    pub(super) fn form(&self, name: &str) -> Result<Form> {
+        Ok(match self.find(name)?.kind {
+            Kind::Floats(dtype) => Form::Floats(dtype),
+            Kind::Blocks(packing) => Form::Blocks(packing),
+        })
+    }
+
+    /// A tensor's bytes as they are stored.
+    pub(super) fn as_stored(&self, name: &str) -> Result<Vec<u8>> {
+        self.bytes(name, self.find(name)?)
     }
 
     fn find(&self, name: &str) -> Result<&Place> {

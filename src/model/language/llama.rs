@@ -195,6 +195,12 @@ impl Llama {
         self.head.forward(&self.hidden(embeds, cache)?)
     }
 
+    /// Logits `[rows, vocabulary]` of these rows of `[batch · time, width]` (u32), differentiable.
+    pub fn forward_rows(&self, embeds: &Tensor, rows: &Tensor) -> Result<Tensor> {
+        let hidden = self.hidden(embeds, None)?.flatten(0, 1)?;
+        self.head.forward(&hidden.index_select(rows, 0)?)
+    }
+
     /// Logits `[batch, vocabulary]` of the last position only.
     pub fn forward_last(&self, embeds: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
         let hidden = self.hidden(embeds, cache)?;

@@ -1,0 +1,325 @@
+//! `train align` on pairs of image and summary: what is learned, what is kept, what a stop costs.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use candle_core::Device;
+use candle_core::{Device, Tensor};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use thorascribe::model::checkpoint::ModelFiles;
+use thorascribe::model::checkpoint::import::{ImportOptions, import};
+use thorascribe::model::{DraftRequest, Model, PromptChoice};
+use thorascribe::radiograph::open_picture;
+use thorascribe::train::optimise::{AdamW, Constants};
+use thorascribe::train::pairs::{Alignment, Features, Item, Stage};
+use thorascribe::train::run::Task;
+use thorascribe::train::workers::Workers;
+
+use super::model::{reference, released, small};
+use super::support::process::{Running, succeed, text};
+
+const SUMMARIES: [&str; 8] = [
+    "The lungs are clear.",
+    "Large left effusion.",
+    "The heart is enlarged.",
+    "Right pneumothorax.",
+    "Normal chest.",
+    "A nodule is seen.",
+    "Severe edema.",
+    "Old fractures.",
+];
+
+/// Eight pictures that differ in where they are bright.
+fn pictures(folder: &Path) {
+    for number in 0..8_u32 {
+        let image = image::GrayImage::from_fn(64, 64, |x, y| {
+            let cell = 4 * (y / 32) + x / 16;
+            let base = 20 + 5 * number as u8;
+            image::Luma([if cell == number { 255 } else { base }])
+        });
+        image.save(folder.join(format!("{number}.png"))).unwrap();
+    }
+}
+
+/// A data set of these many pairs in the split `train`.
+fn pairs(folder: &Path, count: usize) -> PathBuf {
+    pictures(folder);
+    let line = |number: usize| {
+        json!({
+            "id": format!("report {number}"), "patient": format!("{number}"), "split": "train",
+            "images": [
+                {"file": format!("{number}.png"), "view": "PA"},
+                {"file": "side.png", "view": "LATERAL"},
+            ],
+            "findings": "", "impression": "", "summary": SUMMARIES[number],
+        })
+    };
+    let lines: Vec<String> = (0..count).map(|number| format!("{}\n", line(number))).collect();
+    let path = folder.join("dataset.jsonl");
+    std::fs::write(&path, lines.concat()).unwrap();
+    path
+}
+
+fn align(model: &Path, folder: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    command.args(["train", "align", "--model"]).arg(model);
+    command.arg("--dataset").arg(folder.join("dataset.jsonl"));
+    command.arg("--source").arg(folder).arg("--out").arg(out).args(more);
+    command
+}
+
+fn aligned(command: &mut Command) -> Value {
+    serde_json::from_str(&succeed(command)).unwrap()
+}
+
+#[test]
+fn eight_pairs_are_learned_to_their_exact_text_and_nothing_else_changes() {
+    let folder = TempDir::new().unwrap();
+    pairs(folder.path(), 8);
+    let out = folder.path().join("run");
+    let figures = aligned(&mut align(
+        released(),
+        folder.path(),
+        &out,
+        &[
+            "--steps",
+            "400",
+            "--batch",
+            "8",
+            "--at-once",
+            "4",
+            "--rate",
+            "0.03",
+            "--least-rate",
+            "0.001",
+            "--warm-up",
+            "20",
+            "--decay",
+            "0",
+            "--every",
+            "50",
+        ],
+    ));
+    assert_eq!(figures["pairs"], 8);
+    assert_eq!(figures["images_encoded"], 8);
+    let model = Model::open(&out.join("model")).unwrap();
+    assert_eq!(figures["digest"], model.digest());
+    for (number, summary) in SUMMARIES.iter().enumerate() {
+        assert!(model.tokenizer().encode(summary).unwrap().len() <= 8, "{summary}");
+        let image = open_picture(&folder.path().join(format!("{number}.png"))).unwrap();
+        for prompt in [1, 4, 9] {
+            let prompt = PromptChoice::Number(prompt);
+            let request = DraftRequest { prompt, ..DraftRequest::default() };
+            assert_eq!(model.draft(&image, &request).unwrap().text, *summary);
+        }
+    }
+    let (old, new) =
+        (ModelFiles::open(released()).unwrap(), ModelFiles::open(&out.join("model")).unwrap());
+    for (name, digest) in &old.manifest().files {
+        assert_eq!(new.manifest().files[name] == *digest, name != "projection.safetensors");
+    }
+    assert!(out.join("loss.png").metadata().unwrap().len() > 1000);
+    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+    let losses: Vec<f64> = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64())
+        .collect();
+    assert!(losses.first().unwrap() > &3.0 && losses.last().unwrap() < &0.1, "{losses:?}");
+}
+
+/// A run of some steps with several epochs, a batch that does not divide the pairs.
+const SHORT: [&str; 10] =
+    ["--steps", "40", "--batch", "3", "--at-once", "2", "--every", "2", "--rate", "0.01"];
+
+#[test]
+fn a_run_killed_in_mid_epoch_and_resumed_ends_with_the_digest_of_one_that_was_not() {
+    let folder = TempDir::new().unwrap();
+    pairs(folder.path(), 8);
+    let cache = folder.path().join("features");
+    let more = [&SHORT[..], &["--cache", cache.to_str().unwrap()]].concat();
+    let whole = aligned(&mut align(released(), folder.path(), &folder.path().join("whole"), &more));
+    let out = folder.path().join("stopped");
+    let mut command = align(released(), folder.path(), &out, &more);
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = Running(command.spawn().unwrap());
+    let checkpoint = out.join("checkpoint.safetensors");
+    let patience = Instant::now() + Duration::from_mins(2);
+    while !checkpoint.exists() {
+        assert!(Instant::now() < patience, "no checkpoint came");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill();
+    assert!(!out.join("model").exists(), "it had ended before it was killed");
+    let stopped = std::fs::read(&checkpoint).unwrap();
+    let (_, header) = safetensors::SafeTensors::read_metadata(&stopped).unwrap();
+    let state: Value = serde_json::from_str(&header.metadata().as_ref().unwrap()["state"]).unwrap();
+    assert!(state["within"].as_u64().unwrap() > 0, "not in mid-epoch: {state}");
+    let resumed = aligned(&mut align(released(), folder.path(), &out, &more));
+    assert_eq!(resumed["digest"], whole["digest"]);
+    assert_eq!(resumed["images_encoded"], 0, "the encoder ran again");
+    let steps = |run: &str| {
+        let log = std::fs::read_to_string(folder.path().join(run).join("log.jsonl")).unwrap();
+        let field = |line: &str| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            (line["step"].as_u64().unwrap(), line["loss"].as_f64().unwrap().to_bits())
+        };
+        log.lines().map(field).collect::<Vec<_>>()
+    };
+    assert_eq!(steps("whole"), steps("stopped"));
+}
+
+#[test]
+fn a_run_with_other_settings_or_another_model_does_not_go_on_in_the_same_folder() {
+    let folder = TempDir::new().unwrap();
+    pairs(folder.path(), 2);
+    let out = folder.path().join("run");
+    let one = ["--steps", "1", "--batch", "2"];
+    aligned(&mut align(released(), folder.path(), &out, &one));
+    let more = [&one[..], &["--beta2", "0.9"]].concat();
+    let output = align(released(), folder.path(), &out, &more).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("other settings"), "{}", text(&output));
+}
+
+#[test]
+fn an_image_that_is_not_there_is_named() {
+    let folder = TempDir::new().unwrap();
+    pairs(folder.path(), 2);
+    std::fs::remove_file(folder.path().join("1.png")).unwrap();
+    let output =
+        align(released(), folder.path(), &folder.path().join("run"), &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("1.png"), "{}", text(&output));
+}
+
+/// A task of these many pairs in this folder.
+fn task(model: &Path, folder: &Path, count: usize) -> Alignment {
+    pairs(folder, count);
+    let files = ModelFiles::open(model).unwrap();
+    let model = Model::open(model).unwrap();
+    let features = Features::new(&model, &folder.join("features")).unwrap();
+    let paths: Vec<PathBuf> = (0..count).map(|n| folder.join(format!("{n}.png"))).collect();
+    let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
+    let bar = indicatif::ProgressBar::hidden();
+    let kept = features.keep(&paths, &Workers::new(1).unwrap(), &bar).unwrap();
+    let items = kept.into_iter().zip(SUMMARIES).map(|((features, _), summary)| {
+        let text = model.tokenizer().encode(&format!("{summary}###")).unwrap();
+        Item { features, text }
+    });
+    let items = items.collect();
+    Alignment::new(model, &files.stored().unwrap(), items, vec![]).unwrap()
+}
+
+#[test]
+fn the_projection_has_the_gradient_of_finite_differences() {
+    // 16-bit weights and a token a query; f32 weights of the embedded kind, and one embedding.
+    let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/embedded");
+    for model in [released(), embedded.as_path()] {
+        let folder = TempDir::new().unwrap();
+        let task = task(model, folder.path(), 4);
+        super::training::gradients_agree(task.variables(), || {
+            let (sum, weight) = task.loss(&[0, 1, 2, 3], 0).unwrap();
+            (sum / f64::from(weight)).unwrap()
+        });
+    }
+}
+
+#[test]
+fn parts_of_a_batch_add_up_to_its_gradient() {
+    let folder = TempDir::new().unwrap();
+    let task = task(released(), folder.path(), 7);
+    let all: Vec<usize> = (0..7).collect();
+    let gradients = |threads: usize, at_once: usize| {
+        let workers = Workers::new(threads).unwrap();
+        workers.gradients(task.variables(), &all, at_once, |part| task.loss(part, 0)).unwrap()
+    };
+    let (loss, whole) = gradients(1, 7);
+    for (threads, at_once) in [(1, 2), (2, 3)] {
+        let (other, parts) = gradients(threads, at_once);
+        assert!((loss - other).abs() < 1e-4, "{loss} {other}");
+        for (a, b) in whole.iter().flatten().zip(parts.iter().flatten()) {
+            assert!((a - b).abs() < 1e-4 * (1.0 + a.abs()), "{a} {b}");
+        }
+    }
+}
+
+#[test]
+fn the_learning_rate_is_that_of_the_published_configurations() {
+    for (stage, steps, rise, peak, least) in
+        [(Stage::First, 20_000, 500, 1e-4, 8e-5), (Stage::Second, 2501, 200, 3e-5, 1e-5)]
+    {
+        let plan = stage.plan();
+        let rate = |step: u64| {
+            plan.schedule.rate(plan.rate, step as f64 / plan.steps.unwrap() as f64, step)
+        };
+        let near = |a: f32, b: f32| assert!((a - b).abs() < 2e-3 * b, "{stage:?}: {a} for {b}");
+        assert_eq!(plan.steps, Some(steps));
+        near(rate(0), 1e-6);
+        near(rate(rise / 2), (1e-6 + peak) / 2.0);
+        near(
+            rate(rise),
+            least
+                + (peak - least)
+                    * (1.0 + (std::f32::consts::PI * rise as f32 / steps as f32).cos())
+                    / 2.0,
+        );
+        near(rate(steps / 2), (peak + least) / 2.0);
+        near(rate(steps - 1), least);
+    }
+}
+
+/// The small checkpoint of the released layout, imported, with its first prompt alone.
+fn asked_one_thing(out: &Path) -> Model {
+    let mut manifest = import(small().path(), out, &ImportOptions::default(), &mut |_| {}).unwrap();
+    manifest.prompts.truncate(1);
+    std::fs::write(out.join("manifest.toml"), manifest.to_text().unwrap()).unwrap();
+    Model::open(out).unwrap()
+}
+
+#[test]
+fn loss_gradients_and_three_steps_are_those_of_pytorch() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("model");
+    let model = asked_one_thing(&place);
+    let expected = reference().parent().unwrap().join("minigpt4_small/align_steps.safetensors");
+    let expected = candle_core::safetensors::load(expected, &Device::Cpu).unwrap();
+    let floats = |name: &str| expected[name].flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let items = (0..3).map(|number| {
+        let features = folder.path().join(format!("{number}.f32"));
+        let numbers = expected["features"].get(number).unwrap().flatten_all().unwrap();
+        let numbers = numbers.to_vec1::<f32>().unwrap();
+        let bytes: Vec<u8> = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+        std::fs::write(&features, bytes).unwrap();
+        let text = expected[&format!("text.{number}")].to_vec1::<i64>().unwrap();
+        Item { features, text: text.into_iter().map(|id| id as u32).collect() }
+    });
+    let stored = ModelFiles::open(&place).unwrap().stored().unwrap();
+    let task = Alignment::new(model, &stored, items.collect(), vec![]).unwrap();
+    let variables = task.variables();
+    let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["projection.bias", "projection.weight"]);
+    let constants = Constants { clip: 0.1, ..Stage::First.plan().constants };
+    let mut optimiser = AdamW::new(variables, constants, |_| 1.0);
+    let near = |name: &str, found: &[f32], tolerance: f32| {
+        let all = floats(name);
+        assert_eq!(all.len(), found.len(), "{name}");
+        for (a, b) in found.iter().zip(&all) {
+            assert!((a - b).abs() <= tolerance * (1.0 + b.abs()), "{name}: {a} for {b}");
+        }
+    };
+    let workers = Workers::new(2).unwrap();
+    for (step, rate) in [1e-6, 2e-2, 8e-5].into_iter().enumerate() {
+        let (loss, gradients) =
+            workers.gradients(variables, &[0, 1, 2], 1, |part| task.loss(part, 0)).unwrap();
+        near(&format!("{step}.loss"), &[loss], 1e-5);
+        near(&format!("{step}.gradient.bias"), &gradients[0], 1e-4);
+        near(&format!("{step}.gradient.weight"), &gradients[1], 1e-4);
+        optimiser.step(variables, &gradients, rate).unwrap();
+        for (part, (_, var)) in ["bias", "weight"].iter().zip(variables) {
+            let values = var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            near(&format!("{step}.{part}"), &values, 1e-5);
+        }
+    }
+}
