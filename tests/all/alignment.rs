@@ -5,13 +5,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
-use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use thorascribe::model::Model;
 use thorascribe::model::checkpoint::ModelFiles;
 use thorascribe::model::checkpoint::import::{ImportOptions, import};
-use thorascribe::model::{DraftRequest, Model, PromptChoice};
-use thorascribe::radiograph::open_picture;
 use thorascribe::train::optimise::{AdamW, Constants};
 use thorascribe::train::pairs::{Alignment, Features, Item, Stage};
 use thorascribe::train::run::Task;
@@ -74,61 +72,6 @@ fn aligned(command: &mut Command) -> Value {
     serde_json::from_str(&succeed(command)).unwrap()
 }
 
-#[test]
-fn eight_pairs_are_learned_to_their_exact_text_and_nothing_else_changes() {
-    let folder = TempDir::new().unwrap();
-    pairs(folder.path(), 8);
-    let out = folder.path().join("run");
-    let figures = aligned(&mut align(
-        released(),
-        folder.path(),
-        &out,
-        &[
-            "--steps",
-            "400",
-            "--batch",
-            "8",
-            "--at-once",
-            "4",
-            "--rate",
-            "0.03",
-            "--least-rate",
-            "0.001",
-            "--warm-up",
-            "20",
-            "--decay",
-            "0",
-            "--every",
-            "50",
-        ],
-    ));
-    assert_eq!(figures["pairs"], 8);
-    assert_eq!(figures["images_encoded"], 8);
-    let model = Model::open(&out.join("model")).unwrap();
-    assert_eq!(figures["digest"], model.digest());
-    for (number, summary) in SUMMARIES.iter().enumerate() {
-        assert!(model.tokenizer().encode(summary).unwrap().len() <= 8, "{summary}");
-        let image = open_picture(&folder.path().join(format!("{number}.png"))).unwrap();
-        for prompt in [1, 4, 9] {
-            let prompt = PromptChoice::Number(prompt);
-            let request = DraftRequest { prompt, ..DraftRequest::default() };
-            assert_eq!(model.draft(&image, &request).unwrap().text, *summary);
-        }
-    }
-    let (old, new) =
-        (ModelFiles::open(released()).unwrap(), ModelFiles::open(&out.join("model")).unwrap());
-    for (name, digest) in &old.manifest().files {
-        assert_eq!(new.manifest().files[name] == *digest, name != "projection.safetensors");
-    }
-    assert!(out.join("loss.png").metadata().unwrap().len() > 1000);
-    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
-    let losses: Vec<f64> = log
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).unwrap()["loss"].as_f64())
-        .collect();
-    assert!(losses.first().unwrap() > &3.0 && losses.last().unwrap() < &0.1, "{losses:?}");
-}
-
 /// A run of some steps with several epochs, a batch that does not divide the pairs.
 const SHORT: [&str; 10] =
     ["--steps", "40", "--batch", "3", "--at-once", "2", "--every", "2", "--rate", "0.01"];
@@ -163,7 +106,7 @@ fn a_run_killed_in_mid_epoch_and_resumed_ends_with_the_digest_of_one_that_was_no
         let log = std::fs::read_to_string(folder.path().join(run).join("log.jsonl")).unwrap();
         let field = |line: &str| {
             let line: Value = serde_json::from_str(line).unwrap();
-            (line["step"].as_u64().unwrap(), line["loss"].as_f64().unwrap().to_bits())
+            (line["step"].as_u64().unwrap(), line["loss"].as_f64().map(f64::to_bits))
         };
         log.lines().map(field).collect::<Vec<_>>()
     };
