@@ -223,8 +223,13 @@ impl Node {
         let drafting = Arc::new(self.drafting());
         stages.add("worklist", {
             let access = Access::new(&self.config, self.reload.users.subscribe());
-            let state =
-                WorklistState::new(self.spool.clone(), metrics.clone(), move || engine.is_ready());
+            let state = WorklistState::new(
+                self.spool.clone(),
+                metrics.clone(),
+                self.reload.recipients.subscribe(),
+                NodeIdentity::new(&self.config.node.ae_title),
+                move || engine.is_ready(),
+            );
             worklist::serve(self.http, state.with_access(access), closing.clone())
         });
         stages.add("retention", retention(self.spool.clone(), closing.clone()));

@@ -238,6 +238,7 @@ impl Drafter {
             findings: found.iter().filter_map(CodedFinding::of).collect(),
             priority: Priority::Routine,
             program_version: env!("CARGO_PKG_VERSION").to_owned(),
+            verification: None,
         };
         Ok(sr::build(SrClass::Enhanced, object, &[evidence], &draft, &self.node)?.bytes)
     }

@@ -85,7 +85,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
 
 fn show_jobs(spool: &Spool, list: &List) -> Outcome {
     let List { state, priority, limit, .. } = *list;
-    let mut rows = spool.jobs(&JobFilter { state, priority, limit, q: None })?;
+    let mut rows = spool.jobs(&JobFilter { state, priority, limit, ..JobFilter::default() })?;
     rows.reverse();
     let mut out = stdout().lock();
     for row in &rows {

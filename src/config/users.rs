@@ -6,7 +6,7 @@ use super::error::Place;
 use super::file::Settings;
 use super::keys;
 use super::value::{Checker, Keys};
-use crate::vocabulary::Credential;
+use crate::vocabulary::{Credential, person_name};
 
 /// `[[user]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,12 +58,7 @@ impl Role {
 impl User {
     /// The name as it is said: given names before the family's.
     pub fn spoken_name(&self) -> String {
-        let mut parts = self.display_name.split('^').map(str::trim);
-        let mut next = || parts.next().unwrap_or_default();
-        let (family, given, middle, prefix, suffix) = (next(), next(), next(), next(), next());
-        let spoken = [prefix, given, middle, family, suffix];
-        let parts: Vec<&str> = spoken.into_iter().filter(|part| !part.is_empty()).collect();
-        parts.join(" ")
+        person_name::spoken(&self.display_name)
     }
 }
 

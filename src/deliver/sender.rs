@@ -72,6 +72,9 @@ async fn attempt(
     };
     let study = lease.study.clone();
     delivery.metrics.delivery(&destination.name, label(&outcome));
+    if outcome != Disposition::Sent {
+        delivery.metrics.error("delivery", label(&outcome));
+    }
     match &outcome {
         Disposition::Sent => info!(destination = destination.name, %study, "delivered"),
         Disposition::Retry(reason) | Disposition::Unreachable(reason) => {

@@ -23,6 +23,18 @@ pub(super) enum DraftingError {
     Panic,
 }
 
+impl DraftingError {
+    /// A word for metrics.
+    pub(super) const fn kind(&self) -> &'static str {
+        match self {
+            Self::Radiograph(_) => "radiograph",
+            Self::Model(_) => "model",
+            Self::Report(_) => "report",
+            Self::Panic => "panic",
+        }
+    }
+}
+
 /// What the spool is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Disposition {

@@ -10,7 +10,7 @@ mod disposition;
 mod examine;
 mod judge;
 mod pictures;
-mod reports;
+pub(crate) mod reports;
 mod worker;
 
 pub use deliveries::Recipient;

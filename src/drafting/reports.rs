@@ -2,9 +2,9 @@
 
 use crate::object::StoredObject;
 use crate::report::sr::{self, SrClass};
-use crate::report::{Draft, Evidence, NodeIdentity, ObjectFile, ReportError};
-use crate::spool::{ArtefactKind, NewArtefact, SpooledObject};
-use crate::vocabulary::{SopKind, Uid};
+use crate::report::{Draft, Evidence, NodeIdentity, ObjectFile, Predecessor, ReportError};
+use crate::spool::{Artefact, ArtefactKind, NewArtefact, SpooledObject};
+use crate::vocabulary::{SopKind, StudyUid, Uid};
 
 /// The classes in the order in which destinations are offered them.
 const CLASSES: [SrClass; 3] = [SrClass::Enhanced, SrClass::BasicText, SrClass::Comprehensive];
@@ -13,7 +13,7 @@ const CLASSES: [SrClass; 3] = [SrClass::Enhanced, SrClass::BasicText, SrClass::C
 ///
 /// # Errors
 /// The source image lacks what a report must copy from it.
-pub(super) fn reports(
+pub(crate) fn reports(
     source: &StoredObject,
     objects: &[SpooledObject],
     draft: &Draft,
@@ -25,6 +25,21 @@ pub(super) fn reports(
         .map(|class| {
             let file = sr::build(class, source, &evidence, draft, node)?;
             Ok(artefact(ArtefactKind::Report, file))
+        })
+        .collect()
+}
+
+/// The reports among a version's files, as those that the next one stands in for.
+pub(crate) fn predecessors(files: &[Artefact], study: &StudyUid) -> Vec<Predecessor> {
+    let reports = files.iter().filter(|file| file.kind == ArtefactKind::Report);
+    reports
+        .filter_map(|file| {
+            Some(Predecessor {
+                sop_class: file.sop_class.uid().parse().ok()?,
+                instance: file.instance.clone(),
+                study: study.clone(),
+                series: file.series.clone(),
+            })
         })
         .collect()
 }

@@ -16,17 +16,16 @@ use super::disposition::{Disposition, DraftingError, disposition};
 use super::examine::{Examined, examine};
 use super::judge;
 use super::pictures::pictures;
-use super::reports::reports;
+use super::reports::{predecessors, reports};
 use crate::model::engine::EngineHandle;
 use crate::model::{DraftRequest, ModelDraft, Saliency};
 use crate::object::StoredObject;
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
 use crate::radiograph::{GreyImage, RadiographError, render};
-use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
+use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity};
 use crate::spool::{
-    ArtefactKind, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft,
-    Spool, SpoolError,
+    DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Spool, SpoolError,
 };
 use crate::triage::{Facts, SenderFacts, Triage, Verdict};
 use crate::vocabulary::{PatientText, Priority, StudyUid};
@@ -122,10 +121,10 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
                 return skipped(drafting, lease, reason).await;
             }
             (Ok(Examined::Nothing(_)), Some(error)) => {
-                return failed(lease, &DraftingError::Radiograph(error)).await;
+                return failed(drafting, lease, &DraftingError::Radiograph(error)).await;
             }
             (Ok(Examined::Nothing(reason)), None) => return skipped(drafting, lease, reason).await,
-            (Err(error), _) => return failed(lease, &error).await,
+            (Err(error), _) => return failed(drafting, lease, &error).await,
         };
         if unchanged(&lease, position) {
             info!(study = %lease.study, "later images change nothing");
@@ -144,7 +143,7 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
                 unreadable.insert(position);
                 first.get_or_insert(error);
             }
-            Err(error) => return failed(lease, &error).await,
+            Err(error) => return failed(drafting, lease, &error).await,
         }
     }
 }
@@ -198,7 +197,12 @@ impl Drafting {
     }
 }
 
-async fn failed(lease: DraftLease, error: &DraftingError) -> Result<(), SpoolError> {
+async fn failed(
+    drafting: &Drafting,
+    lease: DraftLease,
+    error: &DraftingError,
+) -> Result<(), SpoolError> {
+    drafting.metrics.error("drafting", error.kind());
     let reason = crate::observe::chain(error);
     warn!(study = %lease.study, reason, "drafting failed");
     match disposition(error, lease.attempts) {
@@ -326,6 +330,7 @@ fn report_of(
     priority: Priority,
 ) -> Draft {
     let identity = drafting.engine.identity();
+    let previous = lease.previous.as_ref().map_or(&[][..], |previous| &previous.artefacts);
     Draft {
         text: PatientText::new(answer.text.clone()),
         model: ModelIdentity { name: identity.name.clone(), digest: identity.digest.clone() },
@@ -333,26 +338,12 @@ fn report_of(
         sampling: drafting.request.sampling.to_string(),
         version: lease.version,
         created: Created::now(),
-        predecessors: lease.previous.as_ref().map(|p| predecessors(p, lease)).unwrap_or_default(),
+        predecessors: predecessors(previous, &lease.study),
         findings,
         priority,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        verification: None,
     }
-}
-
-/// The reports of the version before, which this one stands in for.
-fn predecessors(previous: &PreviousDraft, lease: &DraftLease) -> Vec<Predecessor> {
-    let reports = previous.artefacts.iter().filter(|file| file.kind == ArtefactKind::Report);
-    reports
-        .filter_map(|file| {
-            Some(Predecessor {
-                sop_class: file.sop_class.uid().parse().ok()?,
-                instance: file.instance.clone(),
-                study: lease.study.clone(),
-                series: file.series.clone(),
-            })
-        })
-        .collect()
 }
 
 /// Runs work on an object or a model apart from the network's threads; a panic in it is an error.

@@ -1,6 +1,7 @@
 //! Everything that is counted, for Prometheus.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::text::encode;
@@ -65,6 +66,10 @@ pub struct Metrics {
     stages: Family<Labels, Histogram>,
     tokens: Counter,
     deliveries: Family<Labels, Counter>,
+    bytes: Counter,
+    errors: Family<Labels, Counter>,
+    waiting: Family<Labels, Gauge>,
+    oldest: Family<Labels, Gauge<f64, AtomicU64>>,
 }
 
 /// Upper bounds in seconds: a fast encoder stays apart from a slow one, up to a minute.
@@ -77,6 +82,8 @@ impl Metrics {
         let (associations, objects, deliveries) =
             (Family::default(), Family::default(), Family::default());
         let (jobs, tokens) = (Family::default(), Counter::default());
+        let (bytes, errors) = (Counter::default(), Family::default());
+        let (waiting, oldest) = (Family::default(), Family::default());
         let histogram: fn() -> Histogram = || Histogram::new(BOUNDS);
         let stages: Family<Labels, Histogram> = Family::new_with_constructor(histogram);
         registry.register("associations", "Associations by how they ended", associations.clone());
@@ -85,6 +92,11 @@ impl Metrics {
         registry.register("stage_seconds", "Seconds that a stage took", stages.clone());
         registry.register("generated_tokens", "Tokens that the model wrote", tokens.clone());
         registry.register("deliveries", "Attempts to deliver by outcome", deliveries.clone());
+        registry.register("received_bytes", "Bytes of the objects that were kept", bytes.clone());
+        registry.register("errors", "Failed work by stage and kind", errors.clone());
+        registry.register("queue_depth", "Pieces of work that wait, by stage", waiting.clone());
+        let help = "Seconds that the oldest piece of work waits, by stage";
+        registry.register("queue_oldest_seconds", help, oldest.clone());
         // Each stage is there from the start, so that a rate over it never begins in the middle.
         for stage in Stage::ALL {
             drop(stages.get_or_create(&label("stage", stage.label())));
@@ -97,6 +109,10 @@ impl Metrics {
             stages,
             tokens,
             deliveries,
+            bytes,
+            errors,
+            waiting,
+            oldest,
         }
     }
 
@@ -109,6 +125,25 @@ impl Metrics {
     /// An object was answered: `stored`, `duplicate`, `refused` and the like.
     pub fn object(&self, outcome: &'static str) {
         self.objects.get_or_create(&label("outcome", outcome)).inc();
+    }
+
+    /// An object of so many bytes was kept.
+    pub fn received_bytes(&self, count: u64) {
+        self.bytes.inc_by(count);
+    }
+
+    /// A piece of work failed: stage and kind are of closed sets.
+    pub fn error(&self, stage: &'static str, kind: &'static str) {
+        let labels = vec![("stage", stage.to_owned()), ("kind", kind.to_owned())];
+        self.errors.get_or_create(&labels).inc();
+    }
+
+    /// How much waits for a stage now, and the oldest of it for how long; set before
+    /// [`Metrics::text`].
+    pub fn queue(&self, stage: &'static str, count: u64, oldest: Duration) {
+        let labels = label("stage", stage);
+        self.waiting.get_or_create(&labels).set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.oldest.get_or_create(&labels).set(oldest.as_secs_f64());
     }
 
     /// A stage took `seconds` of wall-clock time.
@@ -168,6 +203,9 @@ mod tests {
         metrics.generated_tokens(7);
         metrics.delivery("pacs", "sent");
         metrics.jobs([("received", 2)]);
+        metrics.received_bytes(512);
+        metrics.error("drafting", "radiograph");
+        metrics.queue("delivery", 3, Duration::from_millis(1500));
         let text = metrics.text();
         for line in [
             "thorascribe_associations_total{outcome=\"released\"} 1",
@@ -176,6 +214,10 @@ mod tests {
             "thorascribe_stage_seconds_count{stage=\"encode\"} 1",
             "thorascribe_stage_seconds_count{stage=\"deliver\"} 0",
             "thorascribe_generated_tokens_total 7",
+            "thorascribe_received_bytes_total 512",
+            "thorascribe_errors_total{stage=\"drafting\",kind=\"radiograph\"} 1",
+            "thorascribe_queue_depth{stage=\"delivery\"} 3",
+            "thorascribe_queue_oldest_seconds{stage=\"delivery\"} 1.5",
             "thorascribe_deliveries_total{destination=\"pacs\",outcome=\"sent\"} 1",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

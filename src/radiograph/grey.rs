@@ -68,6 +68,21 @@ pub enum WindowSource {
 /// Renders the first frame of an object: full size, after every table that the object names, the
 /// first window where there are several. What the object marks as padding is black.
 pub fn render(object: &StoredObject) -> Result<Rendered, RadiographError> {
+    develop(object, None)
+}
+
+/// [`render`] with the values around `center`, `width` of them, from black to white.
+pub fn render_in(
+    object: &StoredObject,
+    center: f64,
+    width: f64,
+) -> Result<GreyImage, RadiographError> {
+    let (shape, source) = (WindowShape::LinearExact, WindowSource::Object);
+    let window = Window { center, width: width.max(f64::MIN_POSITIVE), shape, source };
+    Ok(develop(object, Some(window))?.image)
+}
+
+fn develop(object: &StoredObject, chosen: Option<Window>) -> Result<Rendered, RadiographError> {
     let header = PixelHeader::of(object)?;
     let cells = codec::decode(object, &header)?;
     let stored = Stored::of(&header, &cells);
@@ -78,7 +93,10 @@ pub fn render(object: &StoredObject) -> Result<Rendered, RadiographError> {
         .map(|cell| stored.value(cell as u16))
         .map(|value| (!padding.contains(value)).then(|| modality.apply(value)))
         .collect();
-    let (window, voi) = Voi::of(object, &values, &cells);
+    let (window, voi) = match chosen {
+        Some(window) => (window, Voi::Curve(window)),
+        None => Voi::of(object, &values, &cells),
+    };
     let inverse = is_inverse(object);
     let grey = |value: &Option<f64>| match value {
         None => 0,

@@ -21,7 +21,7 @@ mod rle;
 pub use self::image::GreyImage;
 pub use age::age_years;
 pub use eligible::{Eligible, NotEligible, View, eligibility};
-pub use grey::{Rendered, Window, WindowShape, WindowSource, render};
+pub use grey::{Rendered, Window, WindowShape, WindowSource, render, render_in};
 pub use picture::{PictureError, open_picture};
 
 /// Why an object gives no grey image.

@@ -7,6 +7,7 @@
 
 pub mod accept;
 pub mod archive;
+pub mod caption;
 pub mod file_meta;
 mod service;
 mod status;

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use tracing::{debug, error, warn};
 
+use super::caption::caption;
 use super::file_meta::file_meta;
 use super::status::StoreFailure;
 use crate::dimse::c_store::{StoreReply, StoreRequest, StoreService};
@@ -64,11 +65,15 @@ impl Keeper {
     fn keep(&self, request: &StoreRequest, mut data: Fragments) -> Result<Receipt, StoreFailure> {
         let mut incoming = self.spool.begin()?;
         incoming.write_all(&file_meta(request)?)?;
+        let mut length = 0;
         while let Some(bytes) = data.next_bytes()? {
             incoming.write_all(bytes)?;
+            length += bytes.len() as u64;
         }
         let received = inspect(request, &incoming)?;
-        Ok(incoming.commit(received)?)
+        let receipt = incoming.commit(received)?;
+        self.metrics.received_bytes(length);
+        Ok(receipt)
     }
 }
 
@@ -95,5 +100,6 @@ fn inspect(request: &StoreRequest, incoming: &Incoming) -> Result<Received, Stor
             address: peer.address,
         },
         own_object: identity::is_own(&object),
+        caption: caption(&object),
     })
 }

@@ -5,6 +5,7 @@ use jiff::civil::DateTime;
 use jiff::tz::Offset;
 use serde::{Deserialize, Serialize};
 
+use super::Verification;
 use crate::findings::{Assessed, Laterality, Severity, State};
 use crate::vocabulary::{
     AeTitle, InstanceUid, Observation, PatientText, Priority, SeriesUid, StudyUid, Uid,
@@ -37,6 +38,9 @@ pub struct Draft {
     pub priority: Priority,
     /// The version of this program.
     pub program_version: String,
+    /// Who signed; nobody, as long as it is a draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
 }
 
 /// The model behind a draft.

@@ -56,6 +56,14 @@ impl Fingerprint {
         let findings: Vec<String> = draft.findings.iter().map(|f| format!("{f:?}")).collect();
         name.add(&findings.join(" "));
         name.add(&draft.priority.to_string());
+        if let Some(signed) = &draft.verification {
+            name.add(&signed.name);
+            name.add(&signed.organization);
+            name.add(&signed.at.date_time());
+            for older in &draft.predecessors {
+                name.add(older.instance.as_str());
+            }
+        }
         let text = Sha256::digest(draft.text.reveal().as_bytes());
         name.0.extend_from_slice(&text);
         name

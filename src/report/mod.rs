@@ -17,9 +17,11 @@ mod maker;
 mod picture;
 pub mod sr;
 mod text;
+pub mod verification;
 
 pub use draft::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity, Predecessor};
 pub use identity::{Evidence, is_own};
+pub use verification::Verification;
 
 use crate::vocabulary::{InstanceUid, SeriesUid, SopClass};
 

@@ -63,6 +63,12 @@ pub enum SpoolError {
         /// The version of this program.
         known: i64,
     },
+    /// The study is not as it was when a report of it was read.
+    #[error("study {study} has changed since its report was read: read it again, then sign")]
+    Changed {
+        /// The study.
+        study: StudyUid,
+    },
     /// The file system refused.
     #[error("cannot {what} {}", path.display())]
     Io {

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 use tempfile::NamedTempFile;
 
+use super::caption::{self, Caption};
 use super::durable::Synced;
 use super::error::Fault;
 use super::transition::{Change, Transition};
@@ -46,6 +47,8 @@ pub struct Received {
     pub sender: Sender,
     /// Made by this node: kept, but no reason for a draft.
     pub own_object: bool,
+    /// Who and what the study is, by this object.
+    pub caption: Caption,
 }
 
 /// What a commit came to; each is a success to the sender.
@@ -174,6 +177,7 @@ fn keep(
     place(file)?;
     insert(change, study, received, digest, &name, contents + 1)?;
     if !received.own_object {
+        caption::keep(change, study, &received.caption)?;
         join(change, study)?;
     }
     Ok(if contents == 0 { Receipt::Stored } else { Receipt::NewContent })

@@ -373,7 +373,7 @@ pub(super) fn dead(change: &Change<'_>, job: i64, reason: &str) -> rusqlite::Res
     change.record(job, &Transition::new("drafting", "failed").because(reason))
 }
 
-fn insert_artefact(
+pub(super) fn insert_artefact(
     change: &Change<'_>,
     job: i64,
     artefact: &NewArtefact,

@@ -20,9 +20,11 @@ use rusqlite::Connection;
 
 use crate::vocabulary::ByteSize;
 
+mod caption;
 mod clock;
 mod completion;
 mod delivery;
+mod depth;
 mod draft;
 mod durable;
 mod error;
@@ -30,18 +32,22 @@ mod incoming;
 mod job;
 mod layout;
 mod lease;
+mod listing;
 mod operator;
 mod recovery;
 mod retention;
 pub mod retry;
 mod schema;
 mod settle;
+mod sign;
 mod transition;
 mod view;
 mod waiters;
 
+pub use caption::Caption;
 pub use clock::Clock;
 pub use delivery::{DeliveryLease, DeliveryObject, SendableFile};
+pub use depth::{Depth, Waiting};
 pub use draft::{
     Artefact, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft, SpooledObject,
 };
@@ -49,8 +55,10 @@ pub use error::SpoolError;
 pub use incoming::{Incoming, Receipt, Received, Sender};
 pub use job::{ArtefactKind, DeliveryState, JobState};
 pub use lease::DraftLease;
+pub use listing::{JobFilter, Listed};
 pub use operator::Retried;
-pub use view::{DeliveryView, EventView, JobDetail, JobFilter, JobView};
+pub use sign::Signed;
+pub use view::{DeliveryView, EventView, JobDetail, JobView, Signature, VersionView};
 pub use waiters::Changes;
 use waiters::Waiters;
 

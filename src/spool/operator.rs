@@ -62,6 +62,7 @@ impl Spool {
             change.execute("DELETE FROM job WHERE study = ?1", [id])?;
             change.execute("DELETE FROM object WHERE study = ?1", [id])?;
             change.execute("DELETE FROM event WHERE study = ?1", [id])?;
+            change.execute("DELETE FROM caption WHERE study = ?1", [id])?;
             tracing::info!(study = study.as_str(), "a study was dropped");
             Ok(())
         })?;

@@ -12,7 +12,7 @@ use super::error::SpoolError;
 use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE];
+const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST];
 
 /// A destination that cannot be reached puts off all that waits for it, not each by itself.
 const UNREACHABLE: &str = "
@@ -123,6 +123,25 @@ CREATE TABLE event (
 CREATE INDEX event_by_study ON event (study);
 -- Files that no row needs any more; unlinked in a later transaction.
 CREATE TABLE doomed (file TEXT PRIMARY KEY) WITHOUT ROWID;
+";
+
+/// Signed reports, who a study is, and the order of the worklist.
+const WORKLIST: &str = "
+ALTER TABLE job ADD COLUMN signer TEXT;
+ALTER TABLE job ADD COLUMN signed_at INTEGER;
+CREATE INDEX job_by_urgency
+    ON job (signed_at IS NOT NULL, priority DESC, first_at DESC, id DESC);
+CREATE TABLE caption (
+    study INTEGER PRIMARY KEY REFERENCES study ON DELETE CASCADE,
+    patient TEXT NOT NULL,
+    patient_id TEXT NOT NULL,
+    birth_date TEXT NOT NULL,
+    accession TEXT NOT NULL,
+    modality TEXT NOT NULL,
+    date TEXT NOT NULL,
+    description TEXT NOT NULL
+);
+CREATE INDEX delivery_waiting ON delivery (job) WHERE state = 'waiting';
 ";
 
 /// Opens the database of a spool and brings it to this program's version.

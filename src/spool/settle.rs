@@ -91,14 +91,16 @@ fn supersede_undrafted(change: &Change<'_>, job: i64, which: &str) -> Result<(),
     Ok(())
 }
 
-/// After a draft: deliveries of older versions that are not sent yet go no more. Images stay on
+/// After a draft: deliveries of older drafts that are not sent yet go no more; what a person
+/// signed goes in any case. Images stay on
 /// their way unless the new version sends the same instance to the same destination.
 pub(super) fn supersede_older(change: &Change<'_>, job: i64) -> Result<(), Fault> {
     supersede_undrafted(change, job, "state = 'failed'")?;
     let older = ids(
         change,
         "SELECT old.id FROM job old JOIN job new ON new.study = old.study
-         WHERE new.id = ?1 AND old.version < new.version AND old.outcome IS NOT NULL",
+         WHERE new.id = ?1 AND old.version < new.version AND old.outcome IS NOT NULL
+             AND old.signed_at IS NULL",
         job,
     )?;
     for old in older {
@@ -133,7 +135,8 @@ pub(super) fn is_outdated(change: &Change<'_>, job: i64) -> rusqlite::Result<boo
     change
         .prepare_cached(
             "SELECT EXISTS (SELECT 1 FROM job old JOIN job new ON new.study = old.study
-                 WHERE old.id = ?1 AND new.version > old.version AND new.outcome = 'drafted')",
+                 WHERE old.id = ?1 AND new.version > old.version AND new.outcome = 'drafted'
+                     AND old.signed_at IS NULL)",
         )?
         .query_row([job], |row| row.get(0))
 }

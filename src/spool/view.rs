@@ -3,28 +3,16 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rusqlite::{OptionalExtension, Row, Transaction, params_from_iter};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
 use serde::{Serialize, Serializer};
 
+use super::caption::{self, Caption};
 use super::clock::timestamp;
 use super::draft::{Artefact, SpooledObject};
 use super::job::{self, parsed};
 use super::lease;
 use super::{DeliveryState, JobState, Spool, SpoolError};
 use crate::vocabulary::{InstanceUid, PatientText, Priority, StudyUid};
-
-/// Which jobs to list.
-#[derive(Debug, Clone, Default)]
-pub struct JobFilter {
-    /// Only these.
-    pub state: Option<JobState>,
-    /// Only these.
-    pub priority: Option<Priority>,
-    /// Only those whose study UID, sender or draft holds this text.
-    pub q: Option<String>,
-    /// No more than these.
-    pub limit: Option<usize>,
-}
 
 /// A row of `queue list --json`.
 #[derive(Debug, Clone, Serialize)]
@@ -51,6 +39,33 @@ pub struct JobView {
     /// When it was drafted or skipped.
     #[serde(serialize_with = "display_option")]
     pub drafted_at: Option<Timestamp>,
+    /// The person who signed it.
+    pub signed: Option<Signature>,
+}
+
+/// Who signed a report, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Signature {
+    /// The person, for people to read.
+    pub by: String,
+    /// When.
+    #[serde(serialize_with = "display")]
+    pub at: Timestamp,
+}
+
+/// A version in the history of a study.
+#[derive(Debug, Clone)]
+pub struct VersionView {
+    /// The version, from 1.
+    pub version: u32,
+    /// Where it stands.
+    pub state: JobState,
+    /// When it was drafted, signed or skipped.
+    pub at: Option<Timestamp>,
+    /// The person who signed it.
+    pub signed: Option<Signature>,
+    /// Its text.
+    pub text: Option<PatientText>,
 }
 
 /// A delivery in a row.
@@ -111,6 +126,15 @@ pub struct JobDetail {
     /// The files of the draft.
     #[serde(skip)]
     pub artefacts: Vec<Artefact>,
+    /// The objects of this version that are still there.
+    #[serde(skip)]
+    pub images: Vec<SpooledObject>,
+    /// Who and what it is.
+    #[serde(skip)]
+    pub caption: Caption,
+    /// The version that a signed report of it would be.
+    #[serde(skip)]
+    pub next_version: u32,
 }
 
 fn display<S: Serializer>(value: &impl ToString, serializer: S) -> Result<S::Ok, S::Error> {
@@ -130,11 +154,15 @@ fn text<S: Serializer>(value: &Option<PatientText>, serializer: S) -> Result<S::
     value.as_ref().map(PatientText::reveal).serialize(serializer)
 }
 
-const ROW: &str = "SELECT job.id, study.uid, job.state, job.version, job.priority, job.attempts,
-        coalesce(job.failure, job.reason), job.first_at, job.drafted_at
+pub(super) const ROW: &str =
+    "SELECT job.id, study.uid, job.state, job.version, job.priority, job.attempts,
+        coalesce(job.failure, job.reason), job.first_at, job.drafted_at, job.signer, job.signed_at
     FROM job JOIN study ON study.id = job.study";
 
-fn row(transaction: &Transaction<'_>, row: &Row<'_>) -> rusqlite::Result<(i64, JobView)> {
+pub(super) fn row(
+    transaction: &Transaction<'_>,
+    row: &Row<'_>,
+) -> rusqlite::Result<(i64, JobView)> {
     let job = row.get(0)?;
     let view = JobView {
         study: parsed(row, 1)?,
@@ -146,8 +174,15 @@ fn row(transaction: &Transaction<'_>, row: &Row<'_>) -> rusqlite::Result<(i64, J
         deliveries: deliveries(transaction, job)?,
         received_at: timestamp(row.get(7)?),
         drafted_at: row.get::<_, Option<i64>>(8)?.map(timestamp),
+        signed: signature(row, 9)?,
     };
     Ok((job, view))
+}
+
+/// The signature in two columns, the first at `at`.
+fn signature(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Signature>> {
+    let (by, when) = (row.get::<_, Option<String>>(at)?, row.get::<_, Option<i64>>(at + 1)?);
+    Ok(by.zip(when).map(|(by, when)| Signature { by, at: timestamp(when) }))
 }
 
 fn deliveries(transaction: &Transaction<'_>, job: i64) -> rusqlite::Result<Vec<DeliveryView>> {
@@ -171,39 +206,6 @@ fn deliveries(transaction: &Transaction<'_>, job: i64) -> rusqlite::Result<Vec<D
 }
 
 impl Spool {
-    /// The jobs, the newest first.
-    pub fn jobs(&self, filter: &JobFilter) -> Result<Vec<JobView>, SpoolError> {
-        let mut wanted = vec!["job.state != 'merged'".to_owned()];
-        let mut values: Vec<String> = Vec::new();
-        if let Some(state) = filter.state {
-            values.push(state.to_string());
-            wanted.push(format!("job.state = ?{}", values.len()));
-        }
-        if let Some(priority) = filter.priority {
-            wanted.push(format!("job.priority = {}", job::rank(priority)));
-        }
-        if let Some(q) = &filter.q {
-            values.push(q.clone());
-            let n = values.len();
-            wanted.push(format!(
-                "(instr(study.uid, ?{n}) OR instr(lower(coalesce(job.draft, '')), lower(?{n}))
-                    OR EXISTS (SELECT 1 FROM object WHERE object.study = study.id
-                        AND instr(lower(object.calling), lower(?{n}))))"
-            ));
-        }
-        let limit = filter.limit.and_then(|n| i64::try_from(n).ok()).unwrap_or(-1);
-        let query =
-            format!("{ROW} WHERE {} ORDER BY job.id DESC LIMIT {limit}", wanted.join(" AND "));
-        self.read("list jobs", |transaction| {
-            let rows = transaction
-                .prepare_cached(&query)?
-                .query_map(params_from_iter(values), |found| row(transaction, found))?
-                .map(|found| found.map(|(_, view)| view))
-                .collect::<Result<_, _>>()?;
-            Ok(rows)
-        })
-    }
-
     /// The newest version of a study, with its text and the study's history.
     pub fn job(&self, study: &StudyUid) -> Result<Option<JobDetail>, SpoolError> {
         self.read("show a study", |transaction| {
@@ -216,8 +218,13 @@ impl Spool {
                 .optional()?;
             let Some((id, view)) = newest else { return Ok(None) };
             let detail = transaction.query_row(
-                "SELECT text, object.instance, draft, seconds FROM job
-                 LEFT JOIN object ON object.id = job.image WHERE job.id = ?1",
+                &format!(
+                    "SELECT text, object.instance, draft, seconds, study.versions + 1, {}
+                     FROM job JOIN study ON study.id = job.study
+                     LEFT JOIN object ON object.id = job.image
+                     LEFT JOIN caption ON caption.study = job.study WHERE job.id = ?1",
+                    caption::COLUMNS
+                ),
                 [id],
                 |found| {
                     let image = found.get::<_, Option<String>>(1)?;
@@ -230,10 +237,49 @@ impl Spool {
                         events: events(transaction, study)?,
                         objects: objects(self, transaction, study)?,
                         artefacts: lease::artefacts(self, transaction, id)?,
+                        images: lease::objects(self, transaction, id)?,
+                        next_version: found.get(4)?,
+                        caption: caption::of(found, 5)?,
                     })
                 },
             )?;
             Ok(Some(detail))
+        })
+    }
+
+    /// Every version of a study but those that changed nothing, the newest first.
+    pub fn versions(&self, study: &StudyUid) -> Result<Vec<VersionView>, SpoolError> {
+        self.read("list versions", |transaction| {
+            transaction
+                .prepare_cached(
+                    "SELECT version, state, drafted_at, signer, signed_at, text FROM job
+                     JOIN study ON study.id = job.study
+                     WHERE study.uid = ?1 AND state != 'merged' ORDER BY version DESC",
+                )?
+                .query_map([study.as_str()], |row| {
+                    Ok(VersionView {
+                        version: row.get(0)?,
+                        state: parsed(row, 1)?,
+                        at: row.get::<_, Option<i64>>(2)?.map(timestamp),
+                        signed: signature(row, 3)?,
+                        text: row.get::<_, Option<String>>(5)?.map(PatientText::new),
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// The files of one version of a study.
+    pub fn artefacts(&self, study: &StudyUid, version: u32) -> Result<Vec<Artefact>, SpoolError> {
+        self.read("find files", |transaction| {
+            let job: Option<i64> = transaction
+                .prepare_cached(
+                    "SELECT job.id FROM job JOIN study ON study.id = job.study
+                     WHERE study.uid = ?1 AND version = ?2",
+                )?
+                .query_row(params![study.as_str(), version], |row| row.get(0))
+                .optional()?;
+            job.map_or(Ok(Vec::new()), |job| lease::artefacts(self, transaction, job))
         })
     }
 

@@ -7,6 +7,7 @@ mod ae_title;
 pub mod credential;
 mod observation;
 pub mod patient_text;
+pub mod person_name;
 pub mod priority;
 pub mod size;
 pub mod sop_class;

@@ -76,6 +76,11 @@ pub(super) struct Viewer {
 }
 
 impl Viewer {
+    /// Whether this viewer signs reports.
+    pub(super) fn signs(&self) -> bool {
+        self.user.as_ref().is_some_and(|user| user.role.signs())
+    }
+
     /// Whether this viewer retries and drops studies.
     pub(super) fn administers(&self) -> bool {
         self.user.as_ref().is_some_and(|user| user.role.administers())

@@ -23,7 +23,12 @@ pub(super) struct Wanted {
     #[serde(default)]
     pub(super) q: String,
     #[serde(default)]
+    signed: String,
+    #[serde(default)]
     limit: String,
+    /// Of the worklist, from 1.
+    #[serde(default)]
+    page: String,
 }
 
 impl Wanted {
@@ -33,6 +38,12 @@ impl Wanted {
         Ok(JobFilter {
             state: some(&self.state, "state")?,
             priority: some(&self.priority, "priority")?,
+            signed: match self.signed.as_str() {
+                "" => None,
+                "yes" => Some(true),
+                "no" => Some(false),
+                other => return Err(Failure::Query(format!("signed is yes or no, not {other:?}"))),
+            },
             q: Some(self.q.trim().to_owned()).filter(|q| !q.is_empty()),
             limit: Some(limit),
         })
@@ -45,6 +56,45 @@ impl Wanted {
     pub(super) fn priority(&self) -> &str {
         &self.priority
     }
+
+    pub(super) fn signed(&self) -> &str {
+        &self.signed
+    }
+
+    /// The page of the worklist, from 1.
+    pub(super) fn page(&self) -> Result<usize, Failure> {
+        Ok(some::<usize>(&self.page, "page")?.unwrap_or(1).max(1))
+    }
+
+    /// The same list on another page.
+    pub(super) fn address(&self, page: usize) -> String {
+        let number = page.to_string();
+        let fields = [
+            ("q", self.q.as_str()),
+            ("priority", &self.priority),
+            ("state", &self.state),
+            ("signed", &self.signed),
+            ("page", &number),
+        ];
+        let given = fields.iter().filter(|(_, value)| !value.is_empty());
+        let pairs: Vec<String> =
+            given.map(|(name, value)| format!("{name}={}", escaped(value))).collect();
+        format!("/?{}", pairs.join("&"))
+    }
+}
+
+/// A value for the query of an address.
+fn escaped(value: &str) -> String {
+    use std::fmt::Write;
+    value.bytes().fold(String::with_capacity(value.len()), |mut text, byte| {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            write!(text, "%{byte:02X}").unwrap_or_default();
+        }
+        text
+    })
 }
 
 fn some<T: std::str::FromStr<Err: std::fmt::Display>>(

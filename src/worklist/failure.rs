@@ -18,6 +18,18 @@ pub(super) enum Failure {
     /// No job of this study.
     #[error("there is no such study")]
     NoStudy,
+    /// The study has no image here.
+    #[error("there is no image of this study on this node")]
+    NoImage,
+    /// This version has no report.
+    #[error("there is no report of this version")]
+    NoReport,
+    /// A file that cannot be shown.
+    #[error("this cannot be shown: {0}")]
+    Unreadable(String),
+    /// A report that could not be signed.
+    #[error("{0}")]
+    Unsigned(String),
     /// The session ended, or never was.
     #[error("sign in first, at /sign-in")]
     SignedOut,
@@ -39,7 +51,12 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Query(_) => StatusCode::BAD_REQUEST,
-            Self::NoStudy | Self::Spool(SpoolError::UnknownStudy(_)) => StatusCode::NOT_FOUND,
+            Self::NoStudy
+            | Self::NoImage
+            | Self::NoReport
+            | Self::Spool(SpoolError::UnknownStudy(_)) => StatusCode::NOT_FOUND,
+            Self::Unreadable(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Self::Unsigned(_) => StatusCode::CONFLICT,
             Self::SignedOut => StatusCode::UNAUTHORIZED,
             Self::Forged | Self::Role(_) => StatusCode::FORBIDDEN,
             Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,

@@ -52,7 +52,10 @@ pub(super) async fn ready(State(state): State<WorklistState>) -> Result<Response
 /// `GET /metrics`: OpenMetrics text.
 pub(super) async fn metrics(State(state): State<WorklistState>) -> Result<Response, Failure> {
     let spool = state.spool.clone();
-    let counts = blocking(move || Ok(spool.counts()?)).await?;
+    let (counts, depth) = blocking(move || Ok((spool.counts()?, spool.depth()?))).await?;
+    for (stage, waiting) in [("drafting", depth.drafting), ("delivery", depth.delivery)] {
+        state.metrics.queue(stage, waiting.count, waiting.oldest);
+    }
     state.metrics.jobs(counts.iter().map(|(job, count)| (job.as_str(), *count)));
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     Ok(([(header::CONTENT_TYPE, kind)], state.metrics.text()).into_response())

@@ -1,28 +1,29 @@
-//! The worklist: the most urgent studies first, of those the newest first.
-
-use std::cmp::Reverse;
-use std::collections::HashSet;
+//! The worklist: what nobody signed yet before the rest, the most urgent first, of those the
+//! newest.
 
 use axum::Extension;
 use axum::extract::{Query, State};
-use axum::response::Html;
+use axum::http::header::{ETAG, HeaderMap, IF_NONE_MATCH};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
+use sha2::{Digest, Sha256};
 
 use super::access::Viewer;
 use super::api::Wanted;
-use super::caption::{Caption, caption};
+use super::chips::chips;
 use super::failure::Failure;
-use super::page::{self, Refresh, tag, time};
+use super::page::{self, Notice, Refresh, tag, time};
 use super::{WorklistState, blocking};
-use crate::spool::{JobDetail, JobState, JobView, Spool};
+use crate::spool::{JobState, Listed};
 use crate::vocabulary::{PatientText, Priority};
 
-/// The most studies on the page.
-const MOST: usize = 100;
-/// Seconds between two looks.
+/// Studies on a page.
+const MOST: usize = 50;
+/// Seconds between two looks, where no script looks more often.
 const REFRESH: u32 = 10;
-/// Characters of a draft in the list.
-const EXCERPT: usize = 280;
+/// Characters of a text in the list.
+const EXCERPT: usize = 320;
 
 /// `GET /`
 pub(super) async fn page(
@@ -30,53 +31,65 @@ pub(super) async fn page(
     Extension(viewer): Extension<Viewer>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, Failure> {
-    let filter = wanted.filter(MOST)?;
-    let spool = state.spool.clone();
-    let studies = blocking(move || {
-        let jobs = spool.jobs(&filter)?;
-        studies(&spool, jobs)
-    })
-    .await?;
+    let number = wanted.page()?;
+    let studies = studies(&state, &wanted).await?;
     let body = html! {
         h1 { "Worklist" }
         (form(&wanted))
-        @if studies.is_empty() {
-            p.empty { "No study. Send a chest radiograph to this node, and it stands here." }
-        } @else {
-            (table(&studies))
+        p #news.unseen role="status" aria-live="polite" {}
+        (rows(&studies))
+        nav.pages aria-label="Pages" {
+            @if number > 1 { a rel="prev" href=(wanted.address(number - 1)) { "Newer and more urgent" } }
+            @if studies.len() > MOST { a rel="next" href=(wanted.address(number + 1)) { "More" } }
         }
+        p.keys { kbd { "j" } " " kbd { "k" } " next, previous · " kbd { "Enter" } " open · " kbd { "/" } " search" }
     };
-    Ok(page::page("Thorascribe worklist", &Refresh::Seconds(REFRESH), &viewer, &body))
+    Ok(page::page("Worklist", &Refresh::Seconds(REFRESH), &Notice::Drafts, &viewer, &body))
 }
 
-/// The newest version of each study, as the page orders them.
-fn studies(spool: &Spool, jobs: Vec<JobView>) -> Result<Vec<(JobDetail, Caption)>, Failure> {
-    let mut seen = HashSet::new();
-    let mut studies = Vec::new();
-    for job in jobs {
-        if seen.insert(job.study.clone())
-            && let Some(detail) = spool.job(&job.study)?
-        {
-            let caption = caption(&detail);
-            studies.push((detail, caption));
-        }
+/// `GET /rows`: the list alone, for the page's script; nothing when it is as the script knows it.
+pub(super) async fn part(
+    State(state): State<WorklistState>,
+    Query(wanted): Query<Wanted>,
+    headers: HeaderMap,
+) -> Result<Response, Failure> {
+    let rows = rows(&studies(&state, &wanted).await?).into_string();
+    let mark = format!("\"{}\"", mark(&rows));
+    if headers.get(IF_NONE_MATCH).is_some_and(|known| known == mark.as_str()) {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
-    studies.sort_by_key(|(job, _)| Reverse((job.row.priority, job.row.received_at)));
-    Ok(studies)
+    let mut answer = Html(rows).into_response();
+    if let Ok(mark) = HeaderValue::from_str(&mark) {
+        answer.headers_mut().insert(ETAG, mark);
+    }
+    Ok(answer)
+}
+
+/// One more than a page holds, so that it knows whether another follows.
+async fn studies(state: &WorklistState, wanted: &Wanted) -> Result<Vec<Listed>, Failure> {
+    let filter = wanted.filter(MOST + 1)?;
+    let skip = (wanted.page()? - 1).saturating_mul(MOST);
+    let spool = state.spool.clone();
+    blocking(move || Ok(spool.worklist(&filter, skip)?)).await
+}
+
+/// A short name for a text: the same for the same text.
+fn mark(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn form(wanted: &Wanted) -> Markup {
+    let priorities = [Priority::Stat, Priority::Urgent, Priority::Routine];
     html! {
-        form method="get" action="/" {
-            input type="search" name="q" value=(wanted.q) placeholder="Study UID, sender or model"
-                aria-label="Search";
+        form.filter method="get" action="/" role="search" {
+            label { span.unseen { "Search" }
+                input #search type="search" name="q" value=(wanted.q)
+                    placeholder="Patient, ID, accession, text, sender";
+            }
+            (select("priority", "any priority", priorities.iter().map(ToString::to_string), wanted.priority()))
             (select("state", "any state", JobState::ALL.iter().map(ToString::to_string), wanted.state()))
-            (select(
-                "priority",
-                "any priority",
-                [Priority::Stat, Priority::Urgent, Priority::Routine].iter().map(ToString::to_string),
-                wanted.priority(),
-            ))
+            (select("signed", "signed or not", ["no", "yes"].map(str::to_owned).into_iter(), wanted.signed()))
             button type="submit" { "Show" }
         }
     }
@@ -87,53 +100,91 @@ fn select(name: &str, all: &str, options: impl Iterator<Item = String>, chosen: 
         select name=(name) aria-label=(name) {
             option value="" { (all) }
             @for option in options.filter(|option| option != "merged") {
-                option value=(option) selected[option == chosen] { (option) }
+                option value=(option) selected[option == chosen] {
+                    @match (name, option.as_str()) {
+                        ("signed", "no") => "not signed",
+                        ("signed", _) => "signed",
+                        _ => (option),
+                    }
+                }
             }
         }
     }
 }
 
-fn table(studies: &[(JobDetail, Caption)]) -> Markup {
+fn rows(studies: &[Listed]) -> Markup {
     html! {
-        table {
+        table #worklist {
+            caption.unseen { "Studies, the most urgent first" }
             thead { tr {
-                th { "Priority" } th { "Patient" } th { "Study" } th { "Draft (not verified)" }
-                th { "State" } th { "Received" }
+                th scope="col" { "Priority" } th scope="col" { span.unseen { "Image" } }
+                th scope="col" { "Patient and study" } th scope="col" { "Draft, not verified" }
+                th scope="col" { "Stages" } th scope="col" { "Destinations" }
             } }
-            tbody { @for (job, caption) in studies { (row(job, caption)) } }
+            tbody {
+                @for study in studies.iter().take(MOST) {
+                    @let row = row(study);
+                    tr data-study=(study.row.study) data-priority=(study.row.priority)
+                        data-mark=(mark(&row.0)) { (row) }
+                }
+                @if studies.is_empty() {
+                    tr.nothing { td.empty colspan="6" {
+                        "No study. Send a chest radiograph to this node, and it stands here."
+                    } }
+                }
+            }
         }
     }
 }
 
-fn row(job: &JobDetail, caption: &Caption) -> Markup {
+fn row(study: &Listed) -> Markup {
+    let (row, caption) = (&study.row, &study.caption);
     let patient = caption.patient.reveal();
+    let address = format!("/studies/{}", row.study);
     html! {
-        tr {
-            td { (tag(&job.row.priority.to_string())) }
-            td {
-                a href={ "/studies/" (job.row.study) } {
-                    @if patient.is_empty() { "unnamed" } @else { (patient) }
+        td.first { (tag(&row.priority.to_string())) div.small.num { (time(row.received_at)) } }
+        td.thumb {
+            img loading="lazy" alt="" width="72" height="72"
+                src={ (address) "/image.png?size=144&version=" (row.version) };
+        }
+        th scope="row" {
+            a.study href=(address) { @if patient.is_empty() { "unnamed" } @else { (patient) } }
+            div.small { (caption.patient_id.reveal()) " " span.num { (caption.birth_date.reveal()) } }
+            div.small { (caption.modality) " " span.num { (caption.date) } " " (caption.description.reveal()) }
+        }
+        td.draft {
+            @match (&study.text, &row.reason) {
+                (Some(text), _) => { (chips(text.reveal(), &study.draft)) p { (excerpt(text)) } }
+                (None, Some(reason)) => p.small { (reason) },
+                (None, None) => p.small { "waiting for its draft" },
+            }
+        }
+        td.stages {
+            @if let Some(signed) = &row.signed {
+                span.tag.signed { "signed" } div.small { (signed.by) }
+            } @else { (tag(row.state.as_str())) }
+            (stages(study))
+        }
+        td.small {
+            @for delivery in row.deliveries.iter().filter(|d| d.object == "report") {
+                div title=[delivery.reason.as_deref()] {
+                    (delivery.destination) " " (tag(delivery.state.as_str()))
                 }
-                div.small { (caption.patient_id.reveal()) }
             }
-            td {
-                (caption.modality) " " span.num { (caption.date) }
-                div.small { (caption.description.reveal()) }
-            }
-            td.draft {
-                @match (&job.text, &job.row.reason) {
-                    (Some(text), _) => p { (excerpt(text)) },
-                    (None, Some(reason)) => p.small { (reason) },
-                    (None, None) => p.small { "waiting" },
-                }
-            }
-            td {
-                (tag(job.row.state.as_str()))
-                @for delivery in job.row.deliveries.iter().filter(|d| d.object == "report") {
-                    div.small { (delivery.destination) ": " (delivery.state) }
-                }
-            }
-            td.num { (time(job.row.received_at)) }
+        }
+    }
+}
+
+/// How long the draft took, in all and step by step.
+fn stages(study: &Listed) -> Markup {
+    let steps: Vec<(&String, f64)> = study.seconds.as_object().map_or_else(Vec::new, |steps| {
+        steps.iter().filter_map(|(step, value)| Some((step, value.as_f64()?))).collect()
+    });
+    let all: f64 = steps.iter().map(|(_, seconds)| seconds).sum();
+    let each: Vec<String> = steps.iter().map(|(step, s)| format!("{step} {s:.2} s")).collect();
+    html! {
+        @if !steps.is_empty() {
+            details.small { summary { (format!("{all:.1} s")) } (each.join(", ")) }
         }
     }
 }

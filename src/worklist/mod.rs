@@ -6,8 +6,8 @@
 //! signed in, and nothing at all beyond the loopback but to a proxy that speaks TLS; what changes
 //! anything carries the token of a session. May use: everything above it in `lib.rs`.
 //!
-//! `GET /` · `/studies/{study uid}` · `/api/studies[/{study uid}]` · `/sign-in` · `/healthz` ·
-//! `/readyz` · `/metrics`; `POST /sign-in` · `/sign-out` · `/studies/{study uid}/{retry,drop}`.
+//! `GET /` · `/rows` · `/studies/{study uid}[/image.png,/report.dcm]` · `/api/studies[/{study uid}]` · `/sign-in` · `/healthz` ·
+//! `/readyz` · `/metrics`; `POST /sign-in` · `/sign-out` · `/studies/{study uid}/{sign,retry,drop}`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,25 +18,32 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::drafting::Recipient;
 use crate::observe::metrics::Metrics;
+use crate::report::NodeIdentity;
 use crate::spool::Spool;
 
 mod access;
 mod api;
 mod attempts;
-mod caption;
+mod chips;
 mod connections;
 mod failure;
+mod files;
 mod guard;
 mod health;
+mod image;
 mod list;
 mod operate;
 mod page;
 mod session;
+mod sign;
 mod sign_in;
 mod study;
+mod tree;
 
 pub use access::Access;
 
@@ -51,8 +58,11 @@ const LARGEST_FORM: usize = 256 << 10;
 pub struct WorklistState {
     spool: Spool,
     metrics: Metrics,
+    recipients: watch::Receiver<Vec<Recipient>>,
+    node: NodeIdentity,
     model: Arc<dyn Fn() -> bool + Send + Sync>,
     access: Access,
+    kept: Arc<image::Kept>,
 }
 
 impl fmt::Debug for WorklistState {
@@ -62,13 +72,16 @@ impl fmt::Debug for WorklistState {
 }
 
 impl WorklistState {
-    /// `model` says whether a draft could be made now.
+    /// `recipients` get what is signed; `model` says whether a draft could be made now.
     pub fn new(
         spool: Spool,
         metrics: Metrics,
+        recipients: watch::Receiver<Vec<Recipient>>,
+        node: NodeIdentity,
         model: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { spool, metrics, model: Arc::new(model), access: Access::local() }
+        let (access, kept) = (Access::local(), Arc::default());
+        Self { spool, metrics, recipients, node, model: Arc::new(model), access, kept }
     }
 
     /// With users who sign in.
@@ -96,7 +109,11 @@ fn router(state: WorklistState, open: guard::Open) -> Router {
     let gate = guard::Gate { open, access: state.access.clone() };
     let patients = Router::new()
         .route("/", get(list::page))
+        .route("/rows", get(list::part))
         .route("/studies/{study}", get(study::page))
+        .route("/studies/{study}/image.png", get(image::png))
+        .route("/studies/{study}/report.dcm", get(files::report))
+        .route("/studies/{study}/sign", post(sign::sign))
         .route("/studies/{study}/retry", post(operate::retry))
         .route("/studies/{study}/drop", post(operate::forget))
         .route("/api/studies", get(api::studies))
@@ -109,6 +126,7 @@ fn router(state: WorklistState, open: guard::Open) -> Router {
     Router::new()
         .merge(patients)
         .route("/worklist.css", get(page::style))
+        .route("/worklist.js", get(page::script))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

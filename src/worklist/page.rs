@@ -1,6 +1,7 @@
 //! What all pages share.
 
 use super::access::Viewer;
+use crate::spool::Signature;
 use axum::http::header;
 use axum::response::{Html, IntoResponse};
 use jiff::Timestamp;
@@ -13,16 +14,36 @@ pub(super) async fn style() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], style)
 }
 
+/// `GET /worklist.js`
+pub(super) async fn script() -> impl IntoResponse {
+    let script = include_str!("assets/worklist.js");
+    ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], script)
+}
+
+/// What stands above all else.
+pub(super) enum Notice {
+    /// The texts are drafts.
+    Drafts,
+    /// The text is signed.
+    Signed(Signature),
+}
+
 /// How often a page asks again.
 pub(super) enum Refresh {
-    /// Each so many seconds.
+    /// Each so many seconds, where no script does it better.
     Seconds(u32),
     /// When the reader does.
     Never,
 }
 
 /// A whole page around `body`.
-pub(super) fn page(title: &str, refresh: &Refresh, viewer: &Viewer, body: &Markup) -> Html<String> {
+pub(super) fn page(
+    title: &str,
+    refresh: &Refresh,
+    notice: &Notice,
+    viewer: &Viewer,
+    body: &Markup,
+) -> Html<String> {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -30,10 +51,11 @@ pub(super) fn page(title: &str, refresh: &Refresh, viewer: &Viewer, body: &Marku
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 @if let Refresh::Seconds(seconds) = refresh {
-                    meta http-equiv="refresh" content=(seconds);
+                    noscript { meta http-equiv="refresh" content=(seconds); }
                 }
-                title { (title) }
+                title { (title) " · Thorascribe" }
                 link rel="stylesheet" href="/worklist.css";
+                script src="/worklist.js" defer {}
             }
             body {
                 header {
@@ -42,11 +64,7 @@ pub(super) fn page(title: &str, refresh: &Refresh, viewer: &Viewer, body: &Marku
                     (signed_in(viewer))
                 }
                 main {
-                    p.banner role="note" {
-                        strong { "Drafts, not verified." }
-                        " Each text here was written by a program and read by nobody. It is no \
-                          diagnosis: a radiologist must read the images. Not a medical device."
-                    }
+                    (banner(notice))
                     (body)
                 }
                 footer { "Thorascribe " (env!("CARGO_PKG_VERSION")) " · times are of this node" }
@@ -54,6 +72,21 @@ pub(super) fn page(title: &str, refresh: &Refresh, viewer: &Viewer, body: &Marku
         }
     };
     Html(page.into_string())
+}
+
+fn banner(notice: &Notice) -> Markup {
+    html! {
+        @match notice {
+            Notice::Drafts => p.banner role="note" {
+                strong { "Drafts, not verified." }
+                " Each text that nobody signed was written by a program and read by nobody. It is no \
+                  diagnosis: a radiologist must read the images. Not a medical device."
+            },
+            Notice::Signed(signature) => p.banner.verified role="note" {
+                strong { "Verified." } " Signed by " (signature.by) ", " (time(signature.at)) "."
+            },
+        }
+    }
 }
 
 fn signed_in(viewer: &Viewer) -> Markup {

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::access::{Arrival, Viewer};
 use super::failure::Failure;
-use super::page::{self, Refresh};
+use super::page::{self, Notice, Refresh};
 use super::session::{cookie, random, same, set_cookie};
 use super::{WorklistState, blocking};
 use crate::observe::foreign;
@@ -75,7 +75,8 @@ fn form(arrival: Arrival, headers: &HeaderMap, next: &str, wrong: Option<&str>) 
         }
     };
     let cookie = AppendHeaders([(SET_COOKIE, set_cookie(FORM, &token, arrival.secure))]);
-    (cookie, page::page("Sign in", &Refresh::Never, &Viewer::default(), &body)).into_response()
+    (cookie, page::page("Sign in", &Refresh::Never, &Notice::Drafts, &Viewer::default(), &body))
+        .into_response()
 }
 
 /// What the sign-in form sends.

@@ -14,6 +14,7 @@ mod action;
 pub(crate) mod bench;
 mod durability;
 mod model;
+mod sign;
 
 use bench::{
     AFTER_DELIVERY, Bench, DEADLINE, META, QUIET, draft, finish, image, instance_uid, received,

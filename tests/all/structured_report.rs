@@ -2,6 +2,7 @@
 //! archive say of them.
 
 mod mutations;
+mod signed;
 mod source;
 mod validators;
 
@@ -42,6 +43,7 @@ fn draft(text: &str) -> Draft {
         findings: coded(),
         priority: Priority::Urgent,
         program_version: "0.1.0".to_owned(),
+        verification: None,
     }
 }
 

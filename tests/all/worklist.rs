@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use thorascribe::object::StoredObject;
+use thorascribe::receive::caption::caption;
 use thorascribe::spool::{Received, Sender, Spool, SpoolSettings};
 use thorascribe::vocabulary::{ByteSize, PatientText, Priority};
 
@@ -13,6 +14,7 @@ use super::spool::bench::{Bench, draft, finish, report, send, settings, study_ui
 use super::support::objects::root;
 use web::Web;
 
+mod sign;
 mod sign_in;
 mod web;
 
@@ -35,6 +37,7 @@ fn receive(spool: &Spool, fixture: &str) -> String {
             address: [127, 0, 0, 1].into(),
         },
         own_object: false,
+        caption: caption(&object),
     };
     incoming.commit(received).unwrap();
     object.study_uid().to_string()
@@ -78,7 +81,7 @@ fn a_patient_is_named_from_the_image_in_its_own_characters() {
 }
 
 #[test]
-fn text_from_outside_is_escaped_and_no_page_allows_a_script() {
+fn text_from_outside_is_escaped_and_no_page_allows_a_script_from_elsewhere() {
     let bench = Bench::new();
     bench.store(1, 1, b"data");
     let lease = bench.lease();
@@ -88,8 +91,11 @@ fn text_from_outside_is_escaped_and_no_page_allows_a_script() {
     let web = Web::of(&bench.spool, true);
     for path in ["/", "/studies/1.2.3.1", "/?q=%3Cscript%3E"] {
         let (_, head, page) = web.get(path);
-        assert!(!page.contains("<script"), "{path}");
+        let scripts = page.matches("<script").count();
+        let own = page.matches("<script src=\"/worklist.js\" defer></script>").count();
+        assert_eq!((scripts, own), (1, 1), "{path}");
         assert!(head.contains("content-security-policy: default-src 'none'"), "{head}");
+        assert!(!head.contains("unsafe") && !head.contains("http:"), "{head}");
         assert!(head.contains("x-content-type-options: nosniff"), "{head}");
         assert!(head.contains("cache-control: no-store"), "{head}");
     }

@@ -41,6 +41,8 @@ codes! {
     LANGUAGE "121049" "DCM" "Language of Content Item and Descendants";
     ENGLISH "en-US" "RFC5646" "English (United States)";
     OBSERVER_TYPE "121005" "DCM" "Observer Type";
+    PERSON "121006" "DCM" "Person";
+    PERSON_NAME "121008" "DCM" "Person Observer Name";
     DEVICE "121007" "DCM" "Device";
     DEVICE_UID "121012" "DCM" "Device Observer UID";
     DEVICE_NAME "121013" "DCM" "Device Observer Name";

@@ -7,6 +7,7 @@ use super::codes::{self, Code};
 use super::copied;
 use super::data_set::DataSet;
 use super::tree::{self, ImageReference, Narrative};
+use super::verified::{Signature, Status};
 use super::view::View;
 use super::{SrClass, SrFile};
 use crate::object::StoredObject;
@@ -16,11 +17,7 @@ use crate::report::maker::{Maker, moment};
 use crate::report::text::Repertoire;
 use crate::report::{Created, Draft, NodeIdentity, Predecessor, ReportError};
 
-pub(super) const SERIES_DESCRIPTION: &str = "AI DRAFT - UNVERIFIED";
-pub(super) const COMPLETION: &str = "AI draft, not reviewed";
 pub(super) const CONTRIBUTION: &str = "Vision-language model drafted report text";
-/// Beyond the numbers that modalities use.
-const SERIES_NUMBER: &str = "9700";
 
 /// What every module of one report is made from.
 struct Parts<'a> {
@@ -30,6 +27,7 @@ struct Parts<'a> {
     draft: &'a Draft,
     created: Created,
     maker: Maker<'a>,
+    signature: Option<Signature>,
 }
 
 /// Builds the report of a draft.
@@ -49,7 +47,9 @@ pub fn build(
         return Err(ReportError::NotInEvidence(source.instance_uid().clone()));
     }
     let maker = Maker::new(draft, node);
-    let parts = Parts { class, source, evidence, draft, created: moment(draft, source), maker };
+    let signature = draft.verification.as_ref().map(|signed| Signature::new(signed, source));
+    let created = moment(draft, source);
+    let parts = Parts { class, source, evidence, draft, created, maker, signature };
     let fingerprint = Fingerprint::new(class.sop_class(), evidence, draft);
     let (instance, series) = (fingerprint.instance(), fingerprint.series());
     let mut report = DataSet::new();
@@ -70,7 +70,7 @@ impl Parts<'_> {
     fn general(&self, report: &mut DataSet, instance: &str, series: &str) {
         let (date, time) = (self.created.date(), self.created.time());
         let version = self.draft.version.to_string();
-        let values: [(Tag, VR, &str); 20] = [
+        let values: [(Tag, VR, &str); 14] = [
             (tags::INSTANCE_CREATION_DATE, VR::DA, &date),
             (tags::INSTANCE_CREATION_TIME, VR::TM, &time),
             (tags::INSTANCE_CREATOR_UID, VR::UI, INSTANCE_CREATOR),
@@ -81,19 +81,20 @@ impl Parts<'_> {
             (tags::CONTENT_DATE, VR::DA, &date),
             (tags::CONTENT_TIME, VR::TM, &time),
             (tags::MODALITY, VR::CS, "SR"),
-            (tags::SERIES_DESCRIPTION, VR::LO, SERIES_DESCRIPTION),
             (tags::STUDY_INSTANCE_UID, VR::UI, self.source.study_uid().as_str()),
             (tags::SERIES_INSTANCE_UID, VR::UI, series),
-            (tags::SERIES_NUMBER, VR::IS, SERIES_NUMBER),
             (tags::INSTANCE_NUMBER, VR::IS, &version),
-            (tags::COMPLETION_FLAG, VR::CS, "COMPLETE"),
-            (tags::COMPLETION_FLAG_DESCRIPTION, VR::LO, COMPLETION),
-            (tags::VERIFICATION_FLAG, VR::CS, "UNVERIFIED"),
-            (tags::PRELIMINARY_FLAG, VR::CS, "PRELIMINARY"),
             (tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE"),
         ];
         for (tag, vr, value) in values {
             report.put(tag, vr, value);
+        }
+        for (tag, vr, _, value) in Status::of(self.draft.verification.as_ref()).attributes() {
+            report.put(tag, vr, value);
+        }
+        if let Some(signature) = &self.signature {
+            let observers = vec![signature.observer()];
+            report.put_sequence(tags::VERIFYING_OBSERVER_SEQUENCE, observers);
         }
         report.put_sequence(tags::REFERENCED_PERFORMED_PROCEDURE_STEP_SEQUENCE, vec![]);
         let performed = self.source.codes(tags::PROCEDURE_CODE_SEQUENCE);
@@ -113,7 +114,10 @@ impl Parts<'_> {
         let institution = self.source.bytes(tags::INSTITUTION_NAME).unwrap_or_default();
         author.put(tags::INSTITUTION_NAME, VR::LO, institution);
         author.put_sequence(tags::INSTITUTION_CODE_SEQUENCE, vec![]);
-        report.put_sequence(tags::AUTHOR_OBSERVER_SEQUENCE, vec![author]);
+        let mut authors = vec![author];
+        let editor = self.signature.as_ref().filter(|signature| signature.edited);
+        authors.extend(editor.map(Signature::author));
+        report.put_sequence(tags::AUTHOR_OBSERVER_SEQUENCE, authors);
     }
 
     /// Requests, evidence and predecessors.
@@ -152,16 +156,12 @@ impl Parts<'_> {
         if findings.is_none() && impression.is_none() {
             return Err(ReportError::EmptyText);
         }
-        let summary = format!(
-            "AI-GENERATED DRAFT. NOT A DIAGNOSIS. Not reviewed by a physician. Model {}, weights \
-             sha256:{}.",
-            self.maker.model, self.maker.serial
-        );
         Ok(Narrative {
             procedures: self.source.codes(tags::PROCEDURE_CODE_SEQUENCE),
             acquisition: Code::of_modality(&self.source.ascii(tags::MODALITY)),
             observer: self.maker.observer(),
-            summary: summary.into_bytes(),
+            signer: self.signature.as_ref().map(|signature| signature.name.clone()),
+            summary: repertoire.encode(&self.summary()),
             findings,
             coded: self.draft.findings.clone(),
             priority: self.draft.priority,
@@ -171,6 +171,21 @@ impl Parts<'_> {
                 instance: self.source.instance_uid().to_string(),
             },
         })
+    }
+
+    /// What the text is, in words.
+    fn summary(&self) -> String {
+        let model = format!("Model {}, weights sha256:{}.", self.maker.model, self.maker.serial);
+        match &self.draft.verification {
+            None => {
+                format!("AI-GENERATED DRAFT. NOT A DIAGNOSIS. Not reviewed by a physician. {model}")
+            }
+            Some(signed) => {
+                let how = if signed.edited { "edited and verified" } else { "verified unchanged" };
+                let name = signed.spoken_name();
+                format!("Drafted by an AI model, then {how} by {name}. {model}")
+            }
+        }
     }
 
     /// SR Document Content.

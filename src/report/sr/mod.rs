@@ -7,6 +7,7 @@ pub(in crate::report) mod copied;
 pub(in crate::report) mod data_set;
 pub(in crate::report) mod document;
 pub(in crate::report) mod tree;
+mod verified;
 pub(in crate::report) mod view;
 
 pub use crate::report::ObjectFile as SrFile;

@@ -23,6 +23,8 @@ pub(crate) struct Narrative {
     pub(crate) procedures: Vec<Code>,
     pub(crate) acquisition: Option<Code>,
     pub(crate) observer: Observer,
+    /// The name of the person who signed.
+    pub(crate) signer: Option<Vec<u8>>,
     pub(crate) summary: Vec<u8>,
     pub(crate) findings: Option<Vec<u8>>,
     pub(crate) coded: Vec<CodedFinding>,
@@ -53,6 +55,9 @@ pub(crate) fn items(class: SrClass, narrative: &Narrative) -> Vec<DataSet> {
     items.push(code("HAS CONCEPT MOD", &codes::TARGET_REGION, &codes::CHEST, vec![]));
     items.push(code("HAS CONCEPT MOD", &codes::LANGUAGE, &codes::ENGLISH, vec![]));
     items.extend(observer(&narrative.observer));
+    if let Some(name) = &narrative.signer {
+        items.extend(person(name));
+    }
     let summary = text(&codes::SUMMARY, &narrative.summary, vec![]);
     let priority = code("CONTAINS", &codes::PRIORITY, &narrative.priority.into(), vec![]);
     items.push(section(&codes::SUMMARY, vec![summary, priority]));
@@ -90,6 +95,13 @@ pub(in crate::report) fn observer(observer: &Observer) -> Vec<DataSet> {
         item
     }));
     items
+}
+
+/// The person who took the text over (TID 1003).
+fn person(name: &[u8]) -> [DataSet; 2] {
+    let mut named = item("HAS OBS CONTEXT", "PNAME", &codes::PERSON_NAME);
+    named.put(tags::PERSON_NAME, VR::PN, name);
+    [code("HAS OBS CONTEXT", &codes::OBSERVER_TYPE, &codes::PERSON, vec![]), named]
 }
 
 fn findings(class: SrClass, narrative: &Narrative) -> Vec<DataSet> {

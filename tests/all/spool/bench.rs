@@ -7,8 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 use thorascribe::spool::{
-    ArtefactKind, Clock, DeliveryObject, DeliveryState, DraftLease, Drafted, JobFilter, JobView,
-    NewArtefact, NewDelivery, NewDeliveryObject, Receipt, Received, Sender, Spool, SpoolSettings,
+    ArtefactKind, Caption, Clock, DeliveryObject, DeliveryState, DraftLease, Drafted, JobFilter,
+    JobView, NewArtefact, NewDelivery, NewDeliveryObject, Receipt, Received, Sender, Spool,
+    SpoolSettings,
 };
 use thorascribe::vocabulary::{
     ByteSize, InstanceUid, PatientText, Priority, SopClass, StudyUid, TransferSyntax,
@@ -135,6 +136,7 @@ pub(crate) fn received(study: u32, instance: u32, own_object: bool) -> Received 
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),
         },
         own_object,
+        caption: Caption::default(),
     }
 }
 

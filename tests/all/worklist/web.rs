@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use thorascribe::config::{Config, Environment, User};
+use thorascribe::drafting::Recipient;
 use thorascribe::observe::metrics::Metrics;
+use thorascribe::report::NodeIdentity;
 use thorascribe::spool::Spool;
 use thorascribe::worklist::{self, Access, WorklistState};
 use tokio::sync::watch;
@@ -76,7 +78,15 @@ impl Web {
         let listener = runtime.block_on(tokio::net::TcpListener::bind(address)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (metrics, closing) = (Metrics::new(), CancellationToken::new());
-        let state = WorklistState::new(spool.clone(), metrics.clone(), move || model);
+        let recipients = config.destinations.iter().map(|destination| Recipient {
+            name: destination.name.clone(),
+            report: destination.receives_reports(),
+            images: destination.receives_images(),
+        });
+        let recipients = watch::Sender::new(recipients.collect()).subscribe();
+        let node = NodeIdentity::new(&config.node.ae_title);
+        let state =
+            WorklistState::new(spool.clone(), metrics.clone(), recipients, node, move || model);
         let state = state.with_access(access);
         let token = closing.clone();
         let running = std::thread::spawn(move || {

@@ -9,25 +9,18 @@ use crate::object::StoredObject;
 use crate::report::identity::INSTANCE_CREATOR;
 use crate::report::maker::PRODUCT;
 use crate::report::sr::copied;
-use crate::report::sr::document::{COMPLETION, CONTRIBUTION, SERIES_DESCRIPTION};
+use crate::report::sr::document::CONTRIBUTION;
+use crate::report::sr::verified::Status;
 use crate::report::sr::view::View;
 use crate::report::sr::{SrClass, codes};
 
 /// Attributes with one value that is right.
-const FIXED: [(Tag, &str, &str); 13] = [
+const FIXED: [(Tag, &str, &str); 5] = [
     (tags::INSTANCE_CREATOR_UID, "InstanceCreatorUID", INSTANCE_CREATOR),
     (tags::MODALITY, "Modality", "SR"),
-    (tags::SERIES_DESCRIPTION, "SeriesDescription", SERIES_DESCRIPTION),
     (tags::MANUFACTURER_MODEL_NAME, "ManufacturerModelName", PRODUCT),
     (tags::VALUE_TYPE, "ValueType", "CONTAINER"),
     (tags::CONTINUITY_OF_CONTENT, "ContinuityOfContent", "SEPARATE"),
-    (tags::COMPLETION_FLAG, "CompletionFlag", "COMPLETE"),
-    (tags::COMPLETION_FLAG_DESCRIPTION, "CompletionFlagDescription", COMPLETION),
-    (tags::VERIFICATION_FLAG, "VerificationFlag", "UNVERIFIED"),
-    (tags::PRELIMINARY_FLAG, "PreliminaryFlag", "PRELIMINARY"),
-    (tags::SERIES_NUMBER, "SeriesNumber", "9700"),
-    (tags::VERIFYING_OBSERVER_SEQUENCE, "VerifyingObserverSequence", ""),
-    (tags::VERIFICATION_DATE_TIME, "VerificationDateTime", ""),
 ];
 
 /// Attributes that must have some value of at most so many characters.
@@ -61,7 +54,9 @@ pub(super) fn check(report: &StoredObject, findings: &mut Findings) {
     if !SrClass::ALL.iter().any(|class| Some(class.sop_class()) == report.sop_class()) {
         findings.add("SOPClassUID", "is not Enhanced, Basic Text or Comprehensive SR");
     }
-    for (tag, name, wanted) in FIXED {
+    let status = Status::claimed(report);
+    let claimed = status.attributes().map(|(tag, _, name, wanted)| (tag, name, wanted));
+    for (tag, name, wanted) in FIXED.into_iter().chain(claimed) {
         let value = report.ascii(tag);
         if value != wanted {
             findings.add(name, format!("is {:?}, not {wanted:?}", shown(&value)));
@@ -92,7 +87,9 @@ pub(super) fn check(report: &StoredObject, findings: &mut Findings) {
     for tag in type_2.chain(sequences).filter(|tag| report.element(*tag).is_none()) {
         findings.add(tag.to_string(), "is missing");
     }
-    people_and_equipment(report, findings);
+    authors(report, status, findings);
+    equipment(report, findings);
+    signature(report, status, findings);
     template(report, findings);
     requests(report, findings);
 }
@@ -107,9 +104,17 @@ pub(super) fn check_uid(place: &str, uid: &str, findings: &mut Findings) {
     }
 }
 
-fn people_and_equipment(report: &StoredObject, findings: &mut Findings) {
+/// The device, and the person who changed its text where one signed.
+fn authors(report: &StoredObject, status: &Status, findings: &mut Findings) {
     match report.items(tags::AUTHOR_OBSERVER_SEQUENCE).as_slice() {
-        [author] => {
+        [author, people @ ..] if people.is_empty() || status.is_signed() => {
+            for person in people {
+                if person.ascii(tags::OBSERVER_TYPE) != "PSN"
+                    || person.trimmed(tags::PERSON_NAME).is_none()
+                {
+                    findings.add("AuthorObserverSequence", "names no person");
+                }
+            }
             if author.ascii(tags::OBSERVER_TYPE) != "DEV" {
                 findings.add("AuthorObserverSequence", "names no device");
             }
@@ -126,6 +131,38 @@ fn people_and_equipment(report: &StoredObject, findings: &mut Findings) {
             findings.add("AuthorObserverSequence", format!("has {} items, not 1", others.len()));
         }
     }
+}
+
+/// One person who signed, or nobody: Verifying Observer Sequence (PS3.3 Table C.17-2).
+fn signature(report: &StoredObject, status: &Status, findings: &mut Findings) {
+    let name = "VerifyingObserverSequence";
+    let people = report.items(tags::VERIFYING_OBSERVER_SEQUENCE);
+    if people.len() != usize::from(status.is_signed()) {
+        findings.add(name, format!("has {} items", people.len()));
+    }
+    for person in people {
+        for tag in [
+            tags::VERIFYING_ORGANIZATION,
+            tags::VERIFICATION_DATE_TIME,
+            tags::VERIFYING_OBSERVER_NAME,
+        ] {
+            if person.trimmed(tag).is_none() {
+                findings.add(name, format!("has no {tag}"));
+            }
+        }
+        if person.element(tags::VERIFYING_OBSERVER_IDENTIFICATION_CODE_SEQUENCE).is_none() {
+            findings.add(name, "has no VerifyingObserverIdentificationCodeSequence");
+        }
+    }
+    if report.element(tags::VERIFICATION_DATE_TIME).is_some() {
+        findings.add("VerificationDateTime", "stands outside of the sequence");
+    }
+    if status.is_signed() && report.items(tags::PREDECESSOR_DOCUMENTS_SEQUENCE).is_empty() {
+        findings.add("PredecessorDocumentsSequence", "names no draft");
+    }
+}
+
+fn equipment(report: &StoredObject, findings: &mut Findings) {
     match report.items(tags::CONTRIBUTING_EQUIPMENT_SEQUENCE).as_slice() {
         [model] => {
             let purpose = model.codes(tags::PURPOSE_OF_REFERENCE_CODE_SEQUENCE);

@@ -11,6 +11,7 @@ use super::{Findings, Violation};
 use crate::object::{Item, StoredObject};
 use crate::report::sr::SrClass;
 use crate::report::sr::codes::{self, Code};
+use crate::report::sr::verified::Status;
 use crate::report::sr::view::View;
 
 /// Rows below the root that must be there once, in this order (TID 2000 rows 5 and 7, TID 1204,
@@ -29,7 +30,7 @@ const MANDATORY: [Code; 10] = [
 ];
 
 /// Rows below the root, in the template's order, each with its relationship and value type.
-const ROWS: [(Code, &str, &str); 14] = [
+const ROWS: [(Code, &str, &str); 15] = [
     (codes::PROCEDURE_REPORTED, "HAS CONCEPT MOD", "CODE"),
     (codes::ACQUISITION_DEVICE_TYPE, "HAS CONCEPT MOD", "CODE"),
     (codes::TARGET_REGION, "HAS CONCEPT MOD", "CODE"),
@@ -40,6 +41,7 @@ const ROWS: [(Code, &str, &str); 14] = [
     (codes::DEVICE_MANUFACTURER, "HAS OBS CONTEXT", "TEXT"),
     (codes::DEVICE_MODEL_NAME, "HAS OBS CONTEXT", "TEXT"),
     (codes::DEVICE_SERIAL_NUMBER, "HAS OBS CONTEXT", "TEXT"),
+    (codes::PERSON_NAME, "HAS OBS CONTEXT", "PNAME"),
     (codes::SUMMARY, "CONTAINS", "CONTAINER"),
     (codes::FINDINGS, "CONTAINS", "CONTAINER"),
     (codes::IMPRESSIONS, "CONTAINS", "CONTAINER"),
@@ -78,12 +80,15 @@ pub(super) fn check(report: &StoredObject, findings: &mut Findings) {
         SrClass::ALL.into_iter().find(|class| Some(class.sop_class()) == report.sop_class());
     let tree = Tree { class, charset: charset(report), evidence: evidence(report, findings) };
     let items = report.items(tags::CONTENT_SEQUENCE);
+    let signed = Status::claimed(report).is_signed();
     let mut row = 0;
     let mut names = Vec::new();
     for (number, item) in items.iter().enumerate() {
         let place = format!("1.{}", number + 1);
         let Some(name) = tree.name(&place, item, findings) else { continue };
         match ROWS.iter().position(|(code, ..)| *code == name) {
+            // A second observer: the person who signed.
+            Some(_) if signed && name == codes::OBSERVER_TYPE => {}
             Some(at) if at < row => findings.add(&place, "is out of the template's order"),
             Some(at) => row = at,
             None => findings.add(&place, "is no row of the template"),
@@ -100,11 +105,14 @@ pub(super) fn check(report: &StoredObject, findings: &mut Findings) {
         }
         names.push(name);
     }
-    for code in &MANDATORY {
+    let person = (&codes::PERSON_NAME, usize::from(signed));
+    let observers = |code: &Code| 1 + usize::from(signed && *code == codes::OBSERVER_TYPE);
+    let wanted = MANDATORY.iter().map(|code| (code, observers(code))).chain([person]);
+    for (code, wanted) in wanted {
         let count = names.iter().filter(|name| *name == code).count();
-        if count != 1 {
+        if count != wanted {
             let meaning = String::from_utf8_lossy(&code.meaning).into_owned();
-            findings.add("ContentSequence", format!("has {count} items {meaning:?}, not 1"));
+            findings.add("ContentSequence", format!("has {count} items {meaning:?}, not {wanted}"));
         }
     }
     if !names.iter().any(|name| [codes::FINDINGS, codes::IMPRESSIONS].contains(name)) {
@@ -260,6 +268,10 @@ impl Tree<'_> {
                 // What the procedure was called is the source's.
                 let known = *name != codes::PROCEDURE_REPORTED;
                 self.code(place, item, tags::CONCEPT_CODE_SEQUENCE, known, findings);
+            }
+            "PNAME" => {
+                let name = item.bytes(tags::PERSON_NAME).unwrap_or_default();
+                check_value(place, name, self.charset, findings);
             }
             "UIDREF" => check_uid(place, &item.ascii(tags::UID), findings),
             "IMAGE" => self.image(place, item, findings),

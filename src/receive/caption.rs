@@ -1,36 +1,22 @@
-//! Who and what a study is, read from one of its objects while the spool still holds it.
+//! Who and what a study is, read from one of its objects.
 
 use dicom_dictionary_std::tags;
 
 use crate::object::{PersonName, StoredObject};
-use crate::spool::JobDetail;
+use crate::spool::Caption;
 use crate::vocabulary::PatientText;
 
-/// What stands in the head of a study; empty where the object says nothing.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Caption {
-    pub(super) patient: PatientText,
-    pub(super) patient_id: PatientText,
-    pub(super) birth_date: PatientText,
-    pub(super) accession: String,
-    pub(super) modality: String,
-    pub(super) date: String,
-    pub(super) description: PatientText,
-}
+/// Characters of a value that are kept: more is no name.
+const LONGEST: usize = 256;
 
-/// The caption of a study: from the image it was drafted from, else from any object.
-pub(super) fn caption(job: &JobDetail) -> Caption {
-    let chosen = job.objects.iter().find(|object| Some(&object.instance) == job.image.as_ref());
-    let object = chosen.or_else(|| job.objects.iter().find(|object| !object.own_object));
-    // A file that retention has removed leaves the caption empty.
-    let Some(object) = object.and_then(|object| StoredObject::open(&object.path).ok()) else {
-        return Caption::default();
-    };
-    let text = |tag| object.text(tag).unwrap_or_default().trim().to_owned();
-    let value = |tag| object.value(tag).unwrap_or_default();
+/// The caption of an object's study.
+pub fn caption(object: &StoredObject) -> Caption {
+    let short = |text: &str| text.trim().chars().take(LONGEST).collect::<String>();
+    let text = |tag| short(&object.text(tag).unwrap_or_default());
+    let value = |tag| short(&object.value(tag).unwrap_or_default());
     let name = object.person_name(tags::PATIENT_NAME);
     Caption {
-        patient: PatientText::new(name.as_ref().map(shown).unwrap_or_default()),
+        patient: PatientText::new(short(&name.as_ref().map(shown).unwrap_or_default())),
         patient_id: PatientText::new(text(tags::PATIENT_ID)),
         birth_date: PatientText::new(date(&value(tags::PATIENT_BIRTH_DATE))),
         accession: text(tags::ACCESSION_NUMBER),

@@ -1,0 +1,65 @@
+//! Who and what a study is, as the worklist shows and searches it.
+
+use rusqlite::{Row, params};
+
+use super::transition::Change;
+use crate::vocabulary::PatientText;
+
+/// What stands in the head of a study; empty where its images say nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caption {
+    /// The patient's name as people read it.
+    pub patient: PatientText,
+    /// Patient ID.
+    pub patient_id: PatientText,
+    /// `1960-01-02`.
+    pub birth_date: PatientText,
+    /// Accession number.
+    pub accession: String,
+    /// Modality.
+    pub modality: String,
+    /// `2026-01-02`.
+    pub date: String,
+    /// Study description.
+    pub description: PatientText,
+}
+
+/// The columns in the order of [`of`].
+pub(super) const COLUMNS: &str =
+    "patient, patient_id, birth_date, accession, modality, date, description";
+
+/// Keeps the caption of a study; the newest image's word counts.
+pub(super) fn keep(change: &Change<'_>, study: i64, caption: &Caption) -> rusqlite::Result<()> {
+    change
+        .prepare_cached(&format!(
+            "INSERT OR REPLACE INTO caption (study, {COLUMNS})
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
+        ))?
+        .execute(params![
+            study,
+            caption.patient.reveal(),
+            caption.patient_id.reveal(),
+            caption.birth_date.reveal(),
+            caption.accession,
+            caption.modality,
+            caption.date,
+            caption.description.reveal(),
+        ])?;
+    Ok(())
+}
+
+/// A caption from [`COLUMNS`], the first at `at`; empty for a study that has none.
+pub(super) fn of(row: &Row<'_>, at: usize) -> rusqlite::Result<Caption> {
+    let text = |column| -> rusqlite::Result<String> {
+        Ok(row.get::<_, Option<String>>(at + column)?.unwrap_or_default())
+    };
+    Ok(Caption {
+        patient: PatientText::new(text(0)?),
+        patient_id: PatientText::new(text(1)?),
+        birth_date: PatientText::new(text(2)?),
+        accession: text(3)?,
+        modality: text(4)?,
+        date: text(5)?,
+        description: PatientText::new(text(6)?),
+    })
+}
