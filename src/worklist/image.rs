@@ -65,22 +65,30 @@ impl Look {
     }
 }
 
-/// Small pictures that were made already, the oldest first.
+/// A picture that was made already.
+struct Picture {
+    of: PathBuf,
+    size: u32,
+    png: Arc<Vec<u8>>,
+}
+
+/// Small pictures, the oldest first.
 #[derive(Default)]
-pub(super) struct Kept(Mutex<VecDeque<(PathBuf, u32, Arc<Vec<u8>>)>>);
+pub(super) struct Kept(Mutex<VecDeque<Picture>>);
 
 impl Kept {
     fn find(&self, path: &std::path::Path, size: u32) -> Option<Arc<Vec<u8>>> {
         let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.iter().find(|(p, s, _)| p == path && *s == size).map(|(.., png)| Arc::clone(png))
+        let found = kept.iter().find(|picture| picture.of == path && picture.size == size);
+        found.map(|picture| Arc::clone(&picture.png))
     }
 
-    fn keep(&self, path: PathBuf, size: u32, png: Arc<Vec<u8>>) {
+    fn keep(&self, picture: Picture) {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() >= KEPT {
             kept.pop_front();
         }
-        kept.push_back((path, size, png));
+        kept.push_back(picture);
     }
 }
 
@@ -107,7 +115,7 @@ pub(super) async fn png(
     let file = path.clone();
     let png = blocking(move || draw(&file, size, window)).await?;
     if small {
-        state.kept.keep(path, size, Arc::new(png.clone()));
+        state.kept.keep(Picture { of: path, size, png: Arc::new(png.clone()) });
     }
     Ok((kind, png).into_response())
 }

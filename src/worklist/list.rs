@@ -13,7 +13,7 @@ use super::access::Viewer;
 use super::api::Wanted;
 use super::chips::chips;
 use super::failure::Failure;
-use super::page::{self, Notice, Refresh, tag, time};
+use super::page::{self, Notice, Refresh, hex, tag, time};
 use super::{WorklistState, blocking};
 use crate::spool::{JobState, Listed};
 use crate::vocabulary::{PatientText, Priority};
@@ -76,7 +76,7 @@ async fn studies(state: &WorklistState, wanted: &Wanted) -> Result<Vec<Listed>, 
 /// A short name for a text: the same for the same text.
 fn mark(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex(digest.get(..8).unwrap_or_default())
 }
 
 fn form(wanted: &Wanted) -> Markup {

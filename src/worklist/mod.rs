@@ -127,6 +127,7 @@ fn router(state: WorklistState, open: guard::Open) -> Router {
         .merge(patients)
         .route("/worklist.css", get(page::style))
         .route("/worklist.js", get(page::script))
+        .route("/icon.svg", get(page::icon))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -20,6 +20,11 @@ pub(super) async fn script() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "text/javascript; charset=utf-8")], script)
 }
 
+/// `GET /icon.svg`
+pub(super) async fn icon() -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "image/svg+xml")], include_str!("assets/icon.svg"))
+}
+
 /// What stands above all else.
 pub(super) enum Notice {
     /// The texts are drafts.
@@ -54,6 +59,7 @@ pub(super) fn page(
                     noscript { meta http-equiv="refresh" content=(seconds); }
                 }
                 title { (title) " · Thorascribe" }
+                link rel="icon" href="/icon.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/worklist.css";
                 script src="/worklist.js" defer {}
             }
@@ -104,6 +110,16 @@ fn signed_in(viewer: &Viewer) -> Markup {
 /// What shows that a form came from a page of this session.
 pub(super) fn csrf(viewer: &Viewer) -> Markup {
     html! { input type="hidden" name="csrf" value=(viewer.csrf); }
+}
+
+/// Bytes in hexadecimal.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").unwrap_or_default();
+        text
+    })
 }
 
 /// A word with a frame, coloured by what it says.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use axum::http::header::{COOKIE, HeaderMap};
 
 use super::access::{Access, Viewer};
+use super::page::hex;
 use crate::config::User;
 
 /// Sessions at a time; the one that is idle longest gives way.
@@ -89,13 +90,7 @@ impl Sessions {
 
 /// 256 random bits, hexadecimal.
 pub(super) fn random() -> String {
-    use std::fmt::Write;
-    let bytes: [u8; 32] = rand::random();
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
+    hex(&rand::random::<[u8; 32]>())
 }
 
 /// Whether two secrets are the same, in a time that does not tell where they differ.

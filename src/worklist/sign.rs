@@ -46,33 +46,9 @@ pub(super) async fn sign(
     };
     let job = api::find(&state, &study).await?;
     let text = order.text.replace("\r\n", "\n").trim().to_owned();
-    let why = if job.row.version != order.version {
-        Some("Meanwhile the study has another version: read it, then sign.".to_owned())
-    } else if text.is_empty() {
-        Some("A report needs a text.".to_owned())
-    } else if text.chars().count() > LONGEST {
-        Some(format!("A report has at most {LONGEST} characters."))
-    } else {
-        None
-    };
-    let refused = match why {
-        Some(why) => Some(why),
-        None => {
-            let name = user.name.clone();
-            let keeper =
-                Keeper { state: state.clone(), user, job: job.clone(), text: text.clone() };
-            match blocking(move || keeper.keep()).await {
-                Ok(()) => {
-                    info!(user = name, study = %job.row.study, version = job.next_version, "signed");
-                    None
-                }
-                Err(Failure::Spool(SpoolError::Changed { .. })) => {
-                    Some("Meanwhile the study has changed: read it again, then sign.".to_owned())
-                }
-                Err(Failure::Unsigned(why)) => Some(why),
-                Err(other) => return Err(other),
-            }
-        }
+    let refused = match objection(&job, &order, &text) {
+        None => keep(&state, user, &job, &text).await?,
+        objection => objection,
     };
     let Some(why) = refused else {
         return Ok(Redirect::to(&format!("/studies/{}", job.row.study)).into_response());
@@ -80,6 +56,41 @@ pub(super) async fn sign(
     let job = api::find(&state, &study).await?;
     let page = study::show(&state, &viewer, job, &Look::default(), Some((text, why))).await?;
     Ok((StatusCode::CONFLICT, page).into_response())
+}
+
+/// Why a text cannot be signed as the report of a study.
+fn objection(job: &JobDetail, order: &Order, text: &str) -> Option<String> {
+    if job.row.version != order.version {
+        Some("Meanwhile the study has another version: read it, then sign.".to_owned())
+    } else if text.is_empty() {
+        Some("A report needs a text.".to_owned())
+    } else if text.chars().count() > LONGEST {
+        Some(format!("A report has at most {LONGEST} characters."))
+    } else {
+        None
+    }
+}
+
+/// Keeps the signed report, or says why that cannot be.
+async fn keep(
+    state: &WorklistState,
+    user: User,
+    job: &JobDetail,
+    text: &str,
+) -> Result<Option<String>, Failure> {
+    let name = user.name.clone();
+    let keeper = Keeper { state: state.clone(), user, job: job.clone(), text: text.to_owned() };
+    match blocking(move || keeper.keep()).await {
+        Ok(()) => {
+            info!(user = name, study = %job.row.study, version = job.next_version, "signed");
+            Ok(None)
+        }
+        Err(Failure::Spool(SpoolError::Changed { .. })) => {
+            Ok(Some("Meanwhile the study has changed: read it again, then sign.".to_owned()))
+        }
+        Err(Failure::Unsigned(why)) => Ok(Some(why)),
+        Err(other) => Err(other),
+    }
 }
 
 /// All that a signed report is made from.

@@ -8,6 +8,7 @@ mod architecture;
 mod associations;
 mod benchmark;
 mod capture;
+mod browser;
 mod chat;
 mod configuration;
 mod crash;

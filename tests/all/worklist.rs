@@ -14,6 +14,7 @@ use super::spool::bench::{Bench, draft, finish, report, send, settings, study_ui
 use super::support::objects::root;
 use web::Web;
 
+mod many;
 mod sign;
 mod sign_in;
 mod web;

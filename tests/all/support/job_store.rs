@@ -64,3 +64,53 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
+
+/// Gives all versions of a study a priority, as rules would.
+pub(crate) fn set_priority(spool: &Path, study: &str, priority: &str) {
+    let rank = ["routine", "urgent", "stat"].iter().position(|name| *name == priority).unwrap();
+    let changed = open(&spool.join("jobs.sqlite"))
+        .unwrap()
+        .execute(
+            "UPDATE job SET priority = ?2 WHERE study = (SELECT id FROM study WHERE uid = ?1)",
+            (study, rank as i64),
+        )
+        .unwrap();
+    assert!(changed > 0, "{study}");
+}
+
+/// Adds delivered studies to a spool on which no node runs: one of ten is urgent, one of a hundred
+/// stat. Their objects are gone, as after retention.
+pub(crate) fn fill(spool: &Path, numbers: std::ops::Range<i64>) {
+    const ROWS: &[&str] = &[
+        "INSERT INTO study (id, uid, versions) VALUES (?1, '1.2.826.9.' || ?1, 1)",
+        "INSERT INTO caption VALUES (?1, 'Patient ' || ?1, 'ID' || ?1, '1960-01-02', 'A' || ?1,
+            'DX', '2026-01-02', 'Chest PA')",
+        "INSERT INTO object (id, study, instance, series, sop_class, transfer_syntax, file,
+             data_set_offset, digest, content, latest, own, calling, called, address, received_at,
+             deleted_at)
+         VALUES (?1, ?1, '1.2.826.8.' || ?1, '1.2.826.7', '1.2.840.10008.5.1.4.1.1.1.1',
+             '1.2.840.10008.1.2.1', 'gone/' || ?1, 0, 'd', 1, 1, 0, 'CR_ROOM', 'THORASCRIBE',
+             '127.0.0.1', ?1, ?1)",
+        "INSERT INTO job (id, study, version, state, outcome, priority, first_at, last_at,
+             complete_at, sealed_at, drafted_at, text, image, draft, seconds)
+         VALUES (?1, ?1, 1, 'delivered', 'drafted',
+             CASE WHEN ?1 % 100 = 0 THEN 2 WHEN ?1 % 10 = 0 THEN 1 ELSE 0 END,
+             1700000000000 + ?1, ?1, ?1, ?1, ?1,
+             'The lungs are clear. There is a small left pleural effusion. No pneumothorax.', ?1,
+             '{\"model\": {\"name\": \"m\", \"digest\": \"0\"}, \"prompt\": \"Describe.\",
+               \"abnormal\": 0.6, \"scores\": [[\"pleural_effusion\", 0.7]]}',
+             '{\"read\": 0.1, \"decode\": 0.4}')",
+        "INSERT INTO delivery (id, job, destination, state, attempts, next_attempt_at, sent_at)
+         VALUES (?1, ?1, 'pacs', 'sent', 1, 0, ?1)",
+        "INSERT INTO event (study, version, at, before, after) VALUES (?1, 1, ?1, '', 'received')",
+    ];
+    let mut connection = open(&spool.join("jobs.sqlite")).unwrap();
+    let transaction = connection.transaction().unwrap();
+    for row in ROWS {
+        let mut statement = transaction.prepare(row).unwrap();
+        for number in numbers.clone() {
+            statement.execute([number + 1]).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+}

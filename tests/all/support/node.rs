@@ -121,6 +121,14 @@ impl Node {
         kill_process(Pid::from_child(&self.running.0), signal).unwrap();
     }
 
+    /// What of it lies in memory, in KiB.
+    pub(crate) fn resident_kib(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.0.id()));
+        let status = status.unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    }
+
     /// Waits until the node has ended by itself.
     pub(crate) fn wait_for_end(&mut self) -> ExitStatus {
         let started = Instant::now();

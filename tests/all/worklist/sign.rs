@@ -146,7 +146,8 @@ fn patients_are_found_by_name_identifier_and_text() {
     bench.store(7, 1, b"data");
     let mut browser = Browser::at(web.address);
     browser.sign_in("rita", PASSWORD);
-    let caption = bench.spool.job(&study[9..].parse().unwrap()).unwrap().unwrap().caption;
+    let uid = study.strip_prefix("/studies/").unwrap().parse().unwrap();
+    let caption = bench.spool.job(&uid).unwrap().unwrap().caption;
     let name = caption.patient.reveal().split(' ').next().unwrap().to_uppercase();
     for q in [&*name, caption.patient_id.reveal(), "LEFT%20effusion", "tiny"] {
         let list = browser.get(&format!("/?q={q}")).text();

@@ -1,6 +1,9 @@
 //! Users, sessions, roles, and the proxy before the node.
 
+use rustix::process::Signal;
+
 use super::super::spool::bench::{Bench, finish, report};
+use super::super::support::{Node, Settings, wait_until};
 use super::web::{Browser, Web, users};
 
 const PASSWORD: &str = "a pass phrase";
@@ -169,4 +172,23 @@ fn beyond_the_loopback_pages_answer_to_a_proxy_with_tls_alone() {
             assert_eq!(browser.get(path).status, 403, "{path} with {toml}");
         }
     }
+}
+
+#[test]
+fn a_running_node_takes_users_anew_on_sighup() {
+    let settings = Settings { tables: people(), ..Settings::default() };
+    let node = Node::start(&settings);
+    let mut browser = Browser::at(node.http);
+    assert_eq!(browser.sign_in("rita", PASSWORD).status, 303);
+    assert_eq!(browser.get("/").status, 200);
+    let (before, _) = node.configuration().split_once("[[user]]").map(owned).unwrap();
+    node.configure(&format!("{before}{}", users(&[("nora", "reader", PASSWORD)])));
+    node.signal(Signal::HUP);
+    wait_until("rita is signed out", || browser.get("/").status == 303);
+    assert_eq!(browser.sign_in("rita", PASSWORD).status, 401);
+    assert_eq!(browser.sign_in("nora", PASSWORD).status, 303);
+}
+
+fn owned((one, other): (&str, &str)) -> (String, String) {
+    (one.to_owned(), other.to_owned())
 }
