@@ -92,7 +92,7 @@ fn supersede_undrafted(change: &Change<'_>, job: i64, which: &str) -> Result<(),
 }
 
 /// After a draft: deliveries of older drafts that are not sent yet go no more; what a person
-/// signed goes in any case. Images stay on
+/// signed goes in any case, and so do the pictures of a draft that was signed. Images stay on
 /// their way unless the new version sends the same instance to the same destination.
 pub(super) fn supersede_older(change: &Change<'_>, job: i64) -> Result<(), Fault> {
     supersede_undrafted(change, job, "state = 'failed'")?;
@@ -108,7 +108,9 @@ pub(super) fn supersede_older(change: &Change<'_>, job: i64) -> Result<(), Fault
             .prepare_cached(
                 "UPDATE delivery SET state = 'superseded', reason = NULL
                  WHERE job = ?1 AND state IN ('waiting', 'failed') AND leased = 0
-                     AND (object IS NULL OR EXISTS (
+                     AND (artefact = 'report'
+                         OR object IS NULL AND (SELECT signed_at IS NULL FROM job WHERE id = ?2)
+                         OR EXISTS (
                          SELECT 1 FROM delivery later
                          JOIN object ours ON ours.id = delivery.object
                          JOIN object theirs ON theirs.id = later.object

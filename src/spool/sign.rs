@@ -52,8 +52,8 @@ impl Spool {
             change.record(job, &Transition::new("", "signed").because(&signed.signer))?;
             for destination in &signed.destinations {
                 change.execute(
-                    "INSERT INTO delivery (job, destination, object, state, next_attempt_at)
-                     VALUES (?1, ?2, NULL, 'waiting', ?3) ON CONFLICT DO NOTHING",
+                    "INSERT INTO delivery (job, destination, artefact, state, next_attempt_at)
+                     VALUES (?1, ?2, 'report', 'waiting', ?3) ON CONFLICT DO NOTHING",
                     params![job, destination, change.now],
                 )?;
             }

@@ -40,6 +40,7 @@ pub struct JobView {
     #[serde(serialize_with = "display_option")]
     pub drafted_at: Option<Timestamp>,
     /// The person who signed it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub signed: Option<Signature>,
 }
 

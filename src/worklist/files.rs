@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::failure::Failure;
 use super::{WorklistState, api, blocking};
+use crate::spool::ArtefactKind;
 
 /// Which version.
 #[derive(Debug, Deserialize)]
@@ -24,7 +25,8 @@ pub(super) async fn report(
     let spool = state.spool.clone();
     let (name, bytes) = blocking(move || {
         let files = spool.artefacts(&study, which.version)?;
-        let file = files.first().ok_or(Failure::NoReport)?;
+        let report = files.iter().find(|file| file.kind == ArtefactKind::Report);
+        let file = report.ok_or(Failure::NoReport)?;
         let bytes = std::fs::read(&file.path).map_err(|e| Failure::Unreadable(e.to_string()))?;
         Ok((file.instance.to_string(), bytes))
     })

@@ -14,10 +14,11 @@ use super::failure::Failure;
 use super::image::Look;
 use super::page::csrf;
 use super::{WorklistState, api, blocking, study};
-use crate::config::User;
+use crate::config::{Receives, User};
 use crate::drafting::reports::{predecessors, reports};
+use crate::findings;
 use crate::object::StoredObject;
-use crate::report::{Created, Draft, ModelIdentity, Verification};
+use crate::report::{CodedFinding, Created, Draft, ModelIdentity, Verification};
 use crate::spool::{JobDetail, Signed, SpoolError};
 use crate::vocabulary::PatientText;
 
@@ -141,7 +142,8 @@ fn report(user: &User, job: &JobDetail, text: &str, edited: bool) -> Draft {
         version: job.next_version,
         created: Created::now(),
         predecessors: predecessors(&job.artefacts, &job.row.study),
-        findings: Vec::new(),
+        findings: coded(text),
+        priority: job.row.priority,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         verification: Some(Verification {
             name: user.display_name.clone(),
@@ -152,13 +154,21 @@ fn report(user: &User, job: &JobDetail, text: &str, edited: bool) -> Draft {
     }
 }
 
+/// What the signed text states: the reader has outranked the model's scores.
+fn coded(text: &str) -> Vec<CodedFinding> {
+    let found = findings::assess(&findings::label(text), &[]);
+    found.iter().filter_map(CodedFinding::of).collect()
+}
+
 /// Whoever gets reports now, and whoever of the known destinations got the draft.
 fn destinations(state: &WorklistState, job: &JobDetail) -> Vec<String> {
     let got = |name: &str| {
         job.row.deliveries.iter().any(|d| d.object == "report" && d.destination == name)
     };
     let recipients = state.recipients.borrow();
-    let wanted = recipients.iter().filter(|recipient| recipient.report || got(&recipient.name));
+    let wanted = recipients
+        .iter()
+        .filter(|recipient| recipient.receives.contains(&Receives::Report) || got(&recipient.name));
     wanted.map(|recipient| recipient.name.clone()).collect()
 }
 

@@ -4,11 +4,12 @@ use dicom_dictionary_std::tags;
 use maud::{Markup, html};
 
 use crate::object::{Item, StoredObject};
-use crate::spool::JobDetail;
+use crate::spool::{ArtefactKind, JobDetail};
 
 /// The tree of the newest version's report, folded; nothing where there is none.
 pub(super) fn tree(job: &JobDetail) -> Markup {
-    let file = job.artefacts.iter().find_map(|file| StoredObject::open(&file.path).ok());
+    let mut reports = job.artefacts.iter().filter(|file| file.kind == ArtefactKind::Report);
+    let file = reports.find_map(|file| StoredObject::open(&file.path).ok());
     html! {
         @if let Some(report) = file {
             section aria-labelledby="tree" {

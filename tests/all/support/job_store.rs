@@ -100,8 +100,8 @@ pub(crate) fn fill(spool: &Path, numbers: std::ops::Range<i64>) {
              '{\"model\": {\"name\": \"m\", \"digest\": \"0\"}, \"prompt\": \"Describe.\",
                \"abnormal\": 0.6, \"scores\": [[\"pleural_effusion\", 0.7]]}',
              '{\"read\": 0.1, \"decode\": 0.4}')",
-        "INSERT INTO delivery (id, job, destination, state, attempts, next_attempt_at, sent_at)
-         VALUES (?1, ?1, 'pacs', 'sent', 1, 0, ?1)",
+        "INSERT INTO delivery (id, job, destination, artefact, state, attempts, next_attempt_at, sent_at)
+         VALUES (?1, ?1, 'pacs', 'report', 'sent', 1, 0, ?1)",
         "INSERT INTO event (study, version, at, before, after) VALUES (?1, 1, ?1, '', 'received')",
     ];
     let mut connection = open(&spool.join("jobs.sqlite")).unwrap();

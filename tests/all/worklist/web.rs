@@ -80,8 +80,7 @@ impl Web {
         let (metrics, closing) = (Metrics::new(), CancellationToken::new());
         let recipients = config.destinations.iter().map(|destination| Recipient {
             name: destination.name.clone(),
-            report: destination.receives_reports(),
-            images: destination.receives_images(),
+            receives: destination.receives.clone(),
         });
         let recipients = watch::Sender::new(recipients.collect()).subscribe();
         let node = NodeIdentity::new(&config.node.ae_title);
