@@ -67,6 +67,7 @@ impl Looked {
             findings: Vec::new(),
             priority: thorascribe::vocabulary::Priority::Routine,
             program_version: "0.1.0".to_owned(),
+            verification: None,
         }
     }
 
