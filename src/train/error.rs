@@ -59,7 +59,7 @@ pub enum TrainError {
     Model(#[from] crate::model::ModelError),
     /// The pairs could not be read.
     #[error("the pairs of image and summary cannot be used")]
-    Dataset(#[from] crate::dataset::DatasetError),
+    Dataset(#[source] Box<crate::dataset::DatasetError>),
     /// A curve could not be drawn.
     #[error("the loss curve cannot be drawn")]
     Curve(#[source] Box<crate::evaluate::EvaluateError>),

@@ -113,7 +113,7 @@ impl Schedule {
                 (f64::from(first) + f64::from(peak - first) * risen) as f32
             }
             Self::WarmUp { least, .. } => {
-                let left = (1.0 + (std::f64::consts::PI * progress.min(1.0)).cos()) / 2.0;
+                let left = f64::midpoint(1.0, (std::f64::consts::PI * progress.min(1.0)).cos());
                 (f64::from(least) + f64::from(peak - least) * left) as f32
             }
         }

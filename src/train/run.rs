@@ -48,7 +48,7 @@ pub trait Task: Sync {
 }
 
 /// How long and how fast.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Plan {
     /// Passes over the items; `None` is without end and needs `steps` or `minutes`.
     pub epochs: Option<u64>,

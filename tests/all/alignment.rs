@@ -200,15 +200,10 @@ fn the_learning_rate_is_that_of_the_published_configurations() {
         let near = |a: f32, b: f32| assert!((a - b).abs() < 2e-3 * b, "{stage:?}: {a} for {b}");
         assert_eq!(plan.steps, Some(steps));
         near(rate(0), 1e-6);
-        near(rate(rise / 2), (1e-6 + peak) / 2.0);
-        near(
-            rate(rise),
-            least
-                + (peak - least)
-                    * (1.0 + (std::f32::consts::PI * rise as f32 / steps as f32).cos())
-                    / 2.0,
-        );
-        near(rate(steps / 2), (peak + least) / 2.0);
+        near(rate(rise / 2), f32::midpoint(1e-6, peak));
+        let turned = std::f32::consts::PI * rise as f32 / steps as f32;
+        near(rate(rise), least + (peak - least) * f32::midpoint(1.0, turned.cos()));
+        near(rate(steps / 2), f32::midpoint(peak, least));
         near(rate(steps - 1), least);
     }
 }

@@ -61,7 +61,7 @@ pub fn train(
     files::folder(&settings.out)?;
     let files = ModelFiles::open(&settings.model)?;
     let model = Model::open(&settings.model)?;
-    let pairs = dataset::read(&settings.dataset)?;
+    let pairs = dataset::read(&settings.dataset).map_err(|e| TrainError::Dataset(Box::new(e)))?;
     let cache = settings.cache.clone().unwrap_or_else(|| settings.out.join("features"));
     let features = Features::new(&model, &cache)?;
     let workers = Workers::new(plan.threads)?;
