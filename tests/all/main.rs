@@ -9,7 +9,6 @@ mod associations;
 mod benchmark;
 mod browser;
 mod capture;
-mod capture;
 mod chat;
 mod configuration;
 mod crash;
