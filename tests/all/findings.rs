@@ -78,6 +78,17 @@ fn the_summary_grammar_is_read_as_it_was_meant() {
 }
 
 #[test]
+fn what_is_not_assessed_is_not_stated() {
+    for text in [
+        "Lines, tubes and devices are not assessed.",
+        "Rib fractures cannot be assessed.",
+        "Pleural effusion was not evaluated.",
+    ] {
+        assert_eq!(label(text).findings, [], "{text}");
+    }
+}
+
+#[test]
 fn positive_outranks_uncertain_outranks_negative() {
     let state = |text: &str| label(text).state(Observation::PleuralEffusion);
     assert_eq!(state("No effusion. Possible effusion."), Some(State::Uncertain));
