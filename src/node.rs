@@ -293,7 +293,8 @@ fn spool_settings(config: &Config) -> SpoolSettings {
     }
 }
 
-fn request_of(config: &Config) -> DraftRequest {
+/// What a configuration asks of its model.
+pub(crate) fn request_of(config: &Config) -> DraftRequest {
     DraftRequest {
         prompt: match &config.model.prompt {
             PromptSetting::Number(number) => PromptChoice::Number(*number),

@@ -15,8 +15,6 @@ use sha2::{Digest, Sha256};
 use super::Outcome;
 use super::asking::Asking;
 use crate::config::{Config, PromptSetting};
-use crate::findings;
-use crate::model::checkpoint::hexadecimal;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
 use crate::observe::chain;
@@ -24,7 +22,7 @@ use crate::radiograph::eligible::check_age;
 use crate::radiograph::{GreyImage, eligibility, open_picture, render};
 use crate::report::sr::{self, SrClass};
 use crate::report::{CodedFinding, Created, Draft, Evidence, ModelIdentity, NodeIdentity};
-use crate::vocabulary::{PatientText, Priority};
+use crate::vocabulary::{PatientText, Priority, hexadecimal};
 
 /// What may be asked of `draft`.
 #[derive(Debug, clap::Args)]
@@ -222,8 +220,7 @@ impl Drafter {
             series: object.series_uid().clone(),
             digest: hexadecimal(&Sha256::digest(data_set)),
         };
-        let scores = answer.scored(&self.model.thresholds());
-        let found = findings::assess(&findings::label(&answer.text), &scores);
+        let found = answer.assessed(&self.model.thresholds());
         let draft = Draft {
             text: PatientText::new(answer.text.clone()),
             model: ModelIdentity {
@@ -247,8 +244,7 @@ impl Drafter {
 impl Drafted {
     fn json(&self, file: &Path, model: &Model) -> serde_json::Value {
         let draft = &self.draft;
-        let scores = draft.scored(&model.thresholds());
-        let findings = findings::assess(&findings::label(&draft.text), &scores);
+        let findings = draft.assessed(&model.thresholds());
         json!({
             "file": file,
             "model": {"name": model.name(), "digest": model.digest()},

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::Outcome;
-use crate::config::{Config, PromptSetting};
-use crate::findings;
-use crate::model::{DraftRequest, Model, PromptChoice, Sampling, device};
+use crate::config::Config;
+use crate::model::{Model, device};
+use crate::node::request_of;
 use crate::object::StoredObject;
 use crate::radiograph::eligible::{View, check_age, eligibility};
 use crate::radiograph::render;
@@ -79,16 +79,8 @@ fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::
         let verdict = triage.judge(&Facts::new(study, &[], None, sender));
         return Ok(Tested { reason: Some(reason), verdict });
     }
-    let request = DraftRequest {
-        prompt: match &config.model.prompt {
-            PromptSetting::Number(number) => PromptChoice::Number(*number),
-            PromptSetting::Text(text) => PromptChoice::Text(text.clone()),
-        },
-        template: None,
-        sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },
-    };
-    let draft = model.draft(&render(&object)?.image, &request)?;
-    let found = findings::assess(&findings::label(&draft.text), &draft.scored(&model.thresholds()));
+    let draft = model.draft(&render(&object)?.image, &request_of(config))?;
+    let found = draft.assessed(&model.thresholds());
     let verdict = triage.judge(&Facts::new(study, &found, draft.abnormal, sender));
     Ok(Tested { reason: None, verdict })
 }

@@ -15,6 +15,7 @@ use super::rewrite::Rewriter;
 use super::source::{self, Image, Layout, Report};
 use super::split::{Shares, Split};
 use super::summary::{Cleaned, summarise};
+use crate::vocabulary::hexadecimal;
 
 /// The pairs.
 pub const PAIRS: &str = "dataset.jsonl";
@@ -206,5 +207,5 @@ fn write(pairs: &[Pair], path: &Path) -> Result<String, DatasetError> {
         file.write_all(line.as_bytes()).map_err(failed("write it", path))?;
     }
     file.flush().map_err(failed("write it", path))?;
-    Ok(hash.finalize().iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}")))
+    Ok(hexadecimal(&hash.finalize()))
 }

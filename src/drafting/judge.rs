@@ -1,19 +1,11 @@
 //! What triage is asked about a job.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::findings::{self, Assessed};
-use crate::model::ModelDraft;
+use crate::findings::Assessed;
 use crate::object::StoredObject;
 use crate::spool::{DraftLease, PreviousDraft, SpooledObject};
 use crate::triage::{Facts, SenderFacts, StudyFacts};
-use crate::vocabulary::SopKind;
-
-/// What text and scores of a draft say together.
-pub(super) fn assessed(draft: &ModelDraft, thresholds: &BTreeMap<String, f32>) -> Vec<Assessed> {
-    findings::assess(&findings::label(&draft.text), &draft.scored(thresholds))
-}
 
 /// The facts of a drafted study.
 pub(super) fn of_draft(
@@ -58,9 +50,5 @@ fn study(objects: &[SpooledObject]) -> StudyFacts {
 }
 
 fn images(objects: &[SpooledObject]) -> usize {
-    let image = |object: &&SpooledObject| {
-        !object.own_object
-            && matches!(object.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)
-    };
-    objects.iter().filter(image).count()
+    objects.iter().filter(|object| object.is_image()).count()
 }

@@ -4,7 +4,7 @@ use crate::object::StoredObject;
 use crate::report::sr::{self, SrClass};
 use crate::report::{Draft, Evidence, NodeIdentity, ObjectFile, Predecessor, ReportError};
 use crate::spool::{Artefact, ArtefactKind, NewArtefact, SpooledObject};
-use crate::vocabulary::{SopKind, StudyUid, Uid};
+use crate::vocabulary::{StudyUid, Uid};
 
 /// The classes in the order in which destinations are offered them.
 const CLASSES: [SrClass; 3] = [SrClass::Enhanced, SrClass::BasicText, SrClass::Comprehensive];
@@ -58,10 +58,7 @@ pub(super) fn artefact(kind: ArtefactKind, file: ObjectFile) -> NewArtefact {
 
 /// Every image of the job that another maker sent.
 pub(super) fn evidence(objects: &[SpooledObject]) -> Vec<Evidence> {
-    let images = objects.iter().filter(|object| {
-        !object.own_object
-            && matches!(object.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)
-    });
+    let images = objects.iter().filter(|object| object.is_image());
     images
         .filter_map(|object| {
             Some(Evidence {

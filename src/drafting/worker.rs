@@ -227,7 +227,7 @@ async fn draft(
     let read = started.elapsed();
     drafting.metrics.stage(Stage::Read, read);
     let answer = ask(drafting, image).await?;
-    let found = judge::assessed(&answer, &drafting.engine.identity().thresholds);
+    let found = answer.assessed(&drafting.engine.identity().thresholds);
     let facts = judge::of_draft(&object, lease, &found, answer.abnormal);
     let verdict = drafting.judge(&lease.study, &facts);
     let coded = found.iter().filter_map(CodedFinding::of).collect();

@@ -17,7 +17,7 @@ use super::sample::Sampling;
 use super::scope::NOT_MADE_FOR;
 use super::tokenizer::Tokenizer;
 use super::vision::preprocess;
-use crate::findings::Score;
+use crate::findings::{self, Assessed, Score};
 use crate::radiograph::GreyImage;
 
 /// The label of the score that says whether a study is abnormal.
@@ -80,6 +80,11 @@ impl ModelDraft {
             Some(Score { observation: name.parse().ok()?, value: *value, threshold })
         };
         self.scores.iter().filter_map(one).collect()
+    }
+
+    /// What text and scores say together.
+    pub fn assessed(&self, thresholds: &BTreeMap<String, f32>) -> Vec<Assessed> {
+        findings::assess(&findings::label(&self.text), &self.scored(thresholds))
     }
 }
 

@@ -3,7 +3,8 @@
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
-use super::identity::{Evidence, Fingerprint, INSTANCE_CREATOR};
+use super::heading::Heading;
+use super::identity::{Evidence, Fingerprint};
 use super::maker::{Maker, moment};
 use super::picture::{self, Picture};
 use super::sr::codes::Code;
@@ -54,32 +55,19 @@ pub fn build(
     let fingerprint = Fingerprint::new(sop_class, evidence, draft).with_content(&picture.pixels);
     let (instance, series) = (fingerprint.instance(), fingerprint.series());
     let created = moment(draft, source);
-    let (date, time) = (created.date(), created.time());
-    let version = draft.version.to_string();
     let description = picture::caption(looked);
     let mut capture = DataSet::new();
     copied::patient_and_study(source, &mut capture);
     maker.equipment(created, CONTRIBUTION, &mut capture);
-    let values: [(Tag, VR, &str); 18] = [
+    // Not the radiograph's modality, so that no one takes it for one.
+    let heading = Heading { sop_class, modality: "OT", instance: &instance, series: &series };
+    heading.put(draft, source, created, &mut capture);
+    let values: [(Tag, VR, &str); 5] = [
         (tags::IMAGE_TYPE, VR::CS, "DERIVED\\SECONDARY"),
-        (tags::INSTANCE_CREATION_DATE, VR::DA, &date),
-        (tags::INSTANCE_CREATION_TIME, VR::TM, &time),
-        (tags::INSTANCE_CREATOR_UID, VR::UI, INSTANCE_CREATOR),
-        (tags::SOP_CLASS_UID, VR::UI, sop_class.uid()),
-        (tags::SOP_INSTANCE_UID, VR::UI, instance.as_str()),
-        (tags::SERIES_DATE, VR::DA, &date),
-        (tags::SERIES_TIME, VR::TM, &time),
-        (tags::CONTENT_DATE, VR::DA, &date),
-        (tags::CONTENT_TIME, VR::TM, &time),
-        // Not the radiograph's, so that no one takes it for one.
-        (tags::MODALITY, VR::CS, "OT"),
         (tags::CONVERSION_TYPE, VR::CS, "WSD"),
         (tags::SERIES_DESCRIPTION, VR::LO, SERIES_DESCRIPTION),
         (tags::DERIVATION_DESCRIPTION, VR::ST, &description),
-        (tags::STUDY_INSTANCE_UID, VR::UI, source.study_uid().as_str()),
-        (tags::SERIES_INSTANCE_UID, VR::UI, series.as_str()),
         (tags::SERIES_NUMBER, VR::IS, SERIES_NUMBER),
-        (tags::INSTANCE_NUMBER, VR::IS, &version),
     ];
     for (tag, vr, value) in values {
         capture.put(tag, vr, value);

@@ -5,7 +5,8 @@ use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
 use super::capture::SERIES_DESCRIPTION;
-use super::identity::{Evidence, Fingerprint, INSTANCE_CREATOR};
+use super::heading::Heading;
+use super::identity::{Evidence, Fingerprint};
 use super::maker::{Maker, moment};
 use super::sr::codes::Code;
 use super::sr::data_set::DataSet;
@@ -42,27 +43,14 @@ pub fn build(
         .with_content(capture.instance.as_str().as_bytes());
     let (instance, series) = (fingerprint.instance(), fingerprint.series());
     let created = moment(draft, source);
-    let (date, time) = (created.date(), created.time());
-    let version = draft.version.to_string();
     let mut selection = DataSet::new();
     copied::patient_and_study(source, &mut selection);
     maker.equipment(created, CONTRIBUTION, &mut selection);
-    let values: [(Tag, VR, &str); 16] = [
-        (tags::INSTANCE_CREATION_DATE, VR::DA, &date),
-        (tags::INSTANCE_CREATION_TIME, VR::TM, &time),
-        (tags::INSTANCE_CREATOR_UID, VR::UI, INSTANCE_CREATOR),
-        (tags::SOP_CLASS_UID, VR::UI, sop_class.uid()),
-        (tags::SOP_INSTANCE_UID, VR::UI, instance.as_str()),
-        (tags::SERIES_DATE, VR::DA, &date),
-        (tags::SERIES_TIME, VR::TM, &time),
-        (tags::CONTENT_DATE, VR::DA, &date),
-        (tags::CONTENT_TIME, VR::TM, &time),
-        (tags::MODALITY, VR::CS, "KO"),
+    let heading = Heading { sop_class, modality: "KO", instance: &instance, series: &series };
+    heading.put(draft, source, created, &mut selection);
+    let values: [(Tag, VR, &str); 3] = [
         (tags::SERIES_DESCRIPTION, VR::LO, SERIES_DESCRIPTION),
-        (tags::STUDY_INSTANCE_UID, VR::UI, source.study_uid().as_str()),
-        (tags::SERIES_INSTANCE_UID, VR::UI, series.as_str()),
         (tags::SERIES_NUMBER, VR::IS, SERIES_NUMBER),
-        (tags::INSTANCE_NUMBER, VR::IS, &version),
         (tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE"),
     ];
     for (tag, vr, value) in values {

@@ -11,6 +11,7 @@
 pub mod capture;
 pub mod draft;
 pub mod font;
+mod heading;
 pub mod identity;
 pub mod key_object;
 mod maker;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::job::ArtefactKind;
-use crate::vocabulary::{InstanceUid, PatientText, Priority, SeriesUid, SopClass, TransferSyntax};
+use crate::vocabulary::{
+    InstanceUid, PatientText, Priority, SeriesUid, SopClass, SopKind, TransferSyntax,
+};
 
 /// An object of a job.
 #[derive(Debug, Clone)]
@@ -24,6 +26,14 @@ pub struct SpooledObject {
     pub digest: String,
     /// Made by this node.
     pub own_object: bool,
+}
+
+impl SpooledObject {
+    /// Whether it is a radiograph of its kind, sent by another maker.
+    pub fn is_image(&self) -> bool {
+        !self.own_object
+            && matches!(self.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)
+    }
 }
 
 /// A file that drafting made.

@@ -14,7 +14,7 @@ use super::error::Fault;
 use super::transition::{Change, Transition};
 use super::{Spool, SpoolError, durable, layout};
 use crate::vocabulary::{
-    AeTitle, ByteSize, InstanceUid, SeriesUid, SopClass, StudyUid, TransferSyntax,
+    AeTitle, ByteSize, InstanceUid, SeriesUid, SopClass, StudyUid, TransferSyntax, hexadecimal,
 };
 
 /// Who sent an object.
@@ -128,7 +128,7 @@ fn digest(file: &mut std::fs::File, offset: u64) -> io::Result<String> {
         let read = file.read(&mut buffer)?;
         match buffer.get(..read) {
             Some(bytes) if read > 0 => hash.update(bytes),
-            _ => return Ok(layout::hex(&hash.finalize())),
+            _ => return Ok(hexadecimal(&hash.finalize())),
         }
     }
 }

@@ -13,6 +13,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::vocabulary::hexadecimal;
 use sha2::{Digest, Sha256};
 
 pub(super) const LOCK: &str = "node.lock";
@@ -20,18 +21,8 @@ pub(super) const DATABASE: &str = "jobs.sqlite";
 pub(super) const INCOMING: &str = "incoming";
 pub(super) const STUDIES: &str = "studies";
 
-/// SHA-256 in lower-case hexadecimal.
-pub(super) fn hex(digest: &[u8]) -> String {
-    use std::fmt::Write;
-    digest.iter().fold(String::with_capacity(digest.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
-}
-
 fn short(text: &str) -> String {
-    let mut name = hex(&Sha256::digest(text.as_bytes()));
+    let mut name = hexadecimal(&Sha256::digest(text.as_bytes()));
     name.truncate(32);
     name
 }
@@ -50,7 +41,7 @@ pub(super) fn object(study: &str, instance: &str, digest: &str) -> String {
 
 /// An artefact's path below the spool's folder.
 pub(super) fn artefact(study: &str, version: u32, kind: &str, bytes: &[u8]) -> String {
-    let mut content = hex(&Sha256::digest(bytes));
+    let mut content = hexadecimal(&Sha256::digest(bytes));
     content.truncate(32);
     format!("{}/v{version}-{content}.{kind}", study_folder(study))
 }

@@ -5,6 +5,7 @@
 
 mod ae_title;
 pub mod credential;
+mod hexadecimal;
 mod observation;
 pub mod patient_text;
 pub mod person_name;
@@ -16,6 +17,7 @@ mod uid;
 
 pub use ae_title::{AeTitle, AeTitleError};
 pub use credential::{Credential, CredentialError};
+pub use hexadecimal::hexadecimal;
 pub use observation::{Observation, UnknownObservation};
 pub use patient_text::PatientText;
 pub use priority::Priority;

@@ -19,7 +19,6 @@ use super::{WorklistState, api, blocking};
 use crate::object::StoredObject;
 use crate::radiograph::{GreyImage, render, render_in, resize};
 use crate::spool::{JobDetail, SpooledObject};
-use crate::vocabulary::SopKind;
 
 /// Images that are decoded at the same time: each takes some memory.
 static DECODING: Semaphore = Semaphore::const_new(2);
@@ -122,12 +121,8 @@ pub(super) async fn png(
 
 /// The image drafted from, else the first radiograph.
 fn picture(job: &JobDetail) -> Option<&SpooledObject> {
-    let shown = |object: &&SpooledObject| {
-        !object.own_object
-            && matches!(object.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture)
-    };
     let chosen = job.objects.iter().find(|object| Some(&object.instance) == job.image.as_ref());
-    chosen.or_else(|| job.objects.iter().find(shown))
+    chosen.or_else(|| job.objects.iter().find(|object| object.is_image()))
 }
 
 fn draw(path: &std::path::Path, size: u32, window: Option<(f64, f64)>) -> Result<Vec<u8>, Failure> {

@@ -13,10 +13,10 @@ use super::access::Viewer;
 use super::api::Wanted;
 use super::chips::chips;
 use super::failure::Failure;
-use super::page::{self, Notice, Refresh, hex, tag, time};
+use super::page::{self, Notice, Refresh, tag, time};
 use super::{WorklistState, blocking};
 use crate::spool::{JobState, Listed};
-use crate::vocabulary::{PatientText, Priority};
+use crate::vocabulary::{PatientText, Priority, hexadecimal};
 
 /// Studies on a page.
 const MOST: usize = 50;
@@ -76,7 +76,7 @@ async fn studies(state: &WorklistState, wanted: &Wanted) -> Result<Vec<Listed>, 
 /// A short name for a text: the same for the same text.
 fn mark(text: &str) -> String {
     let digest = Sha256::digest(text.as_bytes());
-    hex(digest.get(..8).unwrap_or_default())
+    hexadecimal(digest.get(..8).unwrap_or_default())
 }
 
 fn form(wanted: &Wanted) -> Markup {

@@ -112,16 +112,6 @@ pub(super) fn csrf(viewer: &Viewer) -> Markup {
     html! { input type="hidden" name="csrf" value=(viewer.csrf); }
 }
 
-/// Bytes in hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a String cannot fail.
-        write!(text, "{byte:02x}").unwrap_or_default();
-        text
-    })
-}
-
 /// A word with a frame, coloured by what it says.
 pub(super) fn tag(word: &str) -> Markup {
     html! { span class={ "tag " (word) } { (word) } }

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use axum::http::header::{COOKIE, HeaderMap};
 
 use super::access::{Access, Viewer};
-use super::page::hex;
 use crate::config::User;
+use crate::vocabulary::hexadecimal;
 
 /// Sessions at a time; the one that is idle longest gives way.
 const MOST: usize = 1024;
@@ -90,7 +90,7 @@ impl Sessions {
 
 /// 256 random bits, hexadecimal.
 pub(super) fn random() -> String {
-    hex(&rand::random::<[u8; 32]>())
+    hexadecimal(&rand::random::<[u8; 32]>())
 }
 
 /// Whether two secrets are the same, in a time that does not tell where they differ.

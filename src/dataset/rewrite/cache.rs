@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::dataset::error::{DatasetError, failed};
+use crate::vocabulary::hexadecimal;
 
 #[derive(Serialize, Deserialize)]
 struct Line {
@@ -26,7 +27,7 @@ pub(super) struct Cache {
 /// What an answer depends on.
 pub(super) fn key(model: &str, instruction: &str, text: &str) -> String {
     let digest = Sha256::digest(format!("{model}\0{instruction}\0{text}"));
-    digest.iter().take(16).fold(String::new(), |key, byte| format!("{key}{byte:02x}"))
+    hexadecimal(digest.get(..16).unwrap_or_default())
 }
 
 impl Cache {

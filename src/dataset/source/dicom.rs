@@ -11,7 +11,7 @@ use super::{Image, Report, Text, files, is, read_text};
 use crate::dataset::error::DatasetError;
 use crate::object::{Item, StoredObject};
 use crate::report::is_own;
-use crate::vocabulary::SopKind;
+use crate::vocabulary::{SopKind, hexadecimal};
 
 /// What a folder holds of one study.
 #[derive(Default)]
@@ -78,7 +78,7 @@ fn pseudonym(object: &StoredObject) -> String {
     }
     let issuer = object.text(tags::ISSUER_OF_PATIENT_ID).unwrap_or_default();
     let digest = Sha256::digest(format!("{issuer}\0{id}"));
-    digest.iter().take(8).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    hexadecimal(digest.get(..8).unwrap_or_default())
 }
 
 /// The texts of an SR's content, each container's meaning as a heading. The scan has bounded how

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{MANIFEST, Manifest};
 use super::stored::{Source, Stored};
 use crate::model::error::ModelError;
+use crate::vocabulary::hexadecimal;
 
 /// A model's files: a folder, or bytes in the program.
 #[derive(Clone, Debug)]
@@ -149,17 +150,4 @@ fn read(place: &Place, name: &str) -> Result<Cow<'static, [u8]>, ModelError> {
             None => Err(ModelError::invalid(path(place, name), "there is no such file")),
         },
     }
-}
-
-/// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        // Writing into a String cannot fail.
-        if write!(text, "{byte:02x}").is_err() {
-            break;
-        }
-    }
-    text
 }

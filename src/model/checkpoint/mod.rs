@@ -24,7 +24,6 @@ pub mod torch;
 pub mod writer;
 
 pub use files::ModelFiles;
-pub(crate) use files::hexadecimal;
 pub use layout::{wanted, wanted_language};
 pub use manifest::Manifest;
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use candle_core::DType;
 use sha2::{Digest, Sha256};
 
-use super::files::hexadecimal;
 use crate::model::error::ModelError;
+use crate::vocabulary::hexadecimal;
 
 /// A tensor's entry in the header.
 #[derive(Clone, Debug, PartialEq)]

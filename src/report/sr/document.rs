@@ -1,6 +1,6 @@
 //! The whole SR object: modules around the content tree (PS3.3 §A.35), as a Part 10 file.
 
-use dicom_core::{Tag, VR};
+use dicom_core::VR;
 use dicom_dictionary_std::tags;
 
 use super::codes::{self, Code};
@@ -12,10 +12,12 @@ use super::view::View;
 use super::{SrClass, SrFile};
 use crate::object::StoredObject;
 use crate::report::draft::Sections;
-use crate::report::identity::{Evidence, Fingerprint, INSTANCE_CREATOR};
+use crate::report::heading::Heading;
+use crate::report::identity::{Evidence, Fingerprint};
 use crate::report::maker::{Maker, moment};
 use crate::report::text::Repertoire;
 use crate::report::{Created, Draft, NodeIdentity, Predecessor, ReportError};
+use crate::vocabulary::{InstanceUid, SeriesUid};
 
 pub(super) const CONTRIBUTION: &str = "Vision-language model drafted report text";
 
@@ -54,7 +56,7 @@ pub fn build(
     let (instance, series) = (fingerprint.instance(), fingerprint.series());
     let mut report = DataSet::new();
     copied::patient_and_study(source, &mut report);
-    parts.general(&mut report, instance.as_str(), series.as_str());
+    parts.general(&mut report, &instance, &series);
     parts.maker.equipment(parts.created, CONTRIBUTION, &mut report);
     parts.author(&mut report);
     parts.references(&mut report);
@@ -67,28 +69,11 @@ pub fn build(
 
 impl Parts<'_> {
     /// SOP Common, General Study's UID, SR Document Series and SR Document General.
-    fn general(&self, report: &mut DataSet, instance: &str, series: &str) {
-        let (date, time) = (self.created.date(), self.created.time());
-        let version = self.draft.version.to_string();
-        let values: [(Tag, VR, &str); 14] = [
-            (tags::INSTANCE_CREATION_DATE, VR::DA, &date),
-            (tags::INSTANCE_CREATION_TIME, VR::TM, &time),
-            (tags::INSTANCE_CREATOR_UID, VR::UI, INSTANCE_CREATOR),
-            (tags::SOP_CLASS_UID, VR::UI, self.class.sop_class().uid()),
-            (tags::SOP_INSTANCE_UID, VR::UI, instance),
-            (tags::SERIES_DATE, VR::DA, &date),
-            (tags::SERIES_TIME, VR::TM, &time),
-            (tags::CONTENT_DATE, VR::DA, &date),
-            (tags::CONTENT_TIME, VR::TM, &time),
-            (tags::MODALITY, VR::CS, "SR"),
-            (tags::STUDY_INSTANCE_UID, VR::UI, self.source.study_uid().as_str()),
-            (tags::SERIES_INSTANCE_UID, VR::UI, series),
-            (tags::INSTANCE_NUMBER, VR::IS, &version),
-            (tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE"),
-        ];
-        for (tag, vr, value) in values {
-            report.put(tag, vr, value);
-        }
+    fn general(&self, report: &mut DataSet, instance: &InstanceUid, series: &SeriesUid) {
+        let sop_class = self.class.sop_class();
+        let heading = Heading { sop_class, modality: "SR", instance, series };
+        heading.put(self.draft, self.source, self.created, report);
+        report.put(tags::CONTINUITY_OF_CONTENT, VR::CS, "SEPARATE");
         for (tag, vr, _, value) in Status::of(self.draft.verification.as_ref()).attributes() {
             report.put(tag, vr, value);
         }

@@ -12,13 +12,13 @@ use indicatif::ProgressBar;
 use sha2::{Digest, Sha256};
 
 use crate::model::Model;
-use crate::model::checkpoint::hexadecimal;
 use crate::model::checkpoint::manifest::ImageTokens;
 use crate::object::StoredObject;
 use crate::radiograph::{GreyImage, open_picture, render};
 use crate::train::error::TrainError;
 use crate::train::files;
 use crate::train::workers::Workers;
+use crate::vocabulary::hexadecimal;
 
 /// The features of one model's encoder.
 #[derive(Debug, Clone)]

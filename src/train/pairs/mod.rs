@@ -18,9 +18,10 @@ use super::workers::Workers;
 use crate::dataset::split::Split;
 use crate::dataset::{self, Pair};
 use crate::model::Model;
+use crate::model::checkpoint::ModelFiles;
 use crate::model::checkpoint::manifest::MANIFEST;
 use crate::model::checkpoint::replace::replace;
-use crate::model::checkpoint::{ModelFiles, hexadecimal};
+use crate::vocabulary::hexadecimal;
 
 mod alignment;
 mod features;

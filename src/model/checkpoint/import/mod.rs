@@ -17,7 +17,6 @@ use sha2::{Digest, Sha256};
 
 use self::llama::{Language, STOP};
 use super::expect::{compare_as, shapes};
-use super::files::hexadecimal;
 use super::folder::{refuse_occupied, write_folder};
 use super::layout::{self, Layout};
 use super::manifest::{
@@ -28,6 +27,7 @@ use super::quantize::{Job, WeightType};
 use super::stored::{Source, Stored};
 use crate::model::error::ModelError;
 use crate::model::vision::encoder::ImageEncoderConfig;
+use crate::vocabulary::hexadecimal;
 
 /// The files of a model directory.
 const ENCODER: &str = "image_encoder.safetensors";
