@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Outcome;
@@ -68,7 +69,8 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
 }
 
 fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::Result<Tested> {
-    let object = StoredObject::open(&arguments.file)?;
+    let file = &arguments.file;
+    let object = StoredObject::open(file).with_context(|| file.display().to_string())?;
     let called = &config.node.ae_title;
     let sender = SenderFacts::new(arguments.sender.as_ref(), called, arguments.address);
     let study = StudyFacts::of(&object, 1);
