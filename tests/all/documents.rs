@@ -81,11 +81,40 @@ fn the_readme_names_keys_and_defaults_as_they_are() {
 
 #[test]
 fn every_file_that_the_readme_links_is_there() {
-    for name in ["README.md", "docs/CONFORMANCE.md"] {
+    for name in ["README.md", "docs/CONFORMANCE.md", "docs/RELIABILITY.md"] {
         let text = document(name);
         let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for link in links.filter(|link| !link.starts_with("http")) {
             assert!(root().join(link).exists(), "{name} links {link}");
         }
     }
+}
+
+#[test]
+fn every_test_that_the_reliability_table_names_is_there() {
+    let text = document("docs/RELIABILITY.md");
+    let rows = text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let rows = rows.filter(|line| *line != "| fault | behaviour | test |");
+    let mut named = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").collect();
+        let [_, _, tests] = cells[..] else { panic!("not three cells: {row}") };
+        let tests: Vec<&str> = tests.split('`').skip(1).step_by(2).collect();
+        assert!(!tests.is_empty(), "no test: {row}");
+        for test in tests {
+            let (file, function) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
+            let file =
+                if file.starts_with("src/") { file.to_owned() } else { format!("tests/all/{file}") };
+            let source = document(&file);
+            // In a property test the attribute does not stand right before the function.
+            let (before, _) = source
+                .split_once(&format!("fn {function}("))
+                .unwrap_or_else(|| panic!("{file} has no {function}"));
+            let attribute = before.rfind("#[test]").or_else(|| before.rfind("#[tokio::test"));
+            let attribute = attribute.unwrap_or_else(|| panic!("{test} is no test"));
+            assert!(!before[attribute..].contains("\nfn "), "{test} is no test");
+            named += 1;
+        }
+    }
+    assert!(named >= 40, "{named} tests are named");
 }
