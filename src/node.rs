@@ -301,6 +301,7 @@ pub(crate) fn request_of(config: &Config) -> DraftRequest {
             PromptSetting::Text(text) => PromptChoice::Text(text.clone()),
         },
         template: None,
+        ask_findings: config.model.ask_findings,
         sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },
     }
 }

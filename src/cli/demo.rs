@@ -210,7 +210,7 @@ fn show(arguments: &Arguments, shown: &Shown) -> anyhow::Result<()> {
         (None, None) => writeln!(out, "  {}", shown.state)?,
     }
     if let Value::Object(seconds) = &shown.seconds {
-        let order = ["receive", "read", "encode", "prefill", "decode", "deliver"];
+        let order = ["receive", "read", "encode", "ask", "prefill", "decode", "deliver"];
         let stages: Vec<String> = order
             .iter()
             .filter_map(|name| Some((name, seconds.get(*name)?.as_f64()?)))

@@ -1,6 +1,6 @@
 //! `thorascribe draft`: files to texts.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
@@ -55,6 +55,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         prompt,
         template: arguments.asking.template.clone(),
         sampling: arguments.asking.sampling(&config),
+        ask_findings: config.model.ask_findings,
     };
     let drafter = Drafter {
         model,
@@ -245,6 +246,9 @@ impl Drafted {
     fn json(&self, file: &Path, model: &Model) -> serde_json::Value {
         let draft = &self.draft;
         let findings = draft.assessed(&model.thresholds());
+        let scores: BTreeMap<_, _> = draft.scores.iter().cloned().collect();
+        let mut seconds = draft.seconds.by_step();
+        seconds.insert("read".to_owned(), self.read.into());
         json!({
             "file": file,
             "model": {"name": model.name(), "digest": model.digest()},
@@ -253,13 +257,9 @@ impl Drafted {
             "token_ids": draft.token_ids,
             "abnormal": draft.abnormal,
             "findings": findings,
+            "scores": scores,
             "sr": self.report,
-            "seconds": {
-                "read": self.read,
-                "encode": draft.seconds.encode,
-                "prefill": draft.seconds.prefill,
-                "decode": draft.seconds.decode,
-            },
+            "seconds": seconds,
         })
     }
 

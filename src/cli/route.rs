@@ -83,7 +83,8 @@ fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::
     }
     let draft = model.draft(&render(&object)?.image, &request_of(config))?;
     let found = draft.assessed(&model.thresholds());
-    let verdict = triage.judge(&Facts::new(study, &found, draft.abnormal, sender));
+    let facts = Facts::new(study, &found, draft.abnormal, sender).with_scores(&draft.scores);
+    let verdict = triage.judge(&facts);
     Ok(Tested { reason: None, verdict })
 }
 

@@ -153,12 +153,14 @@ impl Checker<'_> {
         let path = self.folder(&keys, "path");
         let device = self.device(&keys);
         let prompt = self.prompt(&keys);
+        let ask_findings = self.flag(&keys, "ask_findings");
         let max_tokens = self.count(&keys, "max_tokens", 1, 4096);
         let views = self.words(&keys, "views", &VIEWS.map(|view| (view, view.to_owned())));
         Some(Model {
             path: path?,
             device: device?,
             prompt: prompt?,
+            ask_findings: ask_findings?,
             max_tokens: max_tokens?,
             views: views?,
         })

@@ -107,6 +107,7 @@ pub(super) const TABLES: &[Table] = &[
             key("path", Kind::Text, "\"\""),
             key("device", Kind::Text, "\"auto\""),
             key("prompt", Kind::IntegerOrText, "1"),
+            key("ask_findings", Kind::Flag, "true"),
             key("max_tokens", Kind::Integer, "300"),
             key("views", Kind::Texts, "[\"PA\", \"AP\", \"\"]"),
         ],

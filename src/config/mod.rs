@@ -127,6 +127,8 @@ pub struct Model {
     pub device: Device,
     /// What it is asked.
     pub prompt: PromptSetting,
+    /// Whether a model without heads is asked for its findings too.
+    pub ask_findings: bool,
     /// The longest draft, in tokens.
     pub max_tokens: usize,
     /// The views that are drafted from, as View Position (0018,5101) writes them.

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
+use serde::de::DeserializeOwned;
+
 use crate::findings::Assessed;
+use crate::model::ModelDraft;
 use crate::object::StoredObject;
 use crate::spool::{DraftLease, PreviousDraft, SpooledObject};
 use crate::triage::{Facts, SenderFacts, StudyFacts};
@@ -12,10 +15,11 @@ pub(super) fn of_draft(
     object: &StoredObject,
     lease: &DraftLease,
     found: &[Assessed],
-    abnormal: Option<f32>,
+    answer: &ModelDraft,
 ) -> Facts {
     let study = StudyFacts::of(object, images(&lease.objects));
-    Facts::new(study, found, abnormal, SenderFacts::from(&lease.sender))
+    let sender = SenderFacts::from(&lease.sender);
+    Facts::new(study, found, answer.abnormal, sender).with_scores(&answer.scores)
 }
 
 /// The facts of a study that is not drafted, by its first object that can be read.
@@ -30,13 +34,17 @@ pub(super) fn of_previous(
     sender: SenderFacts,
     previous: &PreviousDraft,
 ) -> Facts {
-    let found: Vec<Assessed> = previous
-        .draft
-        .get("findings")
-        .and_then(|found| serde_json::from_value(found.clone()).ok())
-        .unwrap_or_default();
+    let found: Vec<Assessed> = kept(previous, "findings");
+    let scores: Vec<(String, f32)> = kept(previous, "scores");
     let abnormal = previous.draft.get("abnormal").and_then(serde_json::Value::as_f64);
-    Facts::new(study(objects), &found, abnormal.map(|score| score as f32), sender)
+    let abnormal = abnormal.map(|score| score as f32);
+    Facts::new(study(objects), &found, abnormal, sender).with_scores(&scores)
+}
+
+/// A list that was kept with a draft.
+fn kept<T: DeserializeOwned>(previous: &PreviousDraft, name: &str) -> Vec<T> {
+    let list = previous.draft.get(name).cloned().unwrap_or_default();
+    serde_json::from_value(list).unwrap_or_default()
 }
 
 fn study(objects: &[SpooledObject]) -> StudyFacts {

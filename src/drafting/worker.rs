@@ -228,7 +228,7 @@ async fn draft(
     drafting.metrics.stage(Stage::Read, read);
     let answer = ask(drafting, image).await?;
     let found = answer.assessed(&drafting.engine.identity().thresholds);
-    let facts = judge::of_draft(&object, lease, &found, answer.abnormal);
+    let facts = judge::of_draft(&object, lease, &found, &answer);
     let verdict = drafting.judge(&lease.study, &facts);
     let coded = found.iter().filter_map(CodedFinding::of).collect();
     let draft = report_of(drafting, lease, &answer, coded, verdict.priority);
@@ -236,6 +236,8 @@ async fn draft(
     let looked = answer.looked.clone();
     let files = artefacts(drafting, lease, object, &draft, looked, &mut deliveries).await?;
     let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
+    let mut seconds = answer.seconds.by_step();
+    seconds.insert("read".to_owned(), read.as_secs_f64().into());
     Ok(Drafted {
         text: PatientText::new(answer.text.clone()),
         image: chosen.instance.clone(),
@@ -250,12 +252,7 @@ async fn draft(
             "rules": verdict.rules,
             "looked": answer.looked,
         }),
-        seconds: json!({
-            "read": read.as_secs_f64(),
-            "encode": answer.seconds.encode,
-            "prefill": answer.seconds.prefill,
-            "decode": answer.seconds.decode,
-        }),
+        seconds: seconds.into(),
         artefacts: files,
         deliveries,
     })

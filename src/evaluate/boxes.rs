@@ -62,12 +62,12 @@ pub fn cases(model: &Model, study: &Study, read: Read<'_>) -> Result<Vec<Case>, 
     let boxes = parse(text, &image).map_err(wrong)?;
     let failed = |source| EvaluateError::Model { path: study.image.clone(), source };
     let features = model.encode(&image).map_err(failed)?;
-    let thresholds = model.manifest().scores.as_ref().map(|scores| &scores.thresholds);
+    let thresholds = model.thresholds();
     let mut cases = Vec::new();
     for (observation, boxes) in boxes {
         let name = observation.name();
         let Some(map) = features.saliency().iter().find(|map| map.label == name) else { continue };
-        let threshold = thresholds.and_then(|thresholds| thresholds.get(name));
+        let threshold = thresholds.get(name);
         cases.push(Case {
             observation,
             patient: study.column("patient").map(str::to_owned),

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::auroc::threshold;
+use crate::model::{logit, tempered};
 
 /// How many bins of equally many items.
 pub const BINS: usize = 10;
@@ -52,16 +53,6 @@ pub fn ece(items: &[(f32, bool)]) -> Option<f64> {
     let distance = |bin: &Bin| (bin.said - bin.so).abs() * bin.items as f64;
     let sum: f64 = bins(items).iter().map(distance).sum();
     (!items.is_empty()).then(|| sum / items.len() as f64)
-}
-
-/// The probability after its logit was divided by a temperature.
-pub fn tempered(probability: f32, temperature: f64) -> f32 {
-    (1.0 / (1.0 + (-logit(probability) / temperature).exp())) as f32
-}
-
-fn logit(probability: f32) -> f64 {
-    let p = f64::from(probability).clamp(1e-6, 1.0 - 1e-6);
-    (p / (1.0 - p)).ln()
 }
 
 /// What calibration found of one score.

@@ -245,10 +245,10 @@ fn counts(table: &Table, seen: &[Seen]) -> Vec<Counts> {
 }
 
 fn agreement(model: &Model, table: &Table, seen: &[Seen]) -> TextScoreAgreement {
-    let Some(scores) = &model.manifest().scores else { return TextScoreAgreement::default() };
+    let thresholds = model.thresholds();
     let mut by_finding = BTreeMap::new();
     for observation in &table.observations {
-        let Some(threshold) = scores.thresholds.get(observation.name()) else { continue };
+        let Some(threshold) = thresholds.get(observation.name()) else { continue };
         let scored: Vec<(&Seen, f32)> =
             seen.iter().filter_map(|s| Some((s, s.score(*observation)?))).collect();
         let agree = scored

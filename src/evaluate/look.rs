@@ -48,7 +48,7 @@ pub fn scores(
     model: &Model,
     image: &GreyImage,
 ) -> Result<BTreeMap<String, f32>, crate::model::ModelError> {
-    let features = model.encode(image)?;
+    let features = model.examine(image)?;
     Ok(named(features.scores(), features.abnormal()))
 }
 

@@ -218,6 +218,7 @@ impl<'m> Chat<'m> {
             looked: self.model.looked(&self.features),
             seconds: Seconds {
                 encode: self.features.seconds(),
+                ask: self.features.asked_seconds(),
                 prefill: 0.0,
                 decode: started.elapsed().as_secs_f64(),
             },

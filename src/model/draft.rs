@@ -32,11 +32,14 @@ pub struct DraftRequest {
     pub template: Option<String>,
     /// How the answer is drawn.
     pub sampling: Sampling,
+    /// Whether a model without heads is asked for its findings too.
+    pub ask_findings: bool,
 }
 
 impl Default for DraftRequest {
     fn default() -> Self {
-        Self { prompt: PromptChoice::Number(1), template: None, sampling: Sampling::default() }
+        let (prompt, sampling) = (PromptChoice::Number(1), Sampling::default());
+        Self { prompt, template: None, sampling, ask_findings: true }
     }
 }
 
@@ -93,10 +96,26 @@ impl ModelDraft {
 pub struct Seconds {
     /// From the grey image to image tokens.
     pub encode: f64,
+    /// The questions after findings, of a model that is asked them.
+    pub ask: f64,
     /// From image tokens to the first token.
     pub prefill: f64,
     /// The tokens after the first.
     pub decode: f64,
+}
+
+impl Seconds {
+    /// By the name of the step; without the questions where none were asked.
+    pub fn by_step(&self) -> serde_json::Map<String, serde_json::Value> {
+        let steps = [
+            ("encode", self.encode),
+            ("ask", self.ask),
+            ("prefill", self.prefill),
+            ("decode", self.decode),
+        ];
+        let taken = steps.into_iter().filter(|(step, seconds)| *step != "ask" || *seconds > 0.0);
+        taken.map(|(step, seconds)| (step.to_owned(), seconds.into())).collect()
+    }
 }
 
 /// What the text of a draft comes from: all of the image that the language model sees.
@@ -108,6 +127,7 @@ pub struct ImageFeatures {
     maps: Vec<Saliency>,
     known: bool,
     seconds: f64,
+    asked: f64,
 }
 
 impl ImageFeatures {
@@ -155,6 +175,25 @@ impl ImageFeatures {
     pub fn seconds(&self) -> f64 {
         self.seconds
     }
+
+    /// How long the questions after findings took, seconds.
+    pub fn asked_seconds(&self) -> f64 {
+        self.asked
+    }
+
+    /// With the scores that questions gave.
+    pub(in crate::model) fn with_answers(mut self, scores: Vec<(String, f32)>, asked: f64) -> Self {
+        self.scores = scores;
+        self.abnormal = take_abnormal(&mut self.scores);
+        self.asked = asked;
+        self
+    }
+}
+
+/// "Abnormal" stands apart from the observations.
+fn take_abnormal(scores: &mut Vec<(String, f32)>) -> Option<f32> {
+    let at = scores.iter().position(|(label, _)| label == ABNORMAL)?;
+    Some(scores.remove(at).1)
 }
 
 /// A model in memory.
@@ -205,7 +244,9 @@ impl Model {
         let source = VarBuilder::from_backend(Box::new(stored), dtype, device.clone());
         let chain = Chain::load(&manifest, &source).step("loading the model")?;
         let digest = files.digest().to_owned();
-        Ok(Self { manifest, digest, tokenizer, chain, device: device.clone() })
+        let model = Self { manifest, digest, tokenizer, chain, device: device.clone() };
+        model.check_questions()?;
+        Ok(model)
     }
 
     /// What the model is called.
@@ -235,7 +276,9 @@ impl Model {
 
     /// From which score on an observation counts as positive, by its name.
     pub fn thresholds(&self) -> BTreeMap<String, f32> {
-        self.manifest().scores.as_ref().map(|scores| scores.thresholds.clone()).unwrap_or_default()
+        let heads = self.manifest.scores.as_ref().map(|scores| &scores.thresholds);
+        let asked = self.manifest.questions.as_ref().map(|questions| &questions.thresholds);
+        heads.or(asked).cloned().unwrap_or_default()
     }
 
     /// Its tokenizer.
@@ -271,12 +314,11 @@ impl Model {
         };
         let maps = self.maps(image, &encoded, labels, &values)?;
         let mut scores = labels.iter().cloned().zip(values).collect::<Vec<_>>();
-        let abnormal = scores.iter().position(|(label, _)| label == ABNORMAL);
-        let abnormal = abnormal.map(|at| scores.remove(at).1);
+        let abnormal = take_abnormal(&mut scores);
         let known = encoded.known.iter().all(|known| *known);
         let seconds = start.elapsed().as_secs_f64();
         let image_tokens = encoded.image_tokens;
-        Ok(ImageFeatures { image_tokens, abnormal, scores, maps, known, seconds })
+        Ok(ImageFeatures { image_tokens, abnormal, scores, maps, known, seconds, asked: 0.0 })
     }
 
     /// Where the model looked, for each of its scores.
@@ -318,7 +360,16 @@ impl Model {
         image: &GreyImage,
         request: &DraftRequest,
     ) -> Result<ModelDraft, ModelError> {
-        self.draft_from(&self.encode(image)?, request)
+        self.draft_from(&self.features(image, request)?, request)
+    }
+
+    /// What the text of a draft comes from, with the scores that this request wants.
+    pub(in crate::model) fn features(
+        &self,
+        image: &GreyImage,
+        request: &DraftRequest,
+    ) -> Result<ImageFeatures, ModelError> {
+        if request.ask_findings { self.examine(image) } else { self.encode(image) }
     }
 
     /// Drafts the text for an image already encoded.

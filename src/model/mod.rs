@@ -33,3 +33,4 @@ pub use generate::{Ended, Watch};
 pub use prompt::PromptChoice;
 pub use saliency::{Region, Saliency};
 pub use sample::Sampling;
+pub use score::{logit, tempered};

@@ -5,7 +5,7 @@
 //! al. (CVPR 2016), here without any approximation.
 
 use candle_core::Tensor;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Manifest;
 use super::draft::ABNORMAL;
@@ -13,7 +13,7 @@ use super::error::{ModelError, Step};
 use super::vision::preprocess::Frame;
 
 /// What each patch of an image gives to one score.
-#[derive(Clone, PartialEq, Serialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Saliency {
     /// The score's name: an observation, or `abnormal`.
     pub label: String,

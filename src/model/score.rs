@@ -1,10 +1,14 @@
 //! The probability of "yes" to questions about one image: what an open-ended model knows, as
 //! numbers that can be ranked.
 
+use std::time::Instant;
+
 use super::draft::{ImageFeatures, Model};
 use super::error::{ModelError, Step};
 use super::generate::forward_prompts;
 use super::prompt::{PromptTokens, template};
+use super::tokenizer::Tokenizer;
+use crate::radiograph::GreyImage;
 
 /// Questions that are put at once.
 const TOGETHER: usize = 16;
@@ -12,7 +16,69 @@ const TOGETHER: usize = 16;
 const YES: [&str; 4] = ["Yes", "yes", "YES", " Yes"];
 const NO: [&str; 4] = ["No", "no", "NO", " No"];
 
+/// The tokens that "yes" and "no" can begin with.
+#[derive(Debug, Clone)]
+pub(in crate::model) struct Answers {
+    yes: Vec<u32>,
+    no: Vec<u32>,
+}
+
+impl Answers {
+    /// Of a tokenizer.
+    ///
+    /// # Errors
+    /// Its tokens do not tell one from the other.
+    pub(in crate::model) fn new(tokenizer: &Tokenizer) -> Result<Self, ModelError> {
+        let starts = |words: [&str; 4]| {
+            let mut starts = Vec::new();
+            for word in words {
+                starts.extend(tokenizer.encode(word)?.first());
+            }
+            Ok::<_, ModelError>(starts)
+        };
+        let (all_yes, all_no) = (starts(YES)?, starts(NO)?);
+        let only = |own: &[u32], other: &[u32]| {
+            let mut own = own.to_vec();
+            own.retain(|id| !other.contains(id));
+            own.sort_unstable();
+            own.dedup();
+            own
+        };
+        let (yes, no) = (only(&all_yes, &all_no), only(&all_no, &all_yes));
+        if yes.is_empty() || no.is_empty() {
+            let reason = "the model's tokens do not tell \"yes\" from \"no\" at their start";
+            return Err(ModelError::Request(reason.to_owned()));
+        }
+        Ok(Self { yes, no })
+    }
+}
+
 impl Model {
+    /// What the text of a draft comes from, and what the model says of each finding: by its heads,
+    /// or asked with the questions of its manifest.
+    pub fn examine(&self, image: &GreyImage) -> Result<ImageFeatures, ModelError> {
+        let features = self.encode(image)?;
+        let Some(questions) = &self.manifest().questions else { return Ok(features) };
+        if !features.is_known() {
+            return Ok(features);
+        }
+        let started = Instant::now();
+        let texts: Vec<&str> = questions.ask.values().map(String::as_str).collect();
+        let answers = self.yes_probabilities(&features, &texts, questions.template.as_deref())?;
+        let scores = questions.ask.keys().zip(answers).map(|(label, probability)| {
+            let temperature = questions.temperatures.get(label).copied().unwrap_or(1.0);
+            (label.clone(), tempered(probability, temperature))
+        });
+        Ok(features.with_answers(scores.collect(), started.elapsed().as_secs_f64()))
+    }
+
+    /// Whether the questions of its manifest can be asked.
+    pub(in crate::model) fn check_questions(&self) -> Result<(), ModelError> {
+        let Some(questions) = &self.manifest().questions else { return Ok(()) };
+        template(self.manifest(), questions.template.as_deref())?;
+        Answers::new(self.tokenizer()).map(drop)
+    }
+
     /// The probability of "yes" against "no" as the first word of the answer to each question, in
     /// the template of this name or in the model's first. The image and what stands before it are
     /// read once for all questions.
@@ -22,7 +88,7 @@ impl Model {
         questions: &[&str],
         name: Option<&str>,
     ) -> Result<Vec<f32>, ModelError> {
-        let (yes, no) = self.answers()?;
+        let answers = Answers::new(self.tokenizer())?;
         let template = template(self.manifest(), name)?;
         let prompt = |question: &&str| {
             PromptTokens::new(self.manifest(), self.tokenizer(), &template, question)
@@ -46,46 +112,32 @@ impl Model {
         for prompts in prompts.chunks(TOGETHER) {
             let ends = prompts.iter().map(|prompt| prompt.after.as_slice()).collect::<Vec<_>>();
             for logits in forward_prompts(language, &prefix, &ends)? {
-                probabilities.push(share(&logits, &yes, &no)?);
+                probabilities.push(share(&logits, &answers)?);
             }
         }
         Ok(probabilities)
     }
+}
 
-    /// The tokens that "yes" and "no" can begin with.
-    fn answers(&self) -> Result<(Vec<u32>, Vec<u32>), ModelError> {
-        let starts = |words: [&str; 4]| {
-            let mut starts = Vec::new();
-            for word in words {
-                starts.extend(self.tokenizer().encode(word)?.first());
-            }
-            Ok::<_, ModelError>(starts)
-        };
-        let (all_yes, all_no) = (starts(YES)?, starts(NO)?);
-        let only = |own: &[u32], other: &[u32]| {
-            let mut own = own.to_vec();
-            own.retain(|id| !other.contains(id));
-            own.sort_unstable();
-            own.dedup();
-            own
-        };
-        let (yes, no) = (only(&all_yes, &all_no), only(&all_no, &all_yes));
-        if yes.is_empty() || no.is_empty() {
-            let reason = "the model's tokens do not tell \"yes\" from \"no\" at their start";
-            return Err(ModelError::Request(reason.to_owned()));
-        }
-        Ok((yes, no))
-    }
+/// The probability after its logit was divided by a temperature.
+pub fn tempered(probability: f32, temperature: f64) -> f32 {
+    (1.0 / (1.0 + (-logit(probability) / temperature).exp())) as f32
+}
+
+/// The logarithm of the odds of a probability, finite.
+pub fn logit(probability: f32) -> f64 {
+    let p = f64::from(probability).clamp(1e-6, 1.0 - 1e-6);
+    (p / (1.0 - p)).ln()
 }
 
 /// The share of `yes` in the probability of both.
-fn share(logits: &[f32], yes: &[u32], no: &[u32]) -> Result<f32, ModelError> {
+fn share(logits: &[f32], answers: &Answers) -> Result<f32, ModelError> {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let weight = |ids: &[u32]| {
         let logits = ids.iter().filter_map(|id| logits.get(*id as usize));
         logits.map(|logit| f64::from(logit - most).exp()).sum::<f64>()
     };
-    let (yes, no) = (weight(yes), weight(no));
+    let (yes, no) = (weight(&answers.yes), weight(&answers.no));
     let share = yes / (yes + no);
     if share.is_finite() {
         return Ok(share as f32);

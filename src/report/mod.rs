@@ -15,7 +15,7 @@ mod heading;
 pub mod identity;
 pub mod key_object;
 mod maker;
-mod picture;
+pub(crate) mod picture;
 pub mod sr;
 mod text;
 pub mod verification;

@@ -18,8 +18,9 @@ const LONGEST: u32 = 1024;
 /// The least width and the least longest side, so that the words can be read.
 const LEAST: u32 = 512;
 /// How much of a place's colour is orange where it speaks for the finding the most.
-const STRONGEST: f32 = 0.5;
-const ORANGE: [f32; 3] = [255.0, 140.0, 0.0];
+pub(crate) const STRONGEST: f32 = 0.5;
+/// Red, green, blue.
+pub(crate) const ORANGE: [f32; 3] = [255.0, 140.0, 0.0];
 const FONT: &str = "sans-serif";
 
 /// Pixels of three bytes each: red, green, blue; row after row.

@@ -128,6 +128,7 @@ fn manifest(
             labels: scores.clone().map(|s| s.name.clone()).collect(),
             thresholds: scores.map(|s| (s.name.clone(), probability(s.threshold))).collect(),
         }),
+        questions: None,
         scope: None,
         files,
     }

@@ -199,6 +199,20 @@ impl Facts {
         Self { study, findings, sender }
     }
 
+    /// With the model's scores of observations that the text is silent about and that have no
+    /// threshold: they stay absent, and conditions can ask for the score.
+    #[must_use]
+    pub fn with_scores(mut self, scores: &[(String, f32)]) -> Self {
+        for (name, score) in scores {
+            let silent = self.findings.get_mut(name.as_str()).filter(|f| f.state == "absent");
+            if let Some(finding) = silent {
+                finding.score = f64::from(*score);
+                finding.confidence = finding.score;
+            }
+        }
+        self
+    }
+
     /// As JSON, with the priority so far: the values that a condition sees.
     pub(super) fn values(&self, priority: Priority) -> serde_json::Value {
         let mut values = serde_json::to_value(self).unwrap_or_default();

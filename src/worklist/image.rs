@@ -15,9 +15,10 @@ use serde::Deserialize;
 use tokio::sync::Semaphore;
 
 use super::failure::Failure;
-use super::{WorklistState, api, blocking};
+use super::{WorklistState, api, blocking, overlay};
 use crate::object::StoredObject;
 use crate::radiograph::{GreyImage, render, render_in, resize};
+use crate::report::picture::caption;
 use crate::spool::{JobDetail, SpooledObject};
 
 /// Images that are decoded at the same time: each takes some memory.
@@ -40,6 +41,9 @@ pub(super) struct Look {
     /// From black to white.
     #[serde(default)]
     width: String,
+    /// Whether it is shown where the model looked; empty: no.
+    #[serde(default)]
+    overlay: String,
 }
 
 impl Look {
@@ -120,22 +124,35 @@ pub(super) async fn png(
 }
 
 /// The image drafted from, else the first radiograph.
-fn picture(job: &JobDetail) -> Option<&SpooledObject> {
+pub(super) fn picture(job: &JobDetail) -> Option<&SpooledObject> {
     let chosen = job.objects.iter().find(|object| Some(&object.instance) == job.image.as_ref());
     chosen.or_else(|| job.objects.iter().find(|object| object.is_image()))
 }
 
 fn draw(path: &std::path::Path, size: u32, window: Option<(f64, f64)>) -> Result<Vec<u8>, Failure> {
-    let unreadable = |error: &dyn std::error::Error| Failure::Unreadable(error.to_string());
     let object = StoredObject::open(path).map_err(|error| unreadable(&error))?;
     let image = match window {
         None => render(&object).map(|rendered| rendered.image),
         Some((center, width)) => render_in(&object, center, width),
     };
     let image = fitted(image.map_err(|error| unreadable(&error))?, size);
+    encode(image.pixels(), (image.width(), image.height()), ExtendedColorType::L8)
+}
+
+/// Why a picture cannot be shown.
+pub(super) fn unreadable(error: &dyn std::error::Error) -> Failure {
+    Failure::Unreadable(error.to_string())
+}
+
+/// A PNG of columns and rows of pixels.
+pub(super) fn encode(
+    pixels: &[u8],
+    (columns, rows): (u32, u32),
+    kind: ExtendedColorType,
+) -> Result<Vec<u8>, Failure> {
     let mut png = Vec::new();
     PngEncoder::new_with_quality(&mut png, CompressionType::Fast, FilterType::Adaptive)
-        .write_image(image.pixels(), image.width(), image.height(), ExtendedColorType::L8)
+        .write_image(pixels, columns, rows, kind)
         .map_err(|error| unreadable(&error))?;
     Ok(png)
 }
@@ -170,11 +187,24 @@ pub(super) fn figure(job: &JobDetail, look: &Look) -> Markup {
         Ok(Some((center, width))) => format!("{source}&center={center}&width={width}"),
         _ => source.clone(),
     };
+    let looked = overlay::of(job);
     let view = job.draft.get("view").and_then(serde_json::Value::as_str).unwrap_or("unknown view");
     html! {
         figure.film {
-            img #film src=(chosen) data-source=(source) alt={ "Chest radiograph, " (view) };
+            @if looked.is_some() {
+                input #overlay type="checkbox" form="window" name="overlay" value="on"
+                    checked[!look.overlay.is_empty()];
+                label for="overlay" { "Where the model looked " kbd { "o" } }
+            }
+            div.layers {
+                img #film src=(chosen) data-source=(source) alt={ "Chest radiograph, " (view) };
+                @if let Some(looked) = &looked {
+                    img.overlay src={ (address) "/overlay.png?version=" (job.row.version) }
+                        alt=(caption(looked));
+                }
+            }
             figcaption {
+                @if let Some(looked) = &looked { p.overlay.small { "Orange: " (caption(looked)) "." } }
                 form #window method="get" action=(address) {
                     label { "Level " input name="center" inputmode="decimal" value=(center) size="7"; }
                     label { "Window " input name="width" inputmode="decimal" value=(width) size="7"; }

@@ -38,6 +38,7 @@ mod health;
 mod image;
 mod list;
 mod operate;
+mod overlay;
 mod page;
 mod session;
 mod sign;
@@ -112,6 +113,7 @@ fn router(state: WorklistState, open: guard::Open) -> Router {
         .route("/rows", get(list::part))
         .route("/studies/{study}", get(study::page))
         .route("/studies/{study}/image.png", get(image::png))
+        .route("/studies/{study}/overlay.png", get(overlay::png))
         .route("/studies/{study}/report.dcm", get(files::report))
         .route("/studies/{study}/sign", post(sign::sign))
         .route("/studies/{study}/retry", post(operate::retry))

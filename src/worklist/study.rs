@@ -59,7 +59,7 @@ pub(super) async fn show(
         section aria-labelledby="made" { h2 #made { "Made by" } (made_by(&job)) }
         (events(&job))
         (operate::forms(viewer, &job))
-        p.keys { kbd { "u" } " worklist · " kbd { "e" } " edit" }
+        p.keys { kbd { "u" } " worklist · " kbd { "e" } " edit" " · " kbd { "o" } " where the model looked" }
     };
     Ok(page::page("Study", &Refresh::Never, &notice, viewer, &body))
 }

@@ -13,6 +13,13 @@ use super::support::{Copy, Node, Orthanc, Settings, dcmtk, job_store, wait_until
 const PASSWORD: &str = "reading room 4";
 const SIGNED: &str = "Left pleural effusion, unchanged.\nImpression: No new finding.";
 
+/// Whether image and overlay cover each other, pixel by pixel of the same shape.
+const SAME_PLACE: &str = "const [film, overlay] = ['#film', 'img.overlay'] \
+    .map(name => document.querySelector(name)); \
+    const place = image => JSON.stringify(image.getBoundingClientRect()); \
+    const shape = image => image.naturalWidth / image.naturalHeight; \
+    return place(film) === place(overlay) && Math.abs(shape(film) - shape(overlay)) < 0.02";
+
 /// The studies in the list, from the top.
 fn listed(browser: &Browser) -> Vec<String> {
     let script =
@@ -107,6 +114,18 @@ fn a_study_appears_at_its_place_is_edited_signed_and_verified_in_the_archive() {
     let loaded = "const film = document.querySelector('#film'); \
                   return film.complete && film.naturalWidth > 100";
     wait_until("the image is there", || browser.run(loaded) == Value::Bool(true));
+    // Where the model looked is laid over the image, and taken away again.
+    let shown = "const overlay = document.querySelector('img.overlay'); \
+                 return overlay.complete && overlay.naturalWidth > 100 && \
+                     getComputedStyle(overlay).visibility === 'visible'";
+    assert_eq!(browser.run(shown), Value::Bool(false));
+    browser.press("o");
+    wait_until("the overlay is shown", || browser.run(shown) == Value::Bool(true));
+    assert!(browser.text().contains("Orange: Where the model looked for"));
+    assert_eq!(browser.run(SAME_PLACE), Value::Bool(true));
+    browser.press("o");
+    assert_eq!(browser.run(shown), Value::Bool(false));
+    browser.click("#overlay");
     browser.fill("#edit", SIGNED);
     keep(&browser, "study.png");
     browser.click(".sign button");

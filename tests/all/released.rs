@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+use thorascribe::model::Model;
 use thorascribe::model::checkpoint::ModelFiles;
+use thorascribe::radiograph::open_picture;
 
 use super::model::{reference, released};
 use super::support::dcmtk::{self, Storescp};
@@ -64,6 +66,23 @@ fn draft_and_chat_ask_it_in_words() {
     assert_eq!(line["prompt"], "Is there an effusion?");
     assert_eq!(line["model"]["name"], "xraygpt");
     assert!(line["abnormal"].is_null());
+    let scores = line["scores"].as_object().unwrap();
+    let asked: Vec<f64> = scores.values().map(|score| score.as_f64().unwrap()).collect();
+    assert_eq!(asked.len(), 20);
+    assert!(asked.iter().all(|p| *p > 0.0 && *p < 1.0));
+    assert!(line["seconds"]["ask"].as_f64().unwrap() > 0.0);
+    // They are what the model answers to the questions in its manifest, one by one.
+    let model = Model::open(released()).unwrap();
+    let features = model.encode(&open_picture(&image).unwrap()).unwrap();
+    let question = "Does this chest x-ray show pleural effusion? Answer yes or no.";
+    let answer = model.yes_probabilities(&features, &[question], None).unwrap()[0];
+    assert!((scores["pleural_effusion"].as_f64().unwrap() - f64::from(answer)).abs() < 1e-5);
+    let mut silent = program(home.path());
+    silent.env("THORASCRIBE_MODEL__ASK_FINDINGS", "false").arg("draft").arg(&image).args(common);
+    let output = silent.output().unwrap();
+    let silent: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(silent["scores"], serde_json::json!({}));
+    assert!(silent["seconds"].get("ask").is_none());
     let mut chat = program(home.path());
     chat.arg("chat").arg(&image).args(common);
     chat.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -7,10 +7,10 @@ use std::process::ExitCode;
 
 use super::images::{self, Data};
 use crate::cli::Outcome;
-use crate::evaluate::calibration::{Calibrated, bins, calibrate, tempered};
+use crate::evaluate::calibration::{Calibrated, bins, calibrate};
 use crate::evaluate::figures::{known, scored};
 use crate::evaluate::plot::reliability;
-use crate::model::ABNORMAL;
+use crate::model::{ABNORMAL, tempered};
 
 /// What may be asked of `evaluate calibrate`.
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::conversation::{Conversation, ConversationTemplate, IMAGE_HERE, PROMPT_HERE};
 use super::quantize::WeightType;
+use super::questions::Questions;
 use crate::model::language::llama::LlamaConfig;
 use crate::model::vision::encoder::ImageEncoderConfig;
 
@@ -54,6 +55,9 @@ pub struct Manifest {
     /// What the encoder's scoring heads mean, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
+    /// The questions whose answers score findings, of a model without heads.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub questions: Option<Questions>,
     /// What the model is made for, where that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<Scope>,
@@ -256,6 +260,12 @@ impl Manifest {
         }
         if self.scores.as_ref().is_some_and(|s| s.labels.is_empty() || s.labels.len() > 256) {
             return Err("[scores] labels needs 1 to 256 names".to_owned());
+        }
+        if let Some(questions) = &self.questions {
+            if self.scores.is_some() {
+                return Err("[scores] and [questions]: a model scores in one way".to_owned());
+            }
+            questions.check().map_err(|e| format!("[questions] {e}"))?;
         }
         let images = self.scope.as_ref().and_then(|scope| scope.images.as_ref());
         if images.is_some_and(|i| !(1..=1024).contains(&i.axes) || !i.farthest.is_finite()) {

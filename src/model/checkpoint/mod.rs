@@ -18,6 +18,7 @@ pub mod import;
 mod layout;
 pub mod manifest;
 pub mod quantize;
+mod questions;
 pub mod replace;
 pub mod stored;
 pub mod torch;
@@ -26,6 +27,7 @@ pub mod writer;
 pub use files::ModelFiles;
 pub use layout::{wanted, wanted_language};
 pub use manifest::Manifest;
+pub use questions::Questions;
 
 /// Tensors by name.
 pub type Tensors = HashMap<String, Tensor>;

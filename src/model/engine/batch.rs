@@ -63,7 +63,7 @@ impl<'m> Batch<'m> {
         let lanes = request.sampling.beams.max(1);
         let started = guarded("drafting", || {
             let question = Question::new(self.model, &request)?;
-            let features = self.model.encode(&image)?;
+            let features = self.model.features(&image, &request)?;
             if !features.is_known() {
                 return Ok(Started::Over(Box::new(features.not_made_for(question.text()))));
             }

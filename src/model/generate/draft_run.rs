@@ -130,6 +130,7 @@ impl DraftRun {
         let prefill = self.first.unwrap_or_default();
         let seconds = Seconds {
             encode: self.features.seconds(),
+            ask: self.features.asked_seconds(),
             prefill,
             decode: self.started.elapsed().as_secs_f64() - prefill,
         };

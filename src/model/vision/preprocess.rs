@@ -1,7 +1,7 @@
 //! From a grey image to the encoder's input.
 
 use candle_core::{Device, Result, Tensor};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::model::checkpoint::Manifest;
 use crate::model::checkpoint::manifest::Fit;
@@ -32,7 +32,7 @@ pub fn planes<'a>(resized: &'a GreyImage, manifest: &Manifest) -> Vec<&'a [u8]> 
 }
 
 /// Where an image lies in the encoder's square, as fractions of the square's side.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frame {
     /// Left of the image.
     pub left: f64,

@@ -58,6 +58,7 @@ const keys = {
   j: () => move(1),
   k: () => move(-1),
   "/": () => document.querySelector("#search")?.focus(),
+  o: () => document.querySelector("#overlay")?.click(),
   u: () => document.querySelector("#film, .facts") && location.assign("/"),
   e: () => {
     const edit = document.querySelector("#edit");

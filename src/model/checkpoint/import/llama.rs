@@ -8,6 +8,7 @@ use super::{Part, read, read_json};
 use crate::model::checkpoint::layout::LanguageFiles;
 use crate::model::error::ModelError;
 use crate::model::language::llama::LlamaConfig;
+use crate::model::score::Answers;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::tokenizer::sentencepiece::SentencePiece;
 
@@ -27,6 +28,8 @@ pub(super) struct Language {
     pub(super) eos: u32,
     /// Token sequences that end an answer.
     pub(super) stop_tokens: Vec<Vec<u32>>,
+    /// Whether its tokens tell "yes" from "no".
+    pub(super) says_yes: bool,
 }
 
 impl Language {
@@ -42,7 +45,8 @@ impl Language {
             return Err(ModelError::invalid(&files.tokenizer, reason));
         }
         let stop_tokens = stop_tokens(&tokenizer, &variant, eos)?;
-        Ok(Self { config, tokenizer: json, bos, eos, stop_tokens })
+        let says_yes = Answers::new(&tokenizer).is_ok();
+        Ok(Self { config, tokenizer: json, bos, eos, stop_tokens, says_yes })
     }
 }
 

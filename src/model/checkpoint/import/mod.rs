@@ -24,6 +24,7 @@ use super::manifest::{
     Manifest, ProjectionConfig, TokenizerConfig,
 };
 use super::quantize::{Job, WeightType};
+use super::questions::Questions;
 use super::stored::{Source, Stored};
 use crate::model::error::ModelError;
 use crate::model::vision::encoder::ImageEncoderConfig;
@@ -181,6 +182,7 @@ fn manifest(
             templates: ConversationTemplate::own(),
         },
         scores: None,
+        questions: language.says_yes.then(Questions::own),
         scope: None,
         files: BTreeMap::from([(TOKENIZER.to_owned(), String::new())]),
     }
