@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use super::Outcome;
 
 mod align;
+mod lm;
+mod pairs;
 use crate::train::architecture::Architecture;
 use crate::train::recipe::Recipe;
 use crate::train::run::Plan;
@@ -38,12 +40,18 @@ enum Part {
     /// encoder.toml and log.jsonl (a line an epoch). A run that was stopped goes on from its last
     /// epoch when started again with the same settings.
     Encoder(EncoderArguments),
-    /// Train a small LLaMA and its tokenizer on summaries that the project's grammar writes.
+    /// Train a small LLaMA and its tokenizer on summaries that the project's grammar writes, or the
+    /// language model of a model directory on pairs.
     ///
-    /// Needs no data; with --data half of the label sets are those of the folder's `train` rows.
+    /// With --model: the language model of a model directory, behind its encoder and projection as
+    /// they are, on the pairs of image and summary of `dataset build`: a low-rank change (LoRA) of
+    /// some of its layers, which is added to their weights at the end, or all of it. Writes the
+    /// model directory OUT/model.
+    ///
+    /// Without: needs no data; with --data half of the label sets are those of the folder's `train` rows.
     /// Writes tokenizer.json, language.safetensors, language.toml and log.jsonl. A run that was
     /// stopped goes on from its last epoch when started again with the same settings.
-    Lm(LmArguments),
+    Lm(Box<lm::Arguments>),
     /// Train the linear projection between an image encoder and a language model.
     ///
     /// Encoder and language model stay as they are; the projection is trained by the loss of the
@@ -214,39 +222,6 @@ impl EncoderArguments {
     }
 }
 
-#[derive(Debug, clap::Args)]
-struct LmArguments {
-    #[command(flatten)]
-    common: Common,
-    /// A folder with labels.csv, for how often findings go together.
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Rounds of 2000 summaries [default: 8, or as many as fit into --minutes].
-    #[arg(long, value_name = "N")]
-    epochs: Option<u64>,
-    /// Summaries a round.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
-    summaries: usize,
-    /// Pieces of the vocabulary.
-    #[arg(long, value_name = "N", default_value_t = 1024)]
-    pieces: usize,
-    /// Width of the language model.
-    #[arg(long, value_name = "N", default_value_t = 160)]
-    width: usize,
-    /// Its blocks.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    layers: usize,
-    /// Attention heads of each block.
-    #[arg(long, value_name = "N", default_value_t = 4)]
-    heads: usize,
-    /// Summaries a step.
-    #[arg(long, value_name = "N", default_value_t = 16)]
-    batch: usize,
-    /// The highest learning rate.
-    #[arg(long, value_name = "F", default_value_t = 3e-3)]
-    rate: f32,
-}
-
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
     let bar = bar();
     let figures = match &arguments.part {
@@ -255,17 +230,7 @@ pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
             let (sizes, plan) = a.sizes_and_plan();
             encoder::train(&a.data, a.from.as_deref(), &a.common.out, &sizes, &plan, &bar)?
         }
-        Part::Lm(a) => {
-            let plan = a.common.plan(a.epochs, 8, a.batch, a.rate);
-            let sizes = language::Sizes {
-                pieces: a.pieces,
-                width: a.width,
-                layers: a.layers,
-                heads: a.heads,
-                summaries: a.summaries,
-            };
-            language::train(a.data.as_deref(), &a.common.out, &sizes, &plan, &bar)?
-        }
+        Part::Lm(a) => a.run(&bar)?,
         Part::Align(a) => a.run(&bar)?,
     };
     show(&figures);

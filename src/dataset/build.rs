@@ -171,7 +171,7 @@ fn judge(report: &Report) -> Result<Result<Cleaned, Drop>, DatasetError> {
 fn pair(report: Report, cleaned: Cleaned, shares: Shares) -> Pair {
     Pair {
         id: report.id,
-        split: shares.of(&report.patient),
+        split: report.split.unwrap_or_else(|| shares.of(&report.patient)),
         patient: report.patient,
         images: report.images,
         findings: cleaned.findings,

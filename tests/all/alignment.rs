@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use candle_core::Device;
+use candle_core::{Device, Tensor};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use thorascribe::model::checkpoint::ModelFiles;
@@ -13,7 +13,7 @@ use thorascribe::model::{DraftRequest, Model};
 use thorascribe::radiograph::open_picture;
 use thorascribe::train::chance::Chance;
 use thorascribe::train::optimise::{AdamW, Constants};
-use thorascribe::train::pairs::{Alignment, Features, Item, Stage};
+use thorascribe::train::pairs::{Alignment, Features, Item, LowRankSettings, Stage, Trained};
 use thorascribe::train::run::Task;
 use thorascribe::train::workers::Workers;
 
@@ -177,8 +177,114 @@ fn an_image_that_is_not_there_is_named() {
     assert!(text(&output).contains("1.png"), "{}", text(&output));
 }
 
+/// The same command for the language model.
+fn tune(model: &Path, folder: &Path, out: &Path, more: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    command.args(["train", "lm", "--model"]).arg(model);
+    command.arg("--dataset").arg(folder.join("dataset.jsonl"));
+    command.arg("--source").arg(folder).arg("--out").arg(out).args(more);
+    command
+}
+
+/// The mean loss of the pairs in a folder, by a model as it is written.
+fn loss_of(model: &Path, folder: &Path) -> f32 {
+    let task = task(model, folder, 8, &Trained::Projection);
+    let (sum, tokens) = task.loss(&[0, 1, 2, 3, 4, 5, 6, 7], 0).unwrap();
+    sum.to_scalar::<f32>().unwrap() / tokens
+}
+
+#[test]
+fn the_language_model_is_tuned_whole_or_by_a_low_rank_change_that_is_merged() {
+    let folder = TempDir::new().unwrap();
+    let start = folder.path().join("start");
+    asked_one_thing(released(), &start);
+    pairs(folder.path(), 8);
+    let before = loss_of(&start, folder.path());
+    let common = "--batch 8 --warm-up 5 --steps 60 --least-rate 0.001 --longest 40 --rate";
+    let common: Vec<&str> = common.split(' ').collect();
+    let all = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj";
+    let ways: [(&str, &[&str]); 2] = [
+        ("low_rank", &["0.02", "--rank", "4", "--alpha", "8", "--adapt", all]),
+        ("full", &["0.01", "--full"]),
+    ];
+    for (name, more) in ways {
+        let out = folder.path().join(name);
+        let more = [&common[..], more].concat();
+        let figures = aligned(&mut tune(&start, folder.path(), &out, &more));
+        let model = out.join("model");
+        assert_eq!(figures["digest"], Model::open(&model).unwrap().digest());
+        // What the run said of its last step, the written model does alone.
+        let after = loss_of(&model, folder.path());
+        assert!(after < 0.5 * before, "{name}: {after} after {before}");
+        let said = last_loss(&out);
+        assert!((said - f64::from(after)).abs() < 0.15 * said.max(0.2), "{name}: {said} {after}");
+        let [old, new] = [&start, &model].map(|model| ModelFiles::open(model).unwrap());
+        for (file, digest) in &old.manifest().files {
+            let kept = new.manifest().files[file] == *digest;
+            assert_eq!(kept, file != "language_model.safetensors", "{name}: {file}");
+        }
+        let types = |files: &ModelFiles| {
+            let stored = files.stored().unwrap();
+            let types = stored.names().into_iter().map(|n| stored.describe(&n).unwrap().1);
+            types.collect::<Vec<_>>()
+        };
+        assert_eq!(types(&old), types(&new), "{name}");
+        assert!(new.manifest().source.contains("thorascribe train lm"));
+    }
+}
+
+fn last_loss(out: &Path) -> f64 {
+    let log = std::fs::read_to_string(out.join("log.jsonl")).unwrap();
+    let last: Value = serde_json::from_str(log.lines().last().unwrap()).unwrap();
+    last["loss"].as_f64().unwrap()
+}
+
+#[test]
+fn a_low_rank_change_has_the_gradient_of_finite_differences_and_begins_as_none() {
+    let folder = TempDir::new().unwrap();
+    let layers = ["q_proj", "v_proj", "down_proj"].map(str::to_owned).to_vec();
+    let trained = Trained::LowRank(LowRankSettings { rank: 2, alpha: 4.0, layers });
+    let plain = task(released(), folder.path(), 4, &Trained::Projection);
+    let task = task(released(), folder.path(), 4, &trained);
+    let mean = |task: &Alignment| {
+        let (sum, weight) = task.loss(&[0, 1, 2, 3], 0).unwrap();
+        (sum / f64::from(weight)).unwrap()
+    };
+    let of = |task: &Alignment| mean(task).to_scalar::<f32>().unwrap();
+    assert!((of(&plain) - of(&task)).abs() < 1e-5);
+    // Beside a B of zeros A has no gradient.
+    for (name, var) in task.variables() {
+        if name.ends_with("lora_B.weight") {
+            let mut chance = Chance::of(5, name.len() as u64);
+            let numbers: Vec<f32> = (0..var.elem_count()).map(|_| chance.normal() * 0.1).collect();
+            var.set(&Tensor::from_vec(numbers, var.shape(), &Device::Cpu).unwrap()).unwrap();
+        }
+    }
+    super::training::gradients_agree(task.variables(), || mean(&task));
+}
+
+#[test]
+fn what_cannot_be_tuned_is_said_at_once() {
+    let folder = TempDir::new().unwrap();
+    pairs(folder.path(), 2);
+    let out = folder.path().join("run");
+    let output =
+        tune(released(), folder.path(), &out, &["--adapt", "q_proj,query"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("\"query\"") && text(&output).contains("o_proj"));
+    let packed = folder.path().join("packed");
+    let mut quantize = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    quantize.args(["model", "quantize"]).arg(released()).arg("--out").arg(&packed);
+    succeed(quantize.args(["--dtype", "q8_0"]));
+    for more in [&["--full"][..], &[]] {
+        let output = tune(&packed, folder.path(), &out, more).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(text(&output).contains("is quantized"), "{}", text(&output));
+    }
+}
+
 /// A task of these many pairs in this folder.
-fn task(model: &Path, folder: &Path, count: usize) -> Alignment {
+fn task(model: &Path, folder: &Path, count: usize, trained: &Trained) -> Alignment {
     pairs(folder, count);
     let files = ModelFiles::open(model).unwrap();
     let model = Model::open(model).unwrap();
@@ -192,7 +298,7 @@ fn task(model: &Path, folder: &Path, count: usize) -> Alignment {
         Item { features, text }
     });
     let items = items.collect();
-    Alignment::new(model, &files.stored().unwrap(), items, vec![]).unwrap()
+    Alignment::new(model, &files.stored().unwrap(), trained, [items, vec![]], 1).unwrap()
 }
 
 #[test]
@@ -201,7 +307,7 @@ fn the_projection_has_the_gradient_of_finite_differences() {
     let embedded = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/model/embedded");
     for model in [released(), embedded.as_path()] {
         let folder = TempDir::new().unwrap();
-        let task = task(model, folder.path(), 4);
+        let task = task(model, folder.path(), 4, &Trained::Projection);
         super::training::gradients_agree(task.variables(), || {
             let (sum, weight) = task.loss(&[0, 1, 2, 3], 0).unwrap();
             (sum / f64::from(weight)).unwrap()
@@ -212,7 +318,7 @@ fn the_projection_has_the_gradient_of_finite_differences() {
 #[test]
 fn parts_of_a_batch_add_up_to_its_gradient() {
     let folder = TempDir::new().unwrap();
-    let task = task(released(), folder.path(), 7);
+    let task = task(released(), folder.path(), 7, &Trained::Projection);
     let all: Vec<usize> = (0..7).collect();
     let gradients = |threads: usize, at_once: usize| {
         let workers = Workers::new(threads).unwrap();
@@ -268,7 +374,8 @@ fn loss_gradients_and_three_steps_are_those_of_pytorch() {
         Item { features, text: text.into_iter().map(|id| id as u32).collect() }
     });
     let stored = ModelFiles::open(&place).unwrap().stored().unwrap();
-    let task = Alignment::new(model, &stored, items.collect(), vec![]).unwrap();
+    let items = [items.collect(), vec![]];
+    let task = Alignment::new(model, &stored, &Trained::Projection, items, 1).unwrap();
     let variables = task.variables();
     let names: Vec<&str> = variables.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["projection.bias", "projection.weight"]);

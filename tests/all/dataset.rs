@@ -216,6 +216,23 @@ fn mimic_cxr_gives_pairs_and_every_drop_its_reason() {
 }
 
 #[test]
+fn the_published_split_of_mimic_cxr_goes_before_the_draw() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("mimic");
+    mimic(&source);
+    let header = "dicom_id,study_id,subject_id,split\n";
+    for (published, split) in [("validate", "development"), ("test", "test"), ("train", "train")] {
+        let table = format!("{header}50000001-0,50000001,10000001,{published}\n");
+        let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        std::io::Write::write_all(&mut packed, table.as_bytes()).unwrap();
+        write(&source.join("mimic-cxr-2.0.0-split.csv.gz"), packed.finish().unwrap());
+        let (manifest, pairs) = built(&source, &dir.path().join(split), &[]);
+        assert_eq!(pairs[0]["split"], split);
+        assert_eq!(manifest["splits"][split], 1);
+    }
+}
+
+#[test]
 fn reports_and_images_may_lie_apart() {
     let dir = tempfile::tempdir().unwrap();
     let (source, images) = (dir.path().join("reports"), dir.path().join("jpg"));

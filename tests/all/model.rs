@@ -3,6 +3,7 @@
 
 mod efficientnet_lite;
 mod gradients;
+mod medclip_archive;
 mod minigpt4;
 mod reference;
 mod released;

@@ -67,7 +67,8 @@ fn report(
         (Some(path), _) => read_text(path)?,
         (None, report) => report.unwrap_or_default(),
     };
-    Ok(Report { id, patient: study.patient, images: study.images, text: Text::Free(text) })
+    let Study { patient, images, .. } = study;
+    Ok(Report { id, patient, images, split: None, text: Text::Free(text) })
 }
 
 /// The same for all studies of a patient; the patient's own number is not written down.

@@ -1,13 +1,15 @@
 //! MIMIC-CXR (Johnson et al., 2019): `files/p10/p10000032/s50414267.txt` is a report,
 //! `files/p10/p10000032/s50414267/*.jpg` are its images, as MIMIC-CXR-JPG has them; views stand in
-//! `mimic-cxr-2.0.0-metadata.csv`, packed or not, where that is there.
+//! `mimic-cxr-2.0.0-metadata.csv`, the published split in `mimic-cxr-2.0.0-split.csv`, packed or not,
+//! where they are there.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::table::{self, field};
+use super::table::{self, Row, field};
 use super::{Image, Pictures, Report, Text, entries, is};
 use crate::dataset::error::DatasetError;
+use crate::dataset::split::Split;
 
 /// The reports; `None` where the layout is another.
 pub(super) fn find(
@@ -16,7 +18,8 @@ pub(super) fn find(
 ) -> Result<Option<Vec<Report>>, DatasetError> {
     let Some(root) = root(source)? else { return Ok(None) };
     let images = self::root(pictures.root)?.unwrap_or_else(|| pictures.root.to_owned());
-    let views = views(&[source, pictures.root])?;
+    let folders = [source, pictures.root];
+    let (views, splits) = (views(&folders)?, splits(&folders)?);
     let mut reports = Vec::new();
     for group in entries(&root)?.into_iter().filter(|path| numbered(path, 'p')) {
         for patient in entries(&group)?.into_iter().filter(|path| numbered(path, 'p')) {
@@ -32,6 +35,7 @@ pub(super) fn find(
                     found.push(Image { file: pictures.named(&folder), view: None });
                 }
                 reports.push(Report {
+                    split: splits.get(&name(&beside)).copied(),
                     id: name(&beside),
                     patient: name(&patient),
                     images: found,
@@ -59,17 +63,36 @@ fn root(source: &Path) -> Result<Option<PathBuf>, DatasetError> {
 
 /// By image: the view.
 fn views(folders: &[&Path]) -> Result<BTreeMap<String, String>, DatasetError> {
-    let places = folders.iter().flat_map(|folder| {
-        ["mimic-cxr-2.0.0-metadata.csv", "mimic-cxr-2.0.0-metadata.csv.gz"].map(|n| folder.join(n))
-    });
-    let Some(path) = places.into_iter().find(|path| path.is_file()) else {
-        return Ok(BTreeMap::new());
-    };
-    let rows = table::rows(&path, &["dicom_id", "ViewPosition"])?;
+    let rows = rows(folders, "metadata", &["dicom_id", "ViewPosition"])?;
     let known = rows.iter().filter(|row| !field(row, "ViewPosition").is_empty());
     Ok(known
         .map(|r| (field(r, "dicom_id").to_owned(), field(r, "ViewPosition").to_owned()))
         .collect())
+}
+
+/// By study: the split that the data set was published with.
+fn splits(folders: &[&Path]) -> Result<BTreeMap<String, Split>, DatasetError> {
+    let rows = rows(folders, "split", &["study_id", "split"])?;
+    let one = |row: &Row| {
+        let split = match field(row, "split") {
+            "train" => Split::Train,
+            "validate" => Split::Development,
+            "test" => Split::Test,
+            _ => return None,
+        };
+        Some((format!("s{}", field(row, "study_id").trim_start_matches('s')), split))
+    };
+    Ok(rows.iter().filter_map(one).collect())
+}
+
+/// The rows of one of the data set's tables, packed or not; none where it is not there.
+fn rows(folders: &[&Path], table: &str, columns: &[&str]) -> Result<Vec<Row>, DatasetError> {
+    let names = ["csv", "csv.gz"].map(|ending| format!("mimic-cxr-2.0.0-{table}.{ending}"));
+    let mut places = folders.iter().flat_map(|f| names.iter().map(|name| f.join(name)));
+    match places.find(|path| path.is_file()) {
+        Some(path) => table::rows(&path, columns),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Whether a file is called by a letter and a number.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::{DatasetError, failed};
 use super::sections::{Sections, sections};
+use super::split::Split;
 
 mod dicom;
 mod mimic_cxr;
@@ -70,6 +71,8 @@ pub struct Report {
     pub patient: String,
     /// The images that are there.
     pub images: Vec<Image>,
+    /// The split that the archive itself puts it in, where it does.
+    pub split: Option<Split>,
     pub(super) text: Text,
 }
 

@@ -38,7 +38,7 @@ pub(super) fn find(
             impression: field(row, "impression").to_owned(),
         });
         let images = images.get(uid).cloned().unwrap_or_default();
-        Report { patient: id.clone(), id, images, text }
+        Report { patient: id.clone(), id, images, split: None, text }
     };
     Ok(Some(rows.iter().map(report).collect()))
 }

@@ -32,7 +32,8 @@ pub(super) fn find(
             .collect();
         let number = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let id = format!("CXR{number}");
-        reports.push(Report { patient: id.clone(), id, images, text: Text::Xml(path) });
+        let (patient, text) = (id.clone(), Text::Xml(path));
+        reports.push(Report { patient, id, images, split: None, text });
     }
     // By number, as people count them.
     reports.sort_by_key(|r| (r.id.trim_start_matches("CXR").parse::<u64>().ok(), r.id.clone()));

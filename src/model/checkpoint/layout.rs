@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use tempfile::NamedTempFile;
 
 use super::torch;
 use crate::model::error::ModelError;
@@ -12,6 +13,10 @@ use crate::model::error::ModelError;
 pub(super) const EVA: &str = "eva_vit_g.pth";
 /// BLIP-2's Q-Former, as MiniGPT-4 loads it.
 pub(super) const BLIP: &str = "blip2_pretrained_flant5xxl.pth";
+/// MedCLIP's state dictionary.
+const MEDCLIP: &str = "pytorch_model.bin";
+/// The archives that MedCLIP's own code fetches it in, the Swin's first.
+const MEDCLIP_ZIPS: [&str; 2] = ["medclip-vit-pretrained.zip", "medclip.zip"];
 /// The prompts that a checkpoint was aligned on, beside it.
 pub(super) const PROMPTS: &str = "prompts/alignment.txt";
 /// Where a language model stands beside a checkpoint.
@@ -37,8 +42,10 @@ pub(super) enum Layout {
 /// The files of a checkpoint in the paper's architecture.
 #[derive(Debug)]
 pub(super) struct MedclipFiles {
-    /// MedCLIP's state dictionary.
+    /// MedCLIP's state dictionary, or the zip archive that it comes in.
     pub(super) encoder: PathBuf,
+    /// What the archive held.
+    unpacked: Option<NamedTempFile>,
     /// Hugging Face's configuration of its Swin.
     pub(super) encoder_config: PathBuf,
     /// The alignment layer.
@@ -83,7 +90,8 @@ pub(super) fn recognise(source: &Path, language: Option<&Path>) -> Result<Layout
     if source.join(EVA).is_file() || blip(source)?.is_some() {
         return minigpt4(source, language).map(Layout::MiniGpt4);
     }
-    let encoder = existing(source, &["medclip_pytorch_model.bin", "pytorch_model.bin"]);
+    let encoder = existing(source, &["medclip_pytorch_model.bin", MEDCLIP]);
+    let encoder = encoder.or_else(|| existing(source, &MEDCLIP_ZIPS));
     let other = source.join("config.json").is_file() && !source.join("swin_config.json").is_file();
     match encoder {
         Some(encoder) if !other => medclip(source, encoder, language).map(Layout::Medclip),
@@ -96,10 +104,18 @@ pub(super) fn recognise(source: &Path, language: Option<&Path>) -> Result<Layout
             source,
             format!(
                 "no known layout; the MiniGPT-4 layout has {EVA}, {BLIP}, XrayGPT's checkpoint \
-                 (.pth) and vicuna/; the MedCLIP layout has medclip_pytorch_model.bin, \
-                 swin_config.json, projection.safetensors and vicuna/"
+                 (.pth) and vicuna/; the MedCLIP layout has medclip_pytorch_model.bin \
+                 (or {}), swin_config.json, projection.safetensors and vicuna/",
+                MEDCLIP_ZIPS[0]
             ),
         )),
+    }
+}
+
+impl MedclipFiles {
+    /// MedCLIP's state dictionary.
+    pub(super) fn state(&self) -> &Path {
+        self.unpacked.as_ref().map_or(&self.encoder, NamedTempFile::path)
     }
 }
 
@@ -136,8 +152,11 @@ fn medclip(
     encoder: PathBuf,
     language: Option<&Path>,
 ) -> Result<MedclipFiles, ModelError> {
+    let zipped = encoder.extension().is_some_and(|e| e == "zip");
+    let unpacked = zipped.then(|| torch::unpack(&encoder, MEDCLIP)).transpose()?;
     Ok(MedclipFiles {
         encoder,
+        unpacked,
         encoder_config: need(source, "MedCLIP", "swin_config.json")?,
         projection: need(source, "MedCLIP", "projection.safetensors")?,
         language: language_of(source, language)?,
@@ -305,6 +324,7 @@ pub fn wanted(names: &[String]) -> Vec<String> {
         Path::new(name).extension().is_some_and(|e| e == "pth")
             || ["geometry.json", "swin_config.json", "projection.safetensors"].contains(&name)
             || name == "medclip_pytorch_model.bin"
+            || (MEDCLIP_ZIPS.contains(&name) && !has("medclip_pytorch_model.bin"))
             || (name == "pytorch_model.bin" && has("swin_config.json"))
     };
     let mut wanted =

@@ -13,13 +13,23 @@ use super::stored::Stored;
 use super::writer::SafetensorsWriter;
 use crate::model::error::{ModelError, Step};
 
+/// In which type tensors are written that replace others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// 32 bits.
+    Full,
+    /// Floats as those that are replaced.
+    AsStored,
+}
+
 /// Writes a copy of a model directory into `out`, which must be empty or absent, with these tensors
-/// in the place of those of their names, in 32 bits. A file without any of them is copied; in the
+/// in the place of those of their names. A file without any of them is copied; in the
 /// others every other tensor keeps its bytes. `change` may say in the manifest what was done.
 pub fn replace(
     files: &ModelFiles,
     out: &Path,
     tensors: &BTreeMap<String, Tensor>,
+    precision: Precision,
     change: impl FnOnce(&mut Manifest),
 ) -> Result<Manifest, ModelError> {
     refuse_occupied(out)?;
@@ -39,7 +49,7 @@ pub fn replace(
             let place = folder.join(name);
             let inside = names_of(&stored, name);
             if is_weights(name) && inside.iter().any(|tensor| tensors.contains_key(tensor)) {
-                *digest = rewrite(&stored, &inside, tensors, &place)?;
+                *digest = rewrite(&stored, &inside, (tensors, precision), &place)?;
             } else {
                 files.copy(name, &place)?;
             }
@@ -59,12 +69,13 @@ fn names_of(stored: &Stored, file: &str) -> Vec<String> {
 fn rewrite(
     stored: &Stored,
     names: &[String],
-    tensors: &BTreeMap<String, Tensor>,
+    (tensors, precision): (&BTreeMap<String, Tensor>, Precision),
     place: &Path,
 ) -> Result<String, ModelError> {
-    let form = |name: &String| match tensors.get(name) {
-        Some(_) => Ok(Form::Floats(DType::F32)),
-        None => stored.form(name),
+    let form = |name: &String| match stored.form(name) {
+        Ok(Form::Floats(dtype)) if precision == Precision::AsStored => Ok(Form::Floats(dtype)),
+        Ok(_) if tensors.contains_key(name) => Ok(Form::Floats(DType::F32)),
+        other => other,
     };
     let headers = names.iter().map(|name| {
         let shape = stored.describe(name).map(|(shape, _)| shape).unwrap_or_default();
@@ -74,7 +85,9 @@ fn rewrite(
     let mut writer = SafetensorsWriter::create(place, &headers)?;
     for name in names {
         match tensors.get(name) {
-            Some(tensor) => writer.write(&Form::Floats(DType::F32).encode(name, tensor)?)?,
+            Some(tensor) => {
+                writer.write(&form(name).step("reading a tensor")?.encode(name, tensor)?)?;
+            }
             None => writer.write(&stored.as_stored(name).step("reading a tensor")?)?,
         }
     }

@@ -258,6 +258,11 @@ impl Stored {
         Some((&place.shape, dtype))
     }
 
+    /// Whether a tensor is there in blocks.
+    pub fn is_quantized(&self, name: &str) -> bool {
+        self.places.get(name).is_some_and(|place| matches!(place.kind, Kind::Blocks(_)))
+    }
+
     /// A tensor as it is stored, blocks widened to f32.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         let place = self.find(name)?;

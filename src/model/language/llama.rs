@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
 use crate::model::layer::{
-    AttentionMask, Embedding, Linear, RmsNorm, Rotary, attend_one, attention_softmax, silu,
+    AttentionMask, Embedding, Linear, LowRank, RmsNorm, Rotary, attend_one, attention_softmax, silu,
 };
 
 /// The sizes of a LLaMA, under the keys of Hugging Face's `config.json`.
@@ -163,6 +163,24 @@ impl Llama {
         })
     }
 
+    /// The same model with what `adapt` gives beside the weights of its blocks' linear layers, each
+    /// by its name and its numbers out and in.
+    pub fn with_low_ranks(
+        &self,
+        adapt: &mut dyn FnMut(&str, (usize, usize)) -> Result<Option<LowRank>>,
+    ) -> Result<Self> {
+        let mut adapted = self.clone();
+        for (i, block) in adapted.blocks.iter_mut().enumerate() {
+            for (name, linear) in block.linears() {
+                let name = format!("model.layers.{i}.{name}");
+                if let Some(low_rank) = adapt(&name, linear.dims()?)? {
+                    *linear = linear.clone().with_low_rank(low_rank);
+                }
+            }
+        }
+        Ok(adapted)
+    }
+
     /// The sizes.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
@@ -298,6 +316,20 @@ impl Block {
             up: Linear::load(width, wide, false, &mlp.pp("up_proj"))?,
             down: Linear::load(wide, width, false, &mlp.pp("down_proj"))?,
         })
+    }
+
+    /// Its linear layers by name.
+    fn linears(&mut self) -> [(&'static str, &mut Linear); 7] {
+        let attention = &mut self.attention;
+        [
+            ("self_attn.q_proj", &mut attention.query),
+            ("self_attn.k_proj", &mut attention.key),
+            ("self_attn.v_proj", &mut attention.value),
+            ("self_attn.o_proj", &mut attention.output),
+            ("mlp.gate_proj", &mut self.gate),
+            ("mlp.up_proj", &mut self.up),
+            ("mlp.down_proj", &mut self.down),
+        ]
     }
 
     fn forward_with(

@@ -7,6 +7,7 @@ use candle_core::{CpuStorage, CustomOp2, DType, Layout, Result, Shape, Tensor, b
 use candle_nn::{Init, VarBuilder};
 
 use super::bias_add;
+use super::low_rank::LowRank;
 use super::rows::{fused, slice};
 use crate::model::quantized::{Packed, Packing, few_rows};
 
@@ -15,6 +16,7 @@ use crate::model::quantized::{Packed, Packing, few_rows};
 pub struct Linear {
     weight: Weight,
     bias: Option<Tensor>,
+    low_rank: Option<LowRank>,
 }
 
 #[derive(Clone, Debug)]
@@ -70,21 +72,32 @@ impl Linear {
         let weight = Weight::load((output, input), Init::Randn { mean: 0.0, stdev: 0.02 }, source)?;
         let bias =
             bias.then(|| source.get_with_hints(output, "bias", Init::Const(0.0))).transpose()?;
-        Ok(Self { weight, bias })
+        Ok(Self { weight, bias, low_rank: None })
     }
 
     /// A layer of tensors already at hand.
     pub fn new(weight: Tensor, bias: Option<Tensor>) -> Self {
-        Self { weight: Weight::Float(weight), bias }
+        Self { weight: Weight::Float(weight), bias, low_rank: None }
+    }
+
+    /// The same layer with this change beside its weight.
+    #[must_use]
+    pub fn with_low_rank(self, low_rank: LowRank) -> Self {
+        Self { low_rank: Some(low_rank), ..self }
+    }
+
+    /// Numbers that go out and that come in.
+    pub fn dims(&self) -> Result<(usize, usize)> {
+        match &self.weight {
+            Weight::Float(weight) => weight.dims2(),
+            Weight::Packed(packed) => Ok(packed.dims()),
+            Weight::Device(weight) => weight.shape().dims2(),
+        }
     }
 
     /// `[.., in]` to `[.., out]`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (output, input) = match &self.weight {
-            Weight::Float(weight) => weight.dims2()?,
-            Weight::Packed(packed) => packed.dims(),
-            Weight::Device(weight) => weight.shape().dims2()?,
-        };
+        let (output, input) = self.dims()?;
         let mut shape = x.dims().to_vec();
         if let Some(last) = shape.last_mut() {
             *last = output;
@@ -97,6 +110,10 @@ impl Linear {
                 let y = x.to_dtype(DType::F32)?.contiguous()?.apply_op1_no_bwd(weight.as_ref())?;
                 y.to_dtype(x.dtype())?
             }
+        };
+        let y = match &self.low_rank {
+            Some(low_rank) => (y + low_rank.forward(&x)?)?,
+            None => y,
         };
         let y = match &self.bias {
             Some(bias) => bias_add(&y, bias)?,
@@ -148,7 +165,7 @@ impl Embedding {
 
     /// The linear layer with the same weight.
     pub fn to_linear(&self) -> Linear {
-        Linear { weight: self.table.clone(), bias: None }
+        Linear { weight: self.table.clone(), bias: None, low_rank: None }
     }
 }
 

@@ -1,13 +1,12 @@
-//! The projection under training, between a frozen encoder's features and a frozen language model.
+//! A part of a model under training, behind its frozen encoder's features.
 
 use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Var};
 use serde_json::{Map, Value, json};
 
 use super::features;
+use super::trained::{Halves, Trained};
 use crate::model::checkpoint::stored::Stored;
-use crate::model::layer::Linear;
 use crate::model::prompt::{PromptTokens, template};
 use crate::model::{Model, ModelError};
 use crate::train::chance::Chance;
@@ -26,12 +25,11 @@ pub struct Item {
     pub text: Vec<u32>,
 }
 
-/// A model whose projection is trained.
+/// A model of which a part is trained.
 #[derive(Debug)]
 pub struct Alignment {
     model: Model,
-    projection: Linear,
-    variables: Vec<Named>,
+    halves: Halves,
     /// The tokens before the image.
     before: Vec<u32>,
     /// A question each: the tokens after the image.
@@ -44,20 +42,16 @@ pub struct Alignment {
 }
 
 impl Alignment {
-    /// Begins with the projection that the model has, which `stored` holds.
+    /// Begins with the tensors that the model has, which `stored` holds; `seed` is of what begins at
+    /// random, and of the choice of questions.
     pub fn new(
         model: Model,
         stored: &Stored,
-        train: Vec<Item>,
-        development: Vec<Item>,
+        trained: &Trained,
+        [train, development]: [Vec<Item>; 2],
+        seed: u64,
     ) -> Result<Self, TrainError> {
-        let variable = |name: &str| -> Result<Named, TrainError> {
-            let tensor = stored.tensor(name)?.to_dtype(DType::F32)?;
-            Ok((name.to_owned(), Var::from_tensor(&tensor)?))
-        };
-        let (bias, weight) = (variable("projection.bias")?, variable("projection.weight")?);
-        let tensor = |named: &Named| named.1.as_tensor().clone();
-        let projection = Linear::new(tensor(&weight), Some(tensor(&bias)));
+        let halves = trained.halves(&model, stored, seed)?;
         let manifest = model.manifest();
         let template = template(manifest, None)?;
         let prompts = manifest
@@ -77,27 +71,14 @@ impl Alignment {
         if needed > context {
             return Err(ModelError::Context { needed, context }.into());
         }
-        let variables = vec![bias, weight];
-        let (at_once, seed, settings) = (usize::MAX, 1, Value::Null);
-        Ok(Self {
-            model,
-            projection,
-            variables,
-            before,
-            after,
-            train,
-            development,
-            at_once,
-            seed,
-            settings,
-        })
+        let (at_once, settings) = (usize::MAX, Value::Null);
+        Ok(Self { model, halves, before, after, train, development, at_once, seed, settings })
     }
 
-    /// The same with so many items at once, this seed for the choice of questions, and what a
-    /// checkpoint must share with the run.
+    /// The same with so many items at once, and what a checkpoint must share with the run.
     #[must_use]
-    pub fn with(self, at_once: usize, seed: u64, settings: Value) -> Self {
-        Self { at_once, seed, settings, ..self }
+    pub fn with(self, at_once: usize, settings: Value) -> Self {
+        Self { at_once, settings, ..self }
     }
 
     /// The loss of items, each after a question's tokens.
@@ -105,17 +86,17 @@ impl Alignment {
         let places: Vec<&Path> = items.iter().map(|(item, _)| item.features.as_path()).collect();
         let chain = self.model.chain();
         let features = features::read(&self.model, &places)?;
-        let images = chain.project(&self.projection, &features)?;
+        let images = chain.project(&self.halves.projection, &features)?;
         let rows: Vec<(&[u32], &[u32])> =
             items.iter().map(|(item, after)| (*after, item.text.as_slice())).collect();
         let filler = self.model.manifest().tokenizer.eos;
-        next_token::loss(&chain.language, &self.before, &images, &rows, filler)
+        next_token::loss(&self.halves.language, &self.before, &images, &rows, filler)
     }
 }
 
 impl Task for Alignment {
     fn variables(&self) -> &[Named] {
-        &self.variables
+        &self.halves.variables
     }
 
     fn items(&self) -> usize {

@@ -1,10 +1,10 @@
-//! The linear alignment of any model on pairs of image and summary, as the paper does it: image
-//! encoder and language model frozen, only the projection between them trained.
+//! Training any model on pairs of image and summary. The linear alignment, as the paper does it:
+//! image encoder and language model frozen, only the projection between them trained. Or the
+//! language model, whole or by a low-rank change of it, behind encoder and projection as they are.
 //!
 //! Comes in: a model directory, the `dataset.jsonl` of `dataset build` and the images that it
-//! names. Goes out: the same model directory with another projection.
+//! names. Goes out: the same model directory with another projection or language model.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
@@ -21,19 +21,24 @@ use crate::model::Model;
 use crate::model::checkpoint::ModelFiles;
 use crate::model::checkpoint::manifest::MANIFEST;
 use crate::model::checkpoint::replace::replace;
+use crate::model::checkpoint::stored::Stored;
 use crate::vocabulary::hexadecimal;
 
 mod alignment;
 mod features;
 mod stage;
+mod trained;
 
 pub use alignment::{Alignment, Item};
 pub use features::Features;
 pub use stage::Stage;
+pub use trained::{LowRankSettings, Trained};
 
-/// What is aligned on what, and where it goes.
+/// What is trained on what, and where it goes.
 #[derive(Debug, Clone)]
 pub struct Settings {
+    /// The part that is trained.
+    pub trained: Trained,
     /// The model directory to begin with.
     pub model: PathBuf,
     /// The pairs.
@@ -52,7 +57,7 @@ pub struct Settings {
     pub name: Option<String>,
 }
 
-/// Trains the projection and writes the model directory `out/model`. Gives the loss on the
+/// Trains that part and writes the model directory `out/model`. Gives the loss on the
 /// development split, counts, and the new model's digest.
 pub fn train(
     settings: &Settings,
@@ -86,13 +91,11 @@ pub fn train(
         return Err(TrainError::Run { path: settings.dataset.clone(), reason });
     }
     let start = files.stored()?;
-    let task = Alignment::new(model.clone(), &start, train, development)?.with(
-        settings.at_once,
-        plan.seed,
-        told(settings, plan, &model)?,
-    );
+    let items = [train, development];
+    let task = Alignment::new(model.clone(), &start, &settings.trained, items, plan.seed)?
+        .with(settings.at_once, told(settings, plan, &model)?);
     let mut figures = fit(&task, plan, &settings.out, bar)?;
-    let digest = write(&files, settings, &task, pairs.len())?;
+    let digest = write((&files, &start), settings, &task, pairs.len())?;
     figures.extend([
         ("pairs".to_owned(), json!(task.items())),
         ("images_encoded".to_owned(), json!(counts.0)),
@@ -121,7 +124,7 @@ fn shown<'a>(
 /// What a run must share with the one that it goes on from.
 fn told(settings: &Settings, plan: &Plan, model: &Model) -> Result<Value, TrainError> {
     Ok(json!({
-        "train": "align", "model": model.digest(),
+        "train": settings.trained, "model": model.digest(),
         "dataset": hexadecimal(&Sha256::digest(files::read(&settings.dataset)?)),
         "batch": plan.batch, "at_once": settings.at_once, "threads": plan.threads,
         "rate": plan.rate, "schedule": format!("{:?}", plan.schedule),
@@ -157,9 +160,9 @@ impl Texts<'_> {
     }
 }
 
-/// Writes the model directory with the trained projection, and gives its digest.
+/// Writes the model directory with what was trained, and gives its digest.
 fn write(
-    files: &ModelFiles,
+    (files, stored): (&ModelFiles, &Stored),
     settings: &Settings,
     task: &Alignment,
     pairs: usize,
@@ -169,15 +172,14 @@ fn write(
         let failed = |source| TrainError::File { action: "replace it", path: out.clone(), source };
         std::fs::remove_dir_all(&out).map_err(failed)?;
     }
-    let named = task.variables().iter();
-    let tensors = named.map(|(name, var)| (name.clone(), var.as_tensor().clone()));
-    replace(files, &out, &tensors.collect::<BTreeMap<_, _>>(), |manifest| {
+    let (tensors, precision) = settings.trained.results(task.variables(), stored)?;
+    replace(files, &out, &tensors, precision, |manifest| {
         if let Some(name) = &settings.name {
             manifest.name.clone_from(name);
         }
         let source = &manifest.source;
-        manifest.source =
-            format!("{source}; projection trained by thorascribe train align on {pairs} pairs");
+        let done = settings.trained.describe();
+        manifest.source = format!("{source}; {done} on {pairs} pairs");
     })?;
     Ok(ModelFiles::open(&out)?.digest().to_owned())
 }

@@ -244,7 +244,7 @@ fn a_prompt_that_does_not_exist_or_does_not_fit_is_an_error() {
 }
 
 /// The reference checkpoint's folder in links, to change files of.
-fn copy() -> tempfile::TempDir {
+pub(super) fn copy() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("vicuna")).unwrap();
     for file in [

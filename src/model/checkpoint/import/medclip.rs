@@ -34,7 +34,7 @@ pub(super) fn parts(files: &MedclipFiles, tokens: ImageTokens) -> Vec<Part> {
     vec![
         Part {
             file: super::ENCODER,
-            paths: vec![files.encoder.clone()],
+            paths: vec![files.state().to_owned()],
             ours: "vision_model.",
             theirs: "vision_model.",
             rename: Box::new(encoder),

@@ -1,12 +1,16 @@
-//! A zip archive whose entries are stored without compression, as `torch.save` writes it.
+//! A zip archive whose entries are stored without compression, as `torch.save` writes it, or one that
+//! such a file was packed into.
 //!
 //! Only the directory is read at once. Every entry's own header is held against it, and no two
 //! entries share a byte: an archive that is smaller than the sum of its entries is refused.
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+
+use flate2::read::DeflateDecoder;
 
 use crate::model::error::ModelError;
 
@@ -40,8 +44,18 @@ pub(super) struct Entry {
     pub(super) start: u64,
     /// Bytes.
     pub(super) size: u64,
-    /// Whether they lie there as they are.
-    stored: bool,
+    /// Bytes in the archive.
+    packed: u64,
+    /// How they are packed.
+    method: Method,
+}
+
+/// How an entry's bytes are packed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Method {
+    Stored,
+    Deflated,
+    Other,
 }
 
 /// An entry as the central directory has it.
@@ -51,7 +65,7 @@ struct Listed {
     offset: u64,
     size: u64,
     packed: u64,
-    stored: bool,
+    method: Method,
 }
 
 impl<'a> Archive<'a> {
@@ -72,7 +86,8 @@ impl<'a> Archive<'a> {
                 return Err(archive.invalid(reason));
             };
             extents.push((entry.offset, end, entry.name.clone()));
-            let found = Entry { start, size: entry.size, stored: entry.stored };
+            let Listed { size, packed, method, .. } = entry;
+            let found = Entry { start, size, packed, method };
             if archive.entries.insert(entry.name.clone(), found).is_some() {
                 return Err(archive.invalid(format!("the entry {:?} stands twice", entry.name)));
             }
@@ -97,7 +112,9 @@ impl<'a> Archive<'a> {
     pub(super) fn entry(&self, name: &str) -> Result<Entry, String> {
         match self.entries.get(name) {
             None => Err(format!("the archive has no entry {name:?}")),
-            Some(entry) if !entry.stored => Err(format!("the entry {name:?} is compressed")),
+            Some(entry) if entry.method != Method::Stored => {
+                Err(format!("the entry {name:?} is compressed"))
+            }
             Some(entry) => Ok(*entry),
         }
     }
@@ -106,6 +123,28 @@ impl<'a> Archive<'a> {
     pub(super) fn read(&self, name: &str, most: u64) -> Result<Vec<u8>, ModelError> {
         let entry = self.entry(name).map_err(|reason| self.invalid(reason))?;
         self.bytes(entry.start, entry.size, most)
+    }
+
+    /// Writes one entry's bytes, unpacked, to a file: as many as the archive says, no more.
+    pub(super) fn unpack(&self, name: &str, to: &mut File) -> Result<(), ModelError> {
+        let entry = self.entries.get(name).filter(|entry| entry.method != Method::Other);
+        let Some(entry) = entry else {
+            return Err(self.invalid(format!("the entry {name:?} is packed in an unknown way")));
+        };
+        let mut file = self.file;
+        file.seek(SeekFrom::Start(entry.start)).map_err(|e| read(self.path, e))?;
+        let packed = BufReader::with_capacity(1 << 20, file.take(entry.packed));
+        let mut unpacked: Box<dyn Read + '_> = match entry.method {
+            Method::Deflated => Box::new(DeflateDecoder::new(packed)),
+            Method::Stored | Method::Other => Box::new(packed),
+        };
+        let copied = std::io::copy(&mut unpacked.by_ref().take(entry.size), to)
+            .map_err(|e| read(self.path, e))?;
+        let more = unpacked.read(&mut [0]).map_err(|e| read(self.path, e))?;
+        if copied != entry.size || more != 0 {
+            return Err(self.invalid(format!("the entry {name:?} is not as long as it says")));
+        }
+        Ok(())
     }
 
     /// Where the data of an entry begin, by its own header.
@@ -192,7 +231,7 @@ fn listed(directory: &[u8]) -> Option<Vec<Listed>> {
             u64::from(u32_at(header, 20)?),
             u64::from(u32_at(header, 42)?),
         );
-        let stored = u16_at(header, 10)? == 0;
+        let method = u16_at(header, 10)?;
         let name_bytes = header.get(46..46 + name)?;
         let mut fields = header.get(46 + name..46 + name + extra)?;
         // The zip64 field holds, in this order, what did not fit 32 bits.
@@ -209,8 +248,12 @@ fn listed(directory: &[u8]) -> Option<Vec<Listed>> {
             fields = fields.get(4 + usize::from(length)..)?;
         }
         let name_text = std::str::from_utf8(name_bytes).ok()?.to_owned();
-        let stored = stored && packed == size;
-        entries.push(Listed { name: name_text, offset, size, packed, stored });
+        let method = match method {
+            0 if packed == size => Method::Stored,
+            8 => Method::Deflated,
+            _ => Method::Other,
+        };
+        entries.push(Listed { name: name_text, offset, size, packed, method });
         rest = rest.get(46 + name + extra + comment..)?;
     }
     Some(entries)

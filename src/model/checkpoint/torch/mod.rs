@@ -15,6 +15,7 @@ use std::fs::File;
 use std::path::Path;
 
 use candle_core::DType;
+use tempfile::NamedTempFile;
 
 use self::archive::Archive;
 use self::pickle::{Pickle, Value};
@@ -37,6 +38,21 @@ pub fn read(path: &Path, wanted: impl Fn(&str) -> bool) -> Result<Tensors, Model
             Ok((name, tensor))
         })
         .collect()
+}
+
+/// Unpacks the one file of this name that a zip archive holds, in whatever folder of it.
+pub(super) fn unpack(path: &Path, name: &str) -> Result<NamedTempFile, ModelError> {
+    let failed = |source| ModelError::Read { path: path.to_owned(), source };
+    let file = File::open(path).map_err(failed)?;
+    let archive = Archive::open(path, &file)?;
+    let inside = |entry: &&str| *entry == name || entry.ends_with(&format!("/{name}"));
+    let mut found = archive.names().filter(inside);
+    let (Some(entry), None) = (found.next(), found.next()) else {
+        return Err(ModelError::invalid(path, format!("it should hold one {name}")));
+    };
+    let mut unpacked = NamedTempFile::new().map_err(failed)?;
+    archive.unpack(entry, unpacked.as_file_mut())?;
+    Ok(unpacked)
 }
 
 /// Where a tensor's numbers lie in the file.
