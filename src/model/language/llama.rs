@@ -118,6 +118,9 @@ pub struct Segment<'a> {
     pub time: usize,
 }
 
+/// What may stand beside the weight of a linear layer of this name, with so many numbers out and in.
+pub type Adapt<'a> = dyn FnMut(&str, (usize, usize)) -> Result<Option<LowRank>> + 'a;
+
 /// The language model.
 #[derive(Clone, Debug)]
 pub struct Llama {
@@ -163,12 +166,8 @@ impl Llama {
         })
     }
 
-    /// The same model with what `adapt` gives beside the weights of its blocks' linear layers, each
-    /// by its name and its numbers out and in.
-    pub fn with_low_ranks(
-        &self,
-        adapt: &mut dyn FnMut(&str, (usize, usize)) -> Result<Option<LowRank>>,
-    ) -> Result<Self> {
+    /// The same model with what `adapt` gives beside the weights of its blocks' linear layers.
+    pub fn with_low_ranks(&self, adapt: &mut Adapt<'_>) -> Result<Self> {
         let mut adapted = self.clone();
         for (i, block) in adapted.blocks.iter_mut().enumerate() {
             for (name, linear) in block.linears() {
