@@ -1,6 +1,7 @@
 //! `thorascribe model pull`: a checkpoint from a hub, made into a model directory.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context;
 
@@ -30,6 +31,9 @@ pub(super) struct Arguments {
     /// Where downloads are kept; else HF_HUB_CACHE, HF_HOME/hub, or ~/.cache/huggingface/hub.
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// Seconds that the hub may be silent.
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
+    timeout: u64,
     /// Take what the cache holds, and ask no hub.
     #[arg(long)]
     offline: bool,
@@ -74,6 +78,7 @@ impl Arguments {
             cache: std::path::absolute(cache)?,
             token: variable("HF_TOKEN"),
             offline: self.offline || variable("HF_HUB_OFFLINE").is_some_and(|value| value != "0"),
+            patience: Duration::from_secs(self.timeout),
         })
     }
 }

@@ -108,6 +108,19 @@ fn a_transfer_that_breaks_off_goes_on_where_it_ended() {
 }
 
 #[test]
+fn a_hub_that_falls_silent_is_not_waited_for() {
+    let setting = Setting::new();
+    setting.hub.shelf.lock().unwrap().stuck.push(BLIP.to_owned());
+    let started = std::time::Instant::now();
+    let said = failed(&setting.pull("first", &["--timeout", "2"]));
+    assert!(said.contains(BLIP) && said.contains("for 2 s"), "{said}");
+    assert!(started.elapsed().as_secs() < 60);
+    setting.hub.shelf.lock().unwrap().stuck.clear();
+    good(&setting.pull("second", &[]));
+    assert!(setting.hub.ranges(BLIP).last().unwrap() != "0-", "it began anew");
+}
+
+#[test]
 fn without_the_hub_the_cache_serves() {
     let setting = Setting::new();
     let said = failed(&setting.pull("none", &["--offline"]));

@@ -6,8 +6,10 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
 
-use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
+use hf_hub::api::sync::{Api, ApiBuilder, ApiError};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 
 use super::files::digest;
@@ -32,6 +34,8 @@ pub struct Hub {
     pub token: Option<String>,
     /// Whether only the cache is asked.
     pub offline: bool,
+    /// How long a hub may be silent.
+    pub patience: Duration,
 }
 
 /// A repository's files in the cache.
@@ -86,8 +90,9 @@ impl Hub {
             let cached = cache.repo(at(&commit)).pointer_path(&commit).join(name);
             if let (Some(api), false) = (&api, cached.is_file()) {
                 let kept = cache.repo(at(&commit));
+                let (repo, patience) = (at(&commit), self.patience);
                 let mut download =
-                    Download { repo: api.repo(at(&commit)), api, kept, commit: &commit, progress };
+                    Download { repo, api, kept, commit: &commit, patience, progress };
                 download.file(name).map_err(|reason| failed(format!("{name}: {reason}")))?;
             }
         }
@@ -98,7 +103,9 @@ impl Hub {
     /// The commit of a revision and the names of its files.
     fn ask(&self, repo: Repo) -> Result<(Api, String, Vec<String>), String> {
         let api = self.api().map_err(|e| e.to_string())?;
-        let info = api.repo(repo).info().map_err(|e| self.said(&e))?;
+        let of = api.clone();
+        let info = answered(self.patience, move |_| of.repo(repo).info(), |_| {});
+        let info = info.map_err(Fault::reason)?.map_err(|e| self.said(&e))?;
         if info.sha.len() != 40 || !info.sha.bytes().all(|b| b.is_ascii_hexdigit()) {
             return Err("the hub names no commit".to_owned());
         }
@@ -140,10 +147,11 @@ impl Hub {
 
 /// One file on its way.
 struct Download<'a> {
-    repo: ApiRepo,
+    repo: Repo,
     api: &'a Api,
     kept: CacheRepo,
     commit: &'a str,
+    patience: Duration,
     progress: &'a mut dyn FnMut(Progress<'_>),
 }
 
@@ -162,8 +170,9 @@ impl Download<'_> {
 
     fn once(&mut self, name: &str) -> Result<(), Fault> {
         let again = |e: ApiError| Fault::Again(e.to_string());
-        let url = self.repo.url(name);
-        let metadata = caught(|| self.api.metadata(&url))?.map_err(again)?;
+        let (api, url) = (self.api.clone(), self.api.repo(self.repo.clone()).url(name));
+        let metadata = answered(self.patience, move |_| api.metadata(&url), |_| {})?;
+        let metadata = metadata.map_err(again)?;
         let etag = metadata.etag();
         // A weak one stands in a folder of its own.
         if metadata.commit_hash() != self.commit || !is_word(etag.trim_start_matches("W/")) {
@@ -176,8 +185,17 @@ impl Download<'_> {
         if std::fs::metadata(&part).is_ok_and(|part| part.len() >= metadata.size() as u64) {
             remove(&part)?;
         }
-        let watch = Watch { progress: self.progress, done: 0, of: 0, name: name.to_owned() };
-        let place = caught(|| self.repo.download_with_progress(name, watch))?.map_err(again)?;
+        let (repo, named) = (self.api.repo(self.repo.clone()), name.to_owned());
+        let ask = move |tell: Tell| repo.download_with_progress(&named, Watch(tell));
+        let (mut done, mut of) = (0, 0);
+        let place = answered(self.patience, ask, |came| {
+            match came {
+                Came::Size(size) => (done, of) = (0, size),
+                Came::Bytes(bytes) => done += bytes,
+            }
+            (self.progress)(Progress { done, of, doing: name });
+        })?;
+        let place = place.map_err(again)?;
         let length = std::fs::metadata(&place).map(|data| data.len()).unwrap_or_default();
         let right = length == metadata.size() as u64;
         if right && (etag.len() != 64 || sha256(&place).is_ok_and(|digest| digest == etag)) {
@@ -192,10 +210,58 @@ impl Download<'_> {
     }
 }
 
-/// The client takes some answers for granted: a redirect's place, for one.
-fn caught<T>(ask: impl FnOnce() -> T) -> Result<T, Fault> {
-    let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(ask)).ok();
-    result.ok_or_else(|| Fault::Final("the hub's answer is not one of a hub".to_owned()))
+/// What an answer has brought so far.
+enum Came {
+    /// The bytes that it will have.
+    Size(u64),
+    /// So many more.
+    Bytes(u64),
+}
+
+enum Heard<T> {
+    Came(Came),
+    Over(T),
+}
+
+/// Where an answer in the making is told.
+type Tell = Box<dyn Fn(Came) + Send>;
+
+/// What `ask` gives, on a thread of its own: the client knows no time-outs, and takes some answers
+/// for granted, a redirect's place for one. `hear` is told what comes meanwhile.
+fn answered<T: Send + 'static>(
+    patience: Duration,
+    ask: impl FnOnce(Tell) -> T + Send + 'static,
+    mut hear: impl FnMut(Came),
+) -> Result<T, Fault> {
+    let (tell, heard) = mpsc::channel();
+    let came = tell.clone();
+    let tells: Tell = Box::new(move |news| {
+        if came.send(Heard::Came(news)).is_err() {
+            tracing::debug!("a download is no longer waited for");
+        }
+    });
+    std::thread::spawn(move || {
+        let over = ask(tells);
+        if tell.send(Heard::Over(over)).is_err() {
+            tracing::debug!("a hub's answer is no longer waited for");
+        }
+    });
+    loop {
+        match heard.recv_timeout(patience) {
+            Ok(Heard::Came(news)) => hear(news),
+            Ok(Heard::Over(answer)) => return Ok(answer),
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                let seconds = patience.as_secs();
+                return Err(Fault::Final(format!(
+                    "nothing came from the hub for {seconds} s; the next call goes on where this one \
+                     ended"
+                )));
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                return Err(Fault::Final("the hub's answer is not one of a hub".to_owned()));
+            }
+        }
+    }
 }
 
 enum Fault {
@@ -203,6 +269,14 @@ enum Fault {
     Again(String),
     /// Not so.
     Final(String),
+}
+
+impl Fault {
+    fn reason(self) -> String {
+        match self {
+            Self::Again(reason) | Self::Final(reason) => reason,
+        }
+    }
 }
 
 fn remove(path: &Path) -> Result<(), Fault> {
@@ -214,33 +288,18 @@ fn sha256(path: &Path) -> std::io::Result<String> {
 }
 
 /// Tells how far a download is.
-struct Watch<'a> {
-    progress: &'a mut dyn FnMut(Progress<'_>),
-    done: u64,
-    of: u64,
-    name: String,
-}
+struct Watch(Tell);
 
-impl Watch<'_> {
-    fn tell(&mut self) {
-        (self.progress)(Progress { done: self.done, of: self.of, doing: &self.name });
-    }
-}
-
-impl hf_hub::api::Progress for Watch<'_> {
+impl hf_hub::api::Progress for Watch {
     fn init(&mut self, size: usize, _name: &str) {
-        (self.done, self.of) = (0, size as u64);
-        self.tell();
+        (self.0)(Came::Size(size as u64));
     }
 
     fn update(&mut self, size: usize) {
-        self.done += size as u64;
-        self.tell();
+        (self.0)(Came::Bytes(size as u64));
     }
 
-    fn finish(&mut self) {
-        self.tell();
-    }
+    fn finish(&mut self) {}
 }
 
 fn check(repository: &str, revision: &str) -> Result<(), String> {
