@@ -348,11 +348,9 @@ impl Node {
             warn!("no [[destination]] is configured: drafts stay in the worklist");
         }
         let reached = [Some(self.addresses.dicom), self.addresses.tls].into_iter().flatten();
-        let vouched = self.config.tls.client_ca.is_some();
-        let open = |address: &SocketAddr| {
-            !address.ip().is_loopback() && !(vouched && Some(*address) == self.addresses.tls)
-        };
-        if self.config.peers.is_empty() && reached.filter(open).count() > 0 {
+        let vouched = self.addresses.tls.filter(|_| self.config.tls.client_ca.is_some());
+        let mut open = reached.filter(|at| !at.ip().is_loopback() && Some(*at) != vouched);
+        if self.config.peers.is_empty() && open.next().is_some() {
             warn!("no [[peer]] is configured: any caller that reaches the port may send");
         }
         let peers = &self.config.peers;

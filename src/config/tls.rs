@@ -71,10 +71,8 @@ pub struct DestinationTls {
 impl Checker<'_> {
     pub(super) fn tls(&mut self, settings: &Settings) -> Option<Tls> {
         let keys = Keys::of_table(settings, "tls")?;
-        let bind = match self.text(&keys, "bind")?.is_empty() {
-            true => None,
-            false => Some(self.parsed(&keys, "bind", ADDRESS)?),
-        };
+        let none = self.text(&keys, "bind")?.is_empty();
+        let bind = if none { None } else { Some(self.parsed(&keys, "bind", ADDRESS)?) };
         let identity = self.identity(&keys, ["certificate", "key"])?;
         if bind.is_some() && identity.is_none() {
             let why = "a port that speaks TLS needs a certificate and its key";

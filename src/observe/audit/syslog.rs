@@ -116,13 +116,12 @@ async fn stream(connect: &Connect, mut waiting: Receiver<Vec<u8>>, metrics: &Met
         whole.extend_from_slice(&message);
         loop {
             let written = async {
-                let connection = match &mut open {
-                    Some(connection) => connection,
-                    None => {
-                        let fresh = connect().await?;
-                        info!("connected to the syslog server");
-                        open.insert(fresh)
-                    }
+                let connection = if let Some(connection) = &mut open {
+                    connection
+                } else {
+                    let fresh = connect().await?;
+                    info!("connected to the syslog server");
+                    open.insert(fresh)
                 };
                 connection.write_all(&whole).await?;
                 connection.flush().await
