@@ -187,7 +187,7 @@ fn a_renewed_certificate_is_taken_at_sighup_and_a_broken_one_is_not() {
         let end = said.find("-----END CERTIFICATE-----").unwrap() + 25;
         let folder = tempfile::TempDir::new().unwrap();
         let file = folder.path().join("shown.pem");
-        std::fs::write(&file, &said[start..end]).unwrap();
+        std::fs::write(&file, said.get(start..end).unwrap()).unwrap();
         Certificate { certificate: file.clone(), key: file }.fingerprint()
     };
     assert_eq!(presented(&node), before);
