@@ -19,15 +19,19 @@ use crate::config::{Config, ConfigErrors, PromptSetting, User};
 use crate::deliver::{self, Delivery, Destination};
 use crate::dimse::Timers;
 use crate::dimse::listen::Listener;
+use crate::dimse::tls::{self, Client, CurrentServer, Loaded};
 use crate::drafting::{self, Drafting, Recipient};
 use crate::model::engine::{Engine, EngineHandle};
 use crate::model::{DraftRequest, Model, ModelError, PromptChoice, Sampling};
+use crate::observe::audit::syslog::{Connect, Connection, Outbox, Server};
+use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::Metrics;
 use crate::radiograph::eligible::View;
 use crate::receive::{self, Reception};
 use crate::report::NodeIdentity;
 use crate::spool::{Spool, SpoolError, SpoolSettings};
 use crate::triage::Triage;
+use crate::vocabulary::AeTitle;
 use crate::worklist::{self, Access, WorklistState};
 
 /// How long the stages may take to finish what they have in hand.
@@ -62,9 +66,18 @@ pub enum NodeError {
         #[source]
         source: SpoolError,
     },
-    /// A rule or a route is wrong.
+    /// A rule, a route or a certificate is wrong.
     #[error(transparent)]
     Config(ConfigErrors),
+    /// The audit log cannot be kept.
+    #[error("the audit log in {path} cannot be written; set audit.enabled = false to do without")]
+    Audit {
+        /// The folder.
+        path: String,
+        /// The system's reason.
+        #[source]
+        source: std::io::Error,
+    },
     /// The model cannot be used.
     #[error("the model cannot be used")]
     Model(#[source] ModelError),
@@ -85,14 +98,34 @@ pub struct Node {
     spool: Spool,
     engine: EngineHandle,
     metrics: Metrics,
-    dicom: Listener,
+    audit: Audit,
+    dicom: Vec<Listener>,
     http: TcpListener,
-    addresses: (SocketAddr, SocketAddr),
+    addresses: Addresses,
     reload: Reload,
 }
 
+/// Where a node listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// For associations.
+    pub dicom: SocketAddr,
+    /// For associations over TLS.
+    pub tls: Option<SocketAddr>,
+    /// For browsers.
+    pub http: SocketAddr,
+}
+
+impl fmt::Display for Addresses {
+    /// As the line that says that the node is ready has them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dicom={} http={}", self.dicom, self.http)?;
+        self.tls.map_or(Ok(()), |tls| write!(f, " tls={tls}"))
+    }
+}
+
 /// What of a running node follows a changed configuration: who may send, the destinations, rules
-/// and routes, and who may sign in.
+/// and routes, who may sign in, and certificates.
 #[derive(Clone)]
 pub struct Reload {
     reception: Arc<Reception>,
@@ -100,6 +133,8 @@ pub struct Reload {
     recipients: Arc<watch::Sender<Vec<Recipient>>>,
     users: Arc<watch::Sender<Vec<User>>>,
     triage: Arc<watch::Sender<Arc<Triage>>>,
+    tls: Option<CurrentServer>,
+    syslog: Option<watch::Sender<Client>>,
 }
 
 impl fmt::Debug for Reload {
@@ -109,25 +144,40 @@ impl fmt::Debug for Reload {
 }
 
 impl Reload {
-    /// Takes peers, destinations, rules, routes and users from `config`: from the next association,
-    /// draft and delivery on. All other keys are read at start only.
+    /// Takes peers, destinations, rules, routes, users and certificates from `config`: from the
+    /// next association, draft and delivery on. All other keys are read at start only.
     ///
     /// # Errors
-    /// A rule or route that is wrong; then nothing is taken.
+    /// A rule, route or certificate that is wrong; then nothing is taken.
     pub fn apply(&self, config: &Config) -> Result<(), ConfigErrors> {
         let triage = Triage::new(config)?;
+        let tls = tls::load(config)?;
+        warn_of_expired(&tls);
+        if let (Some(current), Some(new)) = (&self.tls, &tls.server) {
+            current.replace(new);
+        }
+        if let (Some(current), Some(new)) = (&self.syslog, &tls.syslog) {
+            current.send_replace(new.clone());
+        }
         self.triage.send_replace(Arc::new(triage));
         self.reception.reload(config);
-        self.destinations.send_replace(destinations_of(config));
+        self.destinations.send_replace(destinations_of(config, &tls));
         self.recipients.send_replace(recipients_of(config));
         self.users.send_replace(config.users.clone());
         Ok(())
     }
 }
 
-fn destinations_of(config: &Config) -> Vec<Destination> {
-    let named = |destination| Destination::new(destination, &config.node.ae_title);
-    config.destinations.iter().map(named).collect()
+fn destinations_of(config: &Config, tls: &Loaded) -> Vec<Destination> {
+    let title = &config.node.ae_title;
+    let named = config.destinations.iter().zip(&tls.destinations);
+    named.map(|(destination, tls)| Destination::new(destination, title, tls.clone())).collect()
+}
+
+fn warn_of_expired(tls: &Loaded) {
+    for problem in &tls.expired {
+        warn!("{problem}");
+    }
 }
 
 fn recipients_of(config: &Config) -> Vec<Recipient> {
@@ -154,16 +204,28 @@ impl Node {
     /// Whatever keeps the node from working, with the remedy.
     pub async fn bind(config: Config) -> Result<Self, NodeError> {
         let triage = Triage::new(&config).map_err(NodeError::Config)?;
+        let tls = tls::load(&config).map_err(NodeError::Config)?;
+        warn_of_expired(&tls);
         let settings = spool_settings(&config);
         let path = config.spool.path.display().to_string();
         let spool = Spool::open(settings).map_err(|source| NodeError::Spool { path, source })?;
         let no_dicom = |source| not_listening(config.node.bind, "DICOM", "node.bind", source);
         let no_page =
             |source| not_listening(config.http.bind, "the worklist page", "http.bind", source);
-        let dicom = Listener::bind(config.node.bind).await.map_err(no_dicom)?;
+        let plain = Listener::bind(config.node.bind).await.map_err(no_dicom)?;
         let http = TcpListener::bind(config.http.bind).await.map_err(no_page)?;
-        let dicom_address = dicom.local_addr().map_err(no_dicom)?;
-        let http_address = http.local_addr().map_err(no_page)?;
+        let mut addresses = Addresses {
+            dicom: plain.local_addr().map_err(no_dicom)?,
+            tls: None,
+            http: http.local_addr().map_err(no_page)?,
+        };
+        let mut dicom = vec![plain];
+        if let (Some(address), Some(server)) = (config.tls.bind, &tls.server) {
+            let no_tls = |source| not_listening(address, "DICOM over TLS", "tls.bind", source);
+            let listener = Listener::bind(address).await.map_err(no_tls)?;
+            addresses.tls = Some(listener.local_addr().map_err(no_tls)?);
+            dicom.push(listener.with_tls(server.clone()));
+        }
         let model_path = config.model.path.clone();
         let request = request_of(&config);
         let device = config.model.device;
@@ -175,16 +237,19 @@ impl Node {
         };
         let engine = Engine::start(load).await.map_err(NodeError::Model)?;
         let metrics = Metrics::new();
-        let reception = Reception::new(&config, spool.clone(), metrics.clone());
+        let syslog = tls.syslog.clone().map(watch::Sender::new);
+        let audit = audit_of(&config, &metrics, syslog.as_ref())?;
+        let reception = Reception::new(&config, spool.clone(), metrics.clone(), audit.clone());
         let reload = Reload {
             reception: Arc::new(reception),
-            destinations: Arc::new(watch::Sender::new(destinations_of(&config))),
+            destinations: Arc::new(watch::Sender::new(destinations_of(&config, &tls))),
             recipients: Arc::new(watch::Sender::new(recipients_of(&config))),
             users: Arc::new(watch::Sender::new(config.users.clone())),
             triage: Arc::new(watch::Sender::new(Arc::new(triage))),
+            tls: tls.server,
+            syslog,
         };
-        let addresses = (dicom_address, http_address);
-        Ok(Self { config, spool, engine, metrics, dicom, http, addresses, reload })
+        Ok(Self { config, spool, engine, metrics, audit, dicom, http, addresses, reload })
     }
 
     /// The door through which a running node is told of another configuration.
@@ -194,12 +259,17 @@ impl Node {
 
     /// Where modalities send to.
     pub fn dicom_address(&self) -> SocketAddr {
-        self.addresses.0
+        self.addresses.dicom
     }
 
     /// Where the page is.
     pub fn http_address(&self) -> SocketAddr {
-        self.addresses.1
+        self.addresses.http
+    }
+
+    /// Where it listens.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     /// The durable store.
@@ -230,14 +300,17 @@ impl Node {
                 NodeIdentity::new(&self.config.node.ae_title),
                 move || engine.is_ready(),
             );
-            worklist::serve(self.http, state.with_access(access), closing.clone())
+            let state = state.with_access(access).with_audit(self.audit.clone());
+            worklist::serve(self.http, state, closing.clone())
         });
         stages.add("retention", retention(self.spool.clone(), closing.clone()));
         let delivery = Arc::new(Delivery {
             spool: self.spool.clone(),
             timers: Timers::uniform(self.config.receive.timeout.0),
             max_attempts: self.config.deliver.max_attempts,
+            commitment_wait: self.config.deliver.commitment_wait.0,
             metrics: metrics.clone(),
+            audit: self.audit.clone(),
         });
         let destinations = self.reload.destinations.subscribe();
         stages.add("deliver", deliver::run(delivery, destinations, closing.clone()));
@@ -247,7 +320,11 @@ impl Node {
         stages.add("receive", {
             receive::serve(self.dicom, self.reload.reception, closing.clone(), abandon.clone())
         });
-        stages.wait(abandon).await
+        self.audit.record(&Event::Started);
+        let ended = stages.wait(abandon).await;
+        self.audit.record(&Event::Stopped);
+        self.audit.flush();
+        ended
     }
 
     fn drafting(&self) -> Drafting {
@@ -262,6 +339,7 @@ impl Node {
             triage: self.reload.triage.subscribe(),
             node: NodeIdentity::new(&config.node.ae_title),
             metrics: self.metrics.clone(),
+            audit: self.audit.clone(),
         }
     }
 
@@ -269,17 +347,64 @@ impl Node {
         if self.config.destinations.is_empty() {
             warn!("no [[destination]] is configured: drafts stay in the worklist");
         }
-        if self.config.peers.is_empty() && !self.addresses.0.ip().is_loopback() {
+        let reached = [Some(self.addresses.dicom), self.addresses.tls].into_iter().flatten();
+        let vouched = self.addresses.tls.filter(|_| self.config.tls.client_ca.is_some());
+        let mut open = reached.filter(|at| !at.ip().is_loopback() && Some(*at) != vouched);
+        if self.config.peers.is_empty() && open.next().is_some() {
             warn!("no [[peer]] is configured: any caller that reaches the port may send");
         }
+        let peers = &self.config.peers;
+        let calls = |title: &AeTitle| {
+            peers.iter().any(|peer| peer.ae_title.as_ref().is_none_or(|own| own == title))
+        };
+        for destination in self.config.destinations.iter().filter(|d| d.commitment) {
+            if !peers.is_empty() && !calls(&destination.ae_title) {
+                warn!(
+                    destination = destination.name,
+                    "no [[peer]] has this destination's AE title: its reports on storage \
+                     commitments are refused, unless they come on the association that asked"
+                );
+            }
+        }
         let proxied = self.config.http.trusted_proxy.is_some() && !self.config.users.is_empty();
-        if !self.addresses.1.ip().is_loopback() && !proxied {
+        if !self.addresses.http.ip().is_loopback() && !proxied {
             warn!(
                 "http.bind is no loopback address: pages about patients answer only with \
                  http.trusted_proxy and a [[user]]"
             );
         }
     }
+}
+
+/// The audit trail as configured.
+fn audit_of(
+    config: &Config,
+    metrics: &Metrics,
+    tls: Option<&watch::Sender<Client>>,
+) -> Result<Audit, NodeError> {
+    if !config.audit.enabled {
+        return Ok(Audit::default());
+    }
+    let server = config.audit.syslog.as_ref().map(|to| match tls {
+        None => Server::Udp { host: to.host.clone(), port: to.port },
+        Some(tls) => Server::Stream(connect_of(tls.subscribe(), to.host.clone(), to.port)),
+    });
+    let outbox = server.map(|server| Outbox::start(server, metrics.clone()));
+    let folder = config.spool.path.join(audit::FOLDER);
+    let (title, most) = (&config.node.ae_title, config.audit.max_file);
+    Audit::open(title, &folder, most, metrics.clone(), outbox)
+        .map_err(|source| NodeError::Audit { path: folder.display().to_string(), source })
+}
+
+/// How a syslog server is reached over TLS, with the certificates of the last reload.
+fn connect_of(tls: watch::Receiver<Client>, host: String, port: u16) -> Connect {
+    Box::new(move || {
+        let (tls, host) = (tls.borrow().clone(), host.clone());
+        Box::pin(async move {
+            let stream = tls.reach(&host, port).await?;
+            Ok(Box::new(stream) as Connection)
+        })
+    })
 }
 
 fn spool_settings(config: &Config) -> SpoolSettings {

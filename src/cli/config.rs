@@ -5,7 +5,8 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::Outcome;
-use crate::config::{self, Config, Environment, Shown, Source};
+use crate::config::{self, Config, ConfigErrors, Environment, Shown, Source};
+use crate::dimse::tls;
 use crate::triage::Triage;
 
 /// What may be asked of `config`.
@@ -38,6 +39,9 @@ fn check(file: Option<&Path>) -> Outcome {
     let config = Config::load(file)?;
     let (destinations, peers) = (config.destinations.len(), config.peers.len());
     let (rules, routes) = Triage::new(&config)?.sizes();
+    if let Some(expired) = ConfigErrors::of(tls::load(&config)?.expired) {
+        return Err(expired.into());
+    }
     let mut out = std::io::stdout();
     writeln!(
         out,

@@ -94,6 +94,7 @@ async fn demo(arguments: &Arguments) -> Outcome {
         called: "THORASCRIBE".parse::<AeTitle>()?,
         host: dicom.ip().to_string(),
         port: dicom.port(),
+        tls: None,
     };
     for image in images {
         let (study, received) = send(&remote, &image).await?;

@@ -1,7 +1,7 @@
 //! `thorascribe echo`.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,8 +9,10 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::Outcome;
+use crate::config::{DestinationTls, Identity, NamedFile};
 use crate::dimse::Timers;
 use crate::dimse::requestor::{ProposedContext, Remote, Requestor};
+use crate::dimse::tls::Client;
 use crate::vocabulary::{AeTitle, SopClass, Span, TransferSyntax};
 
 /// What may be asked of `echo`.
@@ -29,6 +31,18 @@ pub(super) struct Own {
     /// The AE title to call from.
     #[arg(long, value_name = "AE", default_value = "THORASCRIBE")]
     from: AeTitle,
+    /// Call it over TLS: the PEM file of the authorities that vouch for it.
+    #[arg(long, value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// The name in its certificate, where that is not the host.
+    #[arg(long, value_name = "NAME", requires = "tls_ca")]
+    tls_name: Option<String>,
+    /// This side's certificate, PEM.
+    #[arg(long, value_name = "FILE", requires_all = ["tls_ca", "tls_key"])]
+    tls_certificate: Option<PathBuf>,
+    /// The private key of that certificate, PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
     /// How long to wait for the peer at each step.
     #[arg(long, value_name = "SPAN", default_value = "30s")]
     timeout: Span,
@@ -60,13 +74,29 @@ impl FromStr for Address {
 }
 
 impl Own {
-    pub(super) fn remote(&self, to: &Address) -> Remote {
-        Remote {
+    pub(super) fn remote(&self, to: &Address) -> anyhow::Result<Remote> {
+        Ok(Remote {
             calling: self.from.clone(),
             called: to.called.clone(),
             host: to.host.clone(),
             port: to.port,
-        }
+            tls: self.tls()?,
+        })
+    }
+
+    fn tls(&self) -> anyhow::Result<Option<Client>> {
+        let Some(ca) = &self.tls_ca else { return Ok(None) };
+        let named = |option: &str, path: &Path| NamedFile::of_option(option, path.to_owned());
+        let identity = self.tls_certificate.as_ref().zip(self.tls_key.as_ref());
+        let tls = DestinationTls {
+            ca: named("--tls-ca", ca),
+            name: self.tls_name.clone(),
+            identity: identity.map(|(certificate, key)| Identity {
+                certificate: named("--tls-certificate", certificate),
+                key: named("--tls-key", key),
+            }),
+        };
+        Ok(Some(Client::load(&tls)?))
     }
 
     pub(super) fn timers(&self) -> Timers {
@@ -83,7 +113,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    let remote = arguments.own.remote(&arguments.to);
+    let remote = arguments.own.remote(&arguments.to)?;
     let status = runtime()?.block_on(async {
         let context = ProposedContext {
             abstract_syntax: SopClass::Verification.uid().to_owned(),

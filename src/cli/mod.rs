@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod asking;
+mod audit;
 mod bench;
 mod chat;
 mod config;
@@ -74,6 +75,8 @@ enum Command {
     User(user::Arguments),
     /// Check and show the configuration.
     Config(config::Arguments),
+    /// Follow the chain of the audit log.
+    Audit(audit::Arguments),
 }
 
 /// What a subcommand ends with.
@@ -101,6 +104,7 @@ pub fn main() -> ExitCode {
         Some(Command::Train(a)) => train::run(&a, file),
         Some(Command::User(a)) => user::run(&a),
         Some(Command::Config(a)) => config::run(&a, file),
+        Some(Command::Audit(a)) => audit::run(&a, file),
     };
     outcome.unwrap_or_else(|error| render::failure(&error))
 }

@@ -25,7 +25,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    let remote = arguments.own.remote(&arguments.to);
+    let remote = arguments.own.remote(&arguments.to)?;
     let timers = arguments.own.timers();
     let mut failed = 0_usize;
     let mut items = Vec::new();

@@ -39,7 +39,7 @@ async fn serve(config: Config, file: Option<&Path>) -> Outcome {
     let node = Node::bind(config).await?;
     tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload()));
     let mut out = std::io::stdout();
-    writeln!(out, "ready dicom={} http={}", node.dicom_address(), node.http_address())?;
+    writeln!(out, "ready {}", node.addresses())?;
     out.flush()?;
     node.run(closing, abandon).await?;
     info!("stopped");
@@ -65,16 +65,16 @@ fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> an
     Ok(())
 }
 
-/// SIGHUP takes peers, destinations, rules, routes and users from the configuration anew, all of it
-/// or nothing.
+/// SIGHUP takes peers, destinations, rules, routes, users and certificates from the configuration
+/// anew, all of it or nothing.
 async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
     while hangup.recv().await.is_some() {
         let file = file.clone();
         match tokio::task::spawn_blocking(move || Config::load(file.as_deref())).await {
             Ok(Ok(config)) => match reload.apply(&config) {
                 Ok(()) => info!(
-                    "SIGHUP: peers, destinations, rules, routes and users are those of the \
-                     configuration as it is now"
+                    "SIGHUP: peers, destinations, rules, routes, users and certificates are those \
+                     of the configuration as it is now"
                 ),
                 Err(problems) => warn!(%problems, "SIGHUP: nothing was taken over"),
             },

@@ -7,11 +7,12 @@ use super::environment::Environment;
 use super::error::{ConfigErrors, Place, Problem};
 use super::file::Settings;
 use super::locate;
-use super::value::{ADDRESS, AE_TITLE, Checker, Keys, RANGE, SIZE, SPAN};
+use super::value::{ADDRESS, AE_TITLE, ANY, Checker, Keys, RANGE, SIZE, SPAN, texts};
 use super::{
-    Config, Deliver, Device, Http, Log, LogFormat, Model, Node, PromptSetting, Receive, Retention,
-    Spool, Study,
+    AlsoCalled, Config, Deliver, Device, Http, Log, LogFormat, Model, Node, PromptSetting, Receive,
+    Retention, Spool, Study,
 };
+use crate::vocabulary::AeTitle;
 
 /// The shortest `http.session_idle`.
 const SHORTEST_SESSION: std::time::Duration = std::time::Duration::from_secs(1);
@@ -42,6 +43,7 @@ pub(super) fn check(
 impl Checker<'_> {
     fn config(&mut self, settings: &Settings) -> Option<Config> {
         let node = self.node(settings);
+        let tls = self.tls(settings);
         let http = self.http(settings);
         let receive = self.receive(settings);
         let spool = self.spool(settings);
@@ -49,14 +51,16 @@ impl Checker<'_> {
         let model = self.model(settings);
         let deliver = self.deliver(settings);
         let retention = self.retention(settings);
+        let audit = self.audit(settings, tls.as_ref());
         let log = self.log(settings);
-        let destinations = self.destinations(settings);
-        let peers = self.peers(settings);
+        let destinations = self.destinations(settings, tls.as_ref());
+        let peers = self.peers(settings, tls.as_ref());
         let users = self.users(settings);
         let rules = self.rules(settings);
         let routes = self.routes(settings);
         Some(Config {
             node: node?,
+            tls: tls?,
             http: http?,
             receive: receive?,
             spool: spool?,
@@ -64,6 +68,7 @@ impl Checker<'_> {
             model: model?,
             deliver: deliver?,
             retention: retention?,
+            audit: audit?,
             log: log?,
             destinations: destinations?,
             peers: peers?,
@@ -77,7 +82,27 @@ impl Checker<'_> {
         let keys = Keys::of_table(settings, "node")?;
         let ae_title = self.parsed(&keys, "ae_title", AE_TITLE);
         let bind = self.parsed(&keys, "bind", ADDRESS);
-        Some(Node { ae_title: ae_title?, bind: bind? })
+        let also_called = self.also_called(&keys);
+        Some(Node { ae_title: ae_title?, bind: bind?, also_called: also_called? })
+    }
+
+    fn also_called(&mut self, keys: &Keys<'_>) -> Option<AlsoCalled> {
+        let written = texts(&self.required(keys, "called_ae_titles")?.value);
+        if written.iter().any(|title| title == ANY) {
+            return Some(AlsoCalled::Anything);
+        }
+        let mut titles = Vec::with_capacity(written.len());
+        for text in &written {
+            match text.parse::<AeTitle>() {
+                Ok(title) => titles.push(title),
+                Err(error) => {
+                    let why = format!("{text:?} is not {}: {error}", AE_TITLE.0);
+                    let remedy = "write titles of 1 to 16 characters, or \"*\" for any";
+                    self.complain(keys, "called_ae_titles", &why, remedy);
+                }
+            }
+        }
+        (titles.len() == written.len()).then_some(AlsoCalled::Titles(titles))
     }
 
     fn http(&mut self, settings: &Settings) -> Option<Http> {
@@ -201,8 +226,10 @@ impl Checker<'_> {
 
     fn deliver(&mut self, settings: &Settings) -> Option<Deliver> {
         let keys = Keys::of_table(settings, "deliver")?;
-        let max_attempts = self.count(&keys, "max_attempts", 1, 1000)?;
-        Some(Deliver { max_attempts: u32::try_from(max_attempts).ok()? })
+        let max_attempts = self.count(&keys, "max_attempts", 1, 1000);
+        let commitment_wait = self.parsed(&keys, "commitment_wait", SPAN);
+        let max_attempts = u32::try_from(max_attempts?).ok()?;
+        Some(Deliver { max_attempts, commitment_wait: commitment_wait? })
     }
 
     fn retention(&mut self, settings: &Settings) -> Option<Retention> {

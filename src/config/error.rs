@@ -74,7 +74,8 @@ impl fmt::Display for Problem {
 pub struct ConfigErrors(Vec<Problem>);
 
 impl ConfigErrors {
-    pub(super) fn one(problem: Problem) -> Self {
+    /// A single error.
+    pub fn one(problem: Problem) -> Self {
         Self(vec![problem])
     }
 

@@ -276,13 +276,3 @@ fn owned(value: &DeValue<'_>, kind: Kind) -> Option<Value> {
         }
     }
 }
-
-/// A name of the plan that this version does not act on.
-pub(super) fn not_available(place: Place, key: &str, what: &str) -> Problem {
-    Problem {
-        place,
-        key: key.to_owned(),
-        message: format!("{what} is not available in this version"),
-        remedy: "remove it".to_owned(),
-    }
-}

@@ -70,6 +70,17 @@ pub(super) const TABLES: &[Table] = &[
         keys: &[
             key("ae_title", Kind::Text, "\"THORASCRIBE\""),
             key("bind", Kind::Text, "\"127.0.0.1:11112\""),
+            key("called_ae_titles", Kind::Texts, "[]"),
+        ],
+    },
+    Table {
+        name: "tls",
+        keys: &[
+            key("bind", Kind::Text, "\"\""),
+            key("certificate", Kind::Text, "\"\""),
+            key("key", Kind::Text, "\"\""),
+            key("client_ca", Kind::Text, "\"\""),
+            key("ca", Kind::Text, "\"\""),
         ],
     },
     Table {
@@ -112,8 +123,24 @@ pub(super) const TABLES: &[Table] = &[
             key("views", Kind::Texts, "[\"PA\", \"AP\", \"\"]"),
         ],
     },
-    Table { name: "deliver", keys: &[key("max_attempts", Kind::Integer, "12")] },
+    Table {
+        name: "deliver",
+        keys: &[
+            key("max_attempts", Kind::Integer, "12"),
+            key("commitment_wait", Kind::Text, "\"10m\""),
+        ],
+    },
     Table { name: "retention", keys: &[key("after_delivery", Kind::Text, "\"7d\"")] },
+    Table {
+        name: "audit",
+        keys: &[
+            key("enabled", Kind::Flag, "true"),
+            key("max_file", Kind::Text, "\"64 MiB\""),
+            key("syslog", Kind::Text, "\"\""),
+            key("syslog_ca", Kind::Text, "\"\""),
+            key("syslog_name", Kind::Text, "\"\""),
+        ],
+    },
     Table {
         name: "log",
         keys: &[key("level", Kind::Text, "\"info\""), key("format", Kind::Text, "\"text\"")],
@@ -131,6 +158,10 @@ pub(super) const DESTINATION: Table = Table {
         key("receives", Kind::Texts, "[\"report\"]"),
         key("sr_classes", Kind::Texts, "[\"enhanced\", \"basic\"]"),
         key("tls", Kind::Flag, "false"),
+        key("tls_ca", Kind::Text, "\"\""),
+        key("tls_name", Kind::Text, "\"\""),
+        key("tls_certificate", Kind::Text, "\"\""),
+        key("tls_key", Kind::Text, "\"\""),
         key("commitment", Kind::Flag, "false"),
     ],
 };
@@ -138,7 +169,13 @@ pub(super) const DESTINATION: Table = Table {
 /// `[[peer]]`
 pub(super) const PEER: Table = Table {
     name: "peer",
-    keys: &[required("ae_title", Kind::Text), required("address", Kind::Text)],
+    keys: &[
+        required("ae_title", Kind::Text),
+        required("address", Kind::Text),
+        key("certificate", Kind::Text, "\"\""),
+        key("username", Kind::Text, "\"\""),
+        key("passcode_hash", Kind::Text, "\"\""),
+    ],
 };
 
 /// `[[user]]`

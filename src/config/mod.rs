@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::vocabulary::{AeTitle, ByteSize, Span};
+use crate::vocabulary::{AeTitle, ByteSize, Credential, Fingerprint, Span};
 
 mod address_range;
+mod audit;
 mod check;
 mod environment;
 mod error;
@@ -21,14 +22,17 @@ mod keys;
 mod locate;
 mod peers;
 mod show;
+mod tls;
 mod triage;
 mod users;
 mod value;
 
 pub use address_range::{AddressRange, AddressRangeError};
+pub use audit::{Audit, Syslog};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
 pub use show::{Shown, Source, show};
+pub use tls::{DestinationTls, Identity, NamedFile, Tls};
 pub use triage::{Route, Rule, When};
 pub use users::{Role, User};
 
@@ -37,6 +41,8 @@ pub use users::{Role, User};
 pub struct Config {
     /// The DICOM side.
     pub node: Node,
+    /// Certificates of the DICOM side.
+    pub tls: Tls,
     /// The web side.
     pub http: Http,
     /// Limits of what is received.
@@ -51,6 +57,8 @@ pub struct Config {
     pub deliver: Deliver,
     /// What is kept, and how long.
     pub retention: Retention,
+    /// What is audited.
+    pub audit: Audit,
     /// What is logged.
     pub log: Log,
     /// Who receives what, in the order of the file.
@@ -72,6 +80,17 @@ pub struct Node {
     pub ae_title: AeTitle,
     /// Where it listens for associations; port 0 takes a free one.
     pub bind: SocketAddr,
+    /// What callers may call it beside its own title.
+    pub also_called: AlsoCalled,
+}
+
+/// `node.called_ae_titles`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AlsoCalled {
+    /// These titles.
+    Titles(Vec<AeTitle>),
+    /// Any title.
+    Anything,
 }
 
 /// `[http]`
@@ -187,6 +206,8 @@ pub enum PromptSetting {
 pub struct Deliver {
     /// Attempts after which a delivery is dead.
     pub max_attempts: u32,
+    /// How long a destination has to report on a storage commitment before it is asked again.
+    pub commitment_wait: Span,
 }
 
 /// `[retention]`
@@ -229,6 +250,10 @@ pub struct Destination {
     pub receives: Vec<Receives>,
     /// The classes its reports may be of, the preferred one first.
     pub sr_classes: Vec<SrClassSetting>,
+    /// How it is reached by TLS; `None`: without.
+    pub tls: Option<DestinationTls>,
+    /// Whether a study is done only when it committed to keep it.
+    pub commitment: bool,
 }
 
 /// What a destination may be sent.
@@ -274,10 +299,23 @@ pub enum SrClassSetting {
 /// `[[peer]]`
 #[derive(Debug, Clone)]
 pub struct Peer {
-    /// The AE title it calls with.
-    pub ae_title: AeTitle,
+    /// The AE title it calls with; `None`: any.
+    pub ae_title: Option<AeTitle>,
     /// Where it calls from.
     pub address: AddressRange,
+    /// The certificate that it shows; `None`: any, or none.
+    pub certificate: Option<Fingerprint>,
+    /// The user identity that it gives (PS3.7 §D.3.3.7); `None`: any, or none.
+    pub user: Option<PeerUser>,
+}
+
+/// The user identity of a peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerUser {
+    /// The name that it gives.
+    pub name: String,
+    /// What its passcode is held against; `None`: the name is enough.
+    pub passcode: Option<Credential>,
 }
 
 impl Config {
@@ -318,6 +356,8 @@ impl Config {
             port: archive.port(),
             receives: vec![Receives::Report],
             sr_classes: vec![SrClassSetting::Enhanced, SrClassSetting::Basic],
+            tls: None,
+            commitment: false,
         });
         Ok(config)
     }

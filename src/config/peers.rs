@@ -1,21 +1,28 @@
 //! The other nodes: who receives, and who may send.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
 use super::error::Place;
-use super::file::{Settings, not_available};
+use super::file::Settings;
 use super::keys;
-use super::value::{AE_TITLE, Checker, Keys, RANGE};
-use super::{Destination, Peer, SrClassSetting};
+use super::tls::Tls;
+use super::value::{AE_TITLE, ANY, Allowed, Checker, FINGERPRINT, Keys, RANGE};
+use super::{Destination, Peer, PeerUser, SrClassSetting};
 
 impl Checker<'_> {
-    pub(super) fn destinations(&mut self, settings: &Settings) -> Option<Vec<Destination>> {
+    pub(super) fn destinations(
+        &mut self,
+        settings: &Settings,
+        tls: Option<&Tls>,
+    ) -> Option<Vec<Destination>> {
         let entries = settings.arrays.get("destination").map_or(&[][..], Vec::as_slice);
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
         let (mut all, mut whole) = (Vec::new(), true);
         for entry in entries {
             let keys = Keys::of_entry(&keys::DESTINATION, entry);
-            let destination = self.destination(&keys);
+            let destination = self.destination(&keys, tls);
             let name = keys.written.get("name").and_then(|s| s.value.as_str()).unwrap_or_default();
             if let Some(first) = seen.insert(name.to_owned(), entry.place.clone())
                 && !name.is_empty()
@@ -31,7 +38,7 @@ impl Checker<'_> {
         whole.then_some(all)
     }
 
-    fn destination(&mut self, keys: &Keys<'_>) -> Option<Destination> {
+    fn destination(&mut self, keys: &Keys<'_>, tls: Option<&Tls>) -> Option<Destination> {
         let name = self.name(keys);
         let ae_title = self.parsed(keys, "ae_title", AE_TITLE);
         let host = self.host(keys);
@@ -51,13 +58,8 @@ impl Checker<'_> {
                 "write [\"enhanced\", \"basic\"]",
             );
         }
-        for planned in ["tls", "commitment"] {
-            if self.flag(keys, planned) == Some(true) {
-                let place = keys.place_of(planned);
-                let path = keys.path(planned);
-                self.problems.push(not_available(place, &path, &format!("{planned} = true")));
-            }
-        }
+        let tls = self.destination_tls(keys, tls);
+        let commitment = self.flag(keys, "commitment");
         Some(Destination {
             name: name?,
             ae_title: ae_title?,
@@ -65,6 +67,8 @@ impl Checker<'_> {
             port: u16::try_from(port?).ok()?,
             receives: receives?,
             sr_classes: sr_classes?,
+            tls: tls?,
+            commitment: commitment?,
         })
     }
 
@@ -99,17 +103,69 @@ impl Checker<'_> {
         good.then_some(host)
     }
 
-    pub(super) fn peers(&mut self, settings: &Settings) -> Option<Vec<Peer>> {
+    pub(super) fn peers(&mut self, settings: &Settings, tls: Option<&Tls>) -> Option<Vec<Peer>> {
         let entries = settings.arrays.get("peer").map_or(&[][..], Vec::as_slice);
+        let vouched = tls.is_some_and(|tls| tls.bind.is_some() && tls.client_ca.is_some());
         let peers: Vec<Option<Peer>> = entries
             .iter()
             .map(|entry| {
                 let keys = Keys::of_entry(&keys::PEER, entry);
-                let ae_title = self.parsed(&keys, "ae_title", AE_TITLE);
+                let any = keys.written.get("ae_title").and_then(|s| s.value.as_str()) == Some(ANY);
+                let title =
+                    if any { None } else { Some(self.parsed(&keys, "ae_title", AE_TITLE)?) };
                 let address = self.parsed(&keys, "address", RANGE);
-                Some(Peer { ae_title: ae_title?, address: address? })
+                let certificate = self.optional(&keys, "certificate", FINGERPRINT)?;
+                if certificate.is_some() && !vouched {
+                    let why = "no caller can show a certificate";
+                    let remedy = "set bind and client_ca under [tls]";
+                    self.complain(&keys, "certificate", why, remedy);
+                }
+                let user = self.peer_user(&keys)?;
+                Some(Peer { ae_title: title, address: address?, certificate, user })
             })
             .collect();
         peers.into_iter().collect()
+    }
+
+    /// `Some(None)` for an empty text.
+    #[expect(clippy::option_option, reason = "wrong, empty and given are three cases")]
+    fn optional<T>(
+        &mut self,
+        keys: &Keys<'_>,
+        key: &'static str,
+        allowed: Allowed,
+    ) -> Option<Option<T>>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        if self.text(keys, key)?.is_empty() {
+            return Some(None);
+        }
+        self.parsed(keys, key, allowed).map(Some)
+    }
+
+    #[expect(clippy::option_option, reason = "wrong, empty and given are three cases")]
+    fn peer_user(&mut self, keys: &Keys<'_>) -> Option<Option<PeerUser>> {
+        let name = self.text(keys, "username")?;
+        let hash = self.text(keys, "passcode_hash")?;
+        if name.is_empty() {
+            if !hash.is_empty() {
+                let why = "a passcode belongs to a username, and there is none";
+                self.complain(keys, "passcode_hash", why, "set username too");
+            }
+            return Some(None);
+        }
+        if hash.is_empty() {
+            return Some(Some(PeerUser { name, passcode: None }));
+        }
+        // The text itself stays out of the message.
+        let Ok(passcode) = hash.parse() else {
+            let why = "this is no argon2 line such as $argon2id$v=19$m=19456,t=2,p=1$…";
+            let remedy = "write what `thorascribe user hash` prints for the passcode";
+            self.complain(keys, "passcode_hash", why, remedy);
+            return None;
+        };
+        Some(Some(PeerUser { name, passcode: Some(passcode) }))
     }
 }

@@ -112,7 +112,8 @@ fn entries(settings: &Settings, table: &Table) -> Vec<Shown> {
 
 /// What may be guessed from is not shown.
 fn is_secret(table: &Table, key: &Key) -> bool {
-    table.name == keys::USER.name && key.name == "hash"
+    let secrets = [(keys::USER.name, "hash"), (keys::PEER.name, "passcode_hash")];
+    secrets.contains(&(table.name, key.name))
 }
 
 fn source(place: &Place) -> Source {

@@ -62,12 +62,19 @@ impl<'a> Keys<'a> {
 /// What stands for an AE title, and the like: what is allowed, and an example.
 pub(super) type Allowed = (&'static str, &'static str);
 
+/// Stands for every AE title.
+pub(super) const ANY: &str = "*";
+
 pub(super) const AE_TITLE: Allowed = ("an AE title of 1 to 16 characters", "\"THORASCRIBE\"");
 pub(super) const ADDRESS: Allowed =
     ("an IP address and a port", "\"0.0.0.0:11112\" or \"[::]:11112\"");
 pub(super) const SIZE: Allowed = ("a size with a unit (B, KiB, MiB, GiB, TiB)", "\"2 GiB\"");
 pub(super) const SPAN: Allowed = ("a duration with a unit (ms, s, m, h, d)", "\"30s\"");
 pub(super) const RANGE: Allowed = ("an address, or a network in CIDR form", "\"10.0.0.0/8\"");
+pub(super) const FINGERPRINT: Allowed = (
+    "the SHA-256 of a certificate",
+    "what `openssl x509 -noout -fingerprint -sha256` prints after =",
+);
 
 impl Checker<'_> {
     pub(super) fn parsed<T>(

@@ -2,6 +2,7 @@
 
 use crate::config::{self, SrClassSetting};
 use crate::dimse::requestor::Remote;
+use crate::dimse::tls::Client;
 use crate::spool::SendableFile;
 use crate::vocabulary::{AeTitle, SopClass};
 
@@ -14,11 +15,14 @@ pub struct Destination {
     pub remote: Remote,
     /// The classes in which it is offered a report, the preferred one first.
     pub report_classes: Vec<SopClass>,
+    /// Whether it is asked to commit to what it was sent.
+    pub commitment: bool,
 }
 
 impl Destination {
-    /// The destination that a configuration describes, called by the node `calling`.
-    pub fn new(configured: &config::Destination, calling: &AeTitle) -> Self {
+    /// The destination that a configuration describes, called by the node `calling`; over TLS where
+    /// `tls` was read for it.
+    pub fn new(configured: &config::Destination, calling: &AeTitle, tls: Option<Client>) -> Self {
         Self {
             name: configured.name.clone(),
             remote: Remote {
@@ -26,8 +30,10 @@ impl Destination {
                 called: configured.ae_title.clone(),
                 host: configured.host.clone(),
                 port: configured.port,
+                tls,
             },
             report_classes: configured.sr_classes.iter().map(|class| sop_class(*class)).collect(),
+            commitment: configured.commitment,
         }
     }
 

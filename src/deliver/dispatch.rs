@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, Destination, sender};
+use super::{Delivery, Destination, commitment, sender};
 use crate::spool::SpoolError;
 
 /// Why delivery stopped by itself.
@@ -45,6 +45,10 @@ pub async fn run(
             if !running.iter().any(|(known, _)| *known == destination) {
                 let token = closing.child_token();
                 senders.spawn(sender::run(delivery.clone(), destination.clone(), token.clone()));
+                if destination.commitment {
+                    let (delivery, destination) = (delivery.clone(), destination.clone());
+                    senders.spawn(commitment::run(delivery, destination, token.clone()));
+                }
                 running.push((destination, token));
             }
         }

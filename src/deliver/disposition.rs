@@ -38,7 +38,9 @@ pub(super) fn of_error(error: &RequestError) -> Disposition {
         RequestError::NotAccepted { .. } | RequestError::Contexts(_) => {
             Disposition::Dead(chain(error))
         }
-        RequestError::Connect { .. } => Disposition::Unreachable(chain(error)),
+        RequestError::Connect { .. } | RequestError::Handshake { .. } => {
+            Disposition::Unreachable(chain(error))
+        }
         RequestError::Ended { .. } | RequestError::File { .. } => Disposition::Retry(chain(error)),
     }
 }

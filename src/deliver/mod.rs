@@ -5,6 +5,7 @@
 //! other; an object is `sent` only after the destination's status said so; files go out byte for
 //! byte. May use: everything above it in `lib.rs`.
 
+mod commitment;
 mod destination;
 mod dispatch;
 mod disposition;

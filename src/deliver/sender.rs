@@ -1,7 +1,7 @@
 //! The loop that sends what waits for one destination.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -10,9 +10,10 @@ use super::disposition::{self, Disposition};
 use super::{Destination, sr_class};
 use crate::dimse::Timers;
 use crate::dimse::requestor::{RequestError, Requestor};
+use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::spool::{DeliveryLease, DeliveryObject, Spool, SpoolError, retry};
-use crate::vocabulary::InstanceUid;
+use crate::vocabulary::{InstanceUid, SopClass, StudyUid};
 
 /// What the senders of all destinations share.
 #[derive(Debug, Clone)]
@@ -23,8 +24,12 @@ pub struct Delivery {
     pub timers: Timers,
     /// After how many attempts a delivery is dead.
     pub max_attempts: u32,
+    /// How long a destination has to report on a storage commitment before it is asked again.
+    pub commitment_wait: Duration,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is told what was sent.
+    pub audit: Audit,
 }
 
 /// Sends to one destination until `closing`; the delivery under way is finished.
@@ -37,6 +42,10 @@ pub(super) async fn run(
     closing: CancellationToken,
 ) -> Result<(), SpoolError> {
     let mut changes = delivery.spool.changed();
+    if !destination.commitment {
+        let (spool, name) = (delivery.spool.clone(), destination.name.clone());
+        blocking(move || spool.waive_commitments(&name)).await?;
+    }
     while !closing.is_cancelled() {
         let spool = delivery.spool.clone();
         let name = destination.name.clone();
@@ -58,7 +67,7 @@ async fn attempt(
     lease: DeliveryLease,
 ) -> Result<(), SpoolError> {
     let started = Instant::now();
-    let (outcome, instance) = match send(delivery, destination, &lease.object).await {
+    let (outcome, sent) = match send(delivery, destination, &lease.object).await {
         Ok(sent) => sent,
         Err(error) => (disposition::of_error(&error), None),
     };
@@ -84,8 +93,15 @@ async fn attempt(
             warn!(destination = destination.name, %study, attempts, reason, "delivery dead");
         }
     }
-    blocking(move || match (outcome, instance) {
-        (Disposition::Sent, Some(instance)) => lease.sent(&instance),
+    if let (Disposition::Sent, Some((instance, class))) = (&outcome, &sent) {
+        told(delivery, destination, &study, (instance.clone(), *class)).await?;
+    }
+    let commit = destination.commitment;
+    blocking(move || match (outcome, sent) {
+        (Disposition::Sent, Some((instance, class))) if commit => {
+            lease.sent_to_commit(&instance, class)
+        }
+        (Disposition::Sent, Some((instance, _))) => lease.sent(&instance),
         (Disposition::Sent, None) => lease.dead("nothing to send"),
         (Disposition::Retry(reason), _) => {
             lease.retry(retry::delay(attempts, &mut rand::rng()), &reason)
@@ -94,6 +110,24 @@ async fn attempt(
             lease.unreachable(retry::delay(attempts, &mut rand::rng()), &reason)
         }
         (Disposition::Dead(reason), _) => lease.dead(&reason),
+    })
+    .await
+}
+
+/// Notes a sent object in the audit trail.
+async fn told(
+    delivery: &Delivery,
+    destination: &Destination,
+    study: &StudyUid,
+    (instance, class): (InstanceUid, SopClass),
+) -> Result<(), SpoolError> {
+    let (spool, audit, uid) = (delivery.spool.clone(), delivery.audit.clone(), study.clone());
+    let ae_title = destination.remote.called.to_string();
+    let destination = audit::Peer { ae_title, host: destination.remote.host.clone() };
+    blocking(move || {
+        let study = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
+        audit.record(&Event::Sent { destination, study, class, instance });
+        Ok(())
     })
     .await
 }
@@ -111,7 +145,7 @@ async fn send(
     delivery: &Delivery,
     destination: &Destination,
     object: &DeliveryObject,
-) -> Result<(Disposition, Option<InstanceUid>), RequestError> {
+) -> Result<(Disposition, Option<(InstanceUid, SopClass)>), RequestError> {
     let (files, contexts) = match object {
         DeliveryObject::Report(files) => {
             let files = destination.wanted(files);
@@ -141,10 +175,10 @@ async fn send(
     let status = association.store(&chosen.item).await?;
     drop(chosen.converted);
     association.release().await;
-    Ok((disposition::of_status(status), Some(chosen.instance)))
+    Ok((disposition::of_status(status), Some((chosen.instance, chosen.class))))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
     match tokio::task::spawn_blocking(work).await {

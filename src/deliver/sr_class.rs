@@ -7,7 +7,7 @@ use tempfile::NamedTempFile;
 use super::implicit::implicit;
 use crate::dimse::requestor::{ProposedContext, Requestor, StoreItem};
 use crate::spool::SendableFile;
-use crate::vocabulary::{InstanceUid, TransferSyntax};
+use crate::vocabulary::{InstanceUid, SopClass, TransferSyntax};
 
 /// The contexts for a report: each class in the order wanted, as it is stored and in the implicit
 /// encoding that every DICOM peer must take (PS3.5 §10.1).
@@ -32,6 +32,7 @@ fn context(file: &SendableFile, syntax: TransferSyntax) -> ProposedContext {
 pub(super) struct Chosen {
     pub(super) item: StoreItem,
     pub(super) instance: InstanceUid,
+    pub(super) class: SopClass,
     /// Deletes the converted file when the delivery is over.
     pub(super) converted: Option<NamedTempFile>,
 }
@@ -64,7 +65,7 @@ fn as_stored(file: &SendableFile) -> Chosen {
         path: file.path.clone(),
         data_set_offset: file.data_set_offset,
     };
-    Chosen { item, instance: file.instance.clone(), converted: None }
+    Chosen { item, instance: file.instance.clone(), class: file.sop_class, converted: None }
 }
 
 fn converted(file: &SendableFile) -> io::Result<Chosen> {

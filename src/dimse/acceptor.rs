@@ -1,7 +1,7 @@
 //! One association as acceptor: negotiation, then message after message until it ends.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -10,15 +10,17 @@ use tokio::time::{sleep_until, timeout};
 use tracing::{Span, debug, error, info, warn};
 
 use super::c_echo;
-use super::c_store::{self, StoreReply, StoreRequest, StoreService};
+use super::c_store::{self, Peer, StoreReply, StoreRequest, StoreService};
 use super::command::{Command, Request, field};
 use super::complaints::{Complaints, Say};
 use super::connection::{Connection, Incoming, Stop};
 use super::data::{self, Feed};
 use super::excerpt::Excerpt;
-use super::listen::{Place, Slots};
+use super::listen::{Hall, Place};
 use super::machine::{Ended, Machine, Phase};
-use super::negotiate::{self, Agreement, Answer, Context, Offer};
+use super::n_action::STORAGE_COMMITMENT;
+use super::n_event_report::{CommitmentReport, MAX_REPORT};
+use super::negotiate::{self, Agreement, Answer, Caller, Context, Offer};
 use super::pdu::{Abort, Pdu, Rejection};
 use super::status::Status;
 use super::timers::Timers;
@@ -76,14 +78,32 @@ pub struct Acceptor {
     pub service: Arc<dyn StoreService>,
 }
 
+/// A connection that came in.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Arrival {
+    /// Since when.
+    pub(super) since: Instant,
+    /// From where, and with which certificate.
+    pub(super) caller: Caller,
+}
+
 /// What happened on one association.
 #[derive(Debug)]
 struct Tally<'a> {
     complaints: &'a Complaints,
+    /// The caller's AE title, as it says.
+    calling: String,
     echoes: u32,
     stored: u32,
     refused: u32,
     bytes: u64,
+}
+
+impl<'a> Tally<'a> {
+    fn new(complaints: &'a Complaints) -> Self {
+        let calling = String::new();
+        Self { complaints, calling, echoes: 0, stored: 0, refused: 0, bytes: 0 }
+    }
 }
 
 impl Acceptor {
@@ -91,25 +111,32 @@ impl Acceptor {
     pub(super) async fn serve<S>(
         &self,
         stream: S,
-        peer: SocketAddr,
-        slots: &Slots,
+        arrival: Arrival,
+        hall: &Hall,
         place: Place,
         stop: Stop,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let since = Instant::now();
+        let Arrival { since, caller } = arrival;
         let machine = Machine::acceptor(self.timers, since);
         let mut connection =
             Connection::new(stream, machine, self.timers, self.offer.get().max_pdu, stop.clone());
-        let (complaints, address) = (&slots.complaints, peer.ip().to_canonical());
-        let mut tally = Tally { complaints, echoes: 0, stored: 0, refused: 0, bytes: 0 };
-        let run = self.run(&mut connection, address, slots, &place, &stop, &mut tally);
+        let (complaints, address) = (&hall.slots.complaints, caller.address);
+        let mut tally = Tally::new(complaints);
+        let run = self.run(&mut connection, caller, hall, &place, &stop, &mut tally);
         let Err(ended) = run.await;
-        let Tally { echoes, stored, refused, bytes, .. } = tally;
+        self.tell(&ended, &tally, since, address);
+        place.enter();
+        connection.close().await;
+    }
+
+    /// Logs how an association ended.
+    fn tell(&self, ended: &Ended, tally: &Tally<'_>, since: Instant, address: IpAddr) {
+        let Tally { echoes, stored, refused, bytes, complaints, calling } = tally;
         let seconds = since.elapsed().as_secs_f32();
         let outcome = ended.outcome();
-        match &ended {
+        match ended {
             // A load balancer looks whether the port is open.
             Ended::Vanished(Phase::AwaitRequest) => debug!("{ended}"),
             Ended::Released | Ended::Stopped => {
@@ -120,20 +147,26 @@ impl Acceptor {
                 say => {
                     warn!(outcome, echoes, stored, refused, bytes, seconds, "{ended}");
                     announce(say);
+                    self.service.turned_away(address, calling, ended);
                 }
             },
         }
-        self.service.ended(&ended);
-        place.enter();
-        connection.close().await;
+        self.service.ended(ended);
+    }
+
+    /// A connection ended before its association could begin.
+    pub(super) fn turned_away(&self, ended: &Ended, arrival: &Arrival, hall: &Hall) {
+        let complaints = &hall.slots.complaints;
+        let tally = Tally::new(complaints);
+        self.tell(ended, &tally, arrival.since, arrival.caller.address);
     }
 
     /// Runs until the association ends; its slot is free again when this returns.
     async fn run<S>(
         &self,
         connection: &mut Connection<S>,
-        address: IpAddr,
-        slots: &Slots,
+        caller: Caller,
+        hall: &Hall,
         place: &Place,
         stop: &Stop,
         tally: &mut Tally<'_>,
@@ -145,23 +178,37 @@ impl Acceptor {
             return Err(connection.violate(Abort::UNEXPECTED_PDU, "no request").await);
         };
         let span = Span::current();
-        span.record("calling", Excerpt(&request.calling_ae_title).to_string());
+        tally.calling = Excerpt(&request.calling_ae_title).to_string();
+        span.record("calling", &tally.calling);
         span.record("called", Excerpt(&request.called_ae_title).to_string());
-        let (accept, agreement) = match negotiate::answer(&request, address, &self.offer.get()) {
-            Answer::Accept(accept, agreement) => (accept, agreement),
-            Answer::Reject(rejection) => return Err(reject(connection, rejection).await),
-            Answer::Abort(abort, what) => return Err(connection.violate(abort, what).await),
-        };
+        let address = caller.address;
+        let (accept, agreement, claim) =
+            match negotiate::answer(&request, caller, &self.offer.get()) {
+                Answer::Accept(accept, agreement) => (accept, agreement, None),
+                Answer::Judge(accept, agreement, claim) => (accept, agreement, Some(claim)),
+                Answer::Reject(rejection) => return Err(reject(connection, rejection).await),
+                Answer::Unidentified => return Err(unidentified(connection).await),
+                Answer::Abort(abort, what) => return Err(connection.violate(abort, what).await),
+            };
+        drop(request);
         let free = if stop.closing.is_cancelled() {
             Err(Rejection::CONGESTION)
         } else {
-            slots.take(address)
+            hall.slots.take(address)
         };
         let _slot = match free {
             Ok(slot) => slot,
             Err(rejection) => return Err(reject(connection, rejection).await),
         };
         place.leave();
+        if let Some(claim) = claim {
+            let judged = timeout(self.timers.service, hall.judge.holds(claim, address));
+            match judged.await {
+                Ok(true) => {}
+                Ok(false) => return Err(unidentified(connection).await),
+                Err(_) => return Err(reject(connection, Rejection::CONGESTION).await),
+            }
+        }
         debug!(
             contexts = agreement.contexts.len(),
             implementation = %Excerpt(&agreement.implementation),
@@ -192,6 +239,11 @@ impl Acceptor {
         };
         let reply = if request.field == field::C_STORE {
             self.c_store(connection, address, (agreement, context), &request, tally).await?
+        } else if request.field == field::N_EVENT_REPORT
+            && request.has_data
+            && context.class == STORAGE_COMMITMENT
+        {
+            self.event_report(connection, address, (agreement, context)).await?.into()
         } else {
             if request.has_data {
                 connection.read_data(Feed::discarding(self.limits.max_object)).await?;
@@ -253,6 +305,41 @@ impl Acceptor {
         Ok(reply)
     }
 
+    /// What a peer says of a storage commitment.
+    async fn event_report<S>(
+        &self,
+        connection: &mut Connection<S>,
+        address: IpAddr,
+        (agreement, context): (&Agreement, &Context),
+    ) -> Result<Status, Ended>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (feed, fragments) = data::channel(MAX_REPORT);
+        let (service, syntax, span) = (Arc::clone(&self.service), context.syntax, Span::current());
+        let (calling, called) = (agreement.calling.clone(), agreement.called.clone());
+        let peer = Peer { calling, called, address };
+        let task = tokio::task::spawn_blocking(move || {
+            let _entered = span.enter();
+            match CommitmentReport::read(fragments, syntax) {
+                Ok(report) => service.reported(&peer, &report),
+                Err(error) => {
+                    debug!("report not understood: {error}");
+                    Status::PROCESSING_FAILURE
+                }
+            }
+        });
+        connection.read_data(feed).await?;
+        let deadline = connection.machine.deadline();
+        tokio::select! {
+            status = task => Ok(status.unwrap_or(Status::PROCESSING_FAILURE)),
+            () = sleep_until(deadline.into()) => {
+                let ended = Ended::TimedOut(connection.machine.phase());
+                Err(connection.end(Some(Pdu::Abort(Abort::PROVIDER)), ended).await)
+            }
+        }
+    }
+
     /// Streams a data set to the service on a blocking thread, and waits for its answer.
     async fn keep<S>(
         &self,
@@ -298,6 +385,15 @@ fn announce(say: Say) {
     if say == Say::LastWarning {
         warn!("more of this address is counted in the metrics, and logged at DEBUG for a minute");
     }
+}
+
+/// PS3.8 has no reason of its own for a user identity.
+async fn unidentified<S>(connection: &mut Connection<S>) -> Ended
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let rejection = Rejection::NO_REASON;
+    connection.end(Some(Pdu::Reject(rejection)), Ended::Unidentified(rejection)).await
 }
 
 async fn reject<S>(connection: &mut Connection<S>, rejection: Rejection) -> Ended

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use super::command::Request;
 use super::data::Fragments;
 use super::machine::Ended;
+use super::n_event_report::CommitmentReport;
 use super::negotiate::{Agreement, Context};
 use super::status::Status;
 use crate::vocabulary::{AeTitle, InstanceUid, SopClass, SopKind, TransferSyntax};
@@ -54,6 +55,17 @@ pub trait StoreService: Send + Sync + 'static {
     /// Keeps one object. Called on a blocking thread while the data set arrives; returning early
     /// lets the rest be read and dropped. When [`Fragments::next_bytes`] fails, what came must go.
     fn store(&self, request: &StoreRequest, data: Fragments) -> StoreReply;
+
+    /// Takes what a peer says of a storage commitment. Called on a blocking thread.
+    fn reported(&self, peer: &Peer, report: &CommitmentReport) -> Status {
+        let _ = (peer, report);
+        Status::UNRECOGNIZED_OPERATION
+    }
+
+    /// A caller was turned away, or broke off its handshake; not called for each of a flood.
+    fn turned_away(&self, address: IpAddr, calling: &str, ended: &Ended) {
+        let _ = (address, calling, ended);
+    }
 
     /// An association, or an attempt at one, ended.
     fn ended(&self, ended: &Ended) {

@@ -10,6 +10,7 @@ use crate::vocabulary::Uid;
 pub const MAX_COMMAND: usize = 1 << 16;
 
 const CLASS: u16 = 0x0002;
+const REQUESTED_CLASS: u16 = 0x0003;
 const FIELD: u16 = 0x0100;
 const MESSAGE_ID: u16 = 0x0110;
 const RESPONDED_TO: u16 = 0x0120;
@@ -18,6 +19,9 @@ const DATA_SET_TYPE: u16 = 0x0800;
 const STATUS: u16 = 0x0900;
 const ERROR_COMMENT: u16 = 0x0902;
 const INSTANCE: u16 = 0x1000;
+const REQUESTED_INSTANCE: u16 = 0x1001;
+const EVENT_TYPE: u16 = 0x1002;
+const ACTION_TYPE: u16 = 0x1008;
 
 /// No data set follows; every other value says that one does.
 const NO_DATA_SET: u16 = 0x0101;
@@ -28,6 +32,10 @@ pub mod field {
     pub const C_STORE: u16 = 0x0001;
     /// C-ECHO.
     pub const C_ECHO: u16 = 0x0030;
+    /// N-EVENT-REPORT.
+    pub const N_EVENT_REPORT: u16 = 0x0100;
+    /// N-ACTION.
+    pub const N_ACTION: u16 = 0x0130;
     /// C-CANCEL, which has no response.
     pub const C_CANCEL: u16 = 0x0FFF;
     /// Set in responses.
@@ -50,10 +58,12 @@ pub struct Request {
     pub field: u16,
     /// Names the request in its response.
     pub message_id: u16,
-    /// Affected SOP class UID.
+    /// Affected (of N-ACTION: requested) SOP class UID.
     pub class: Option<String>,
-    /// Affected SOP instance UID.
+    /// Affected (of N-ACTION: requested) SOP instance UID.
     pub instance: Option<String>,
+    /// Event type of N-EVENT-REPORT, action type of N-ACTION.
+    pub kind: Option<u16>,
     /// Whether a data set follows.
     pub has_data: bool,
 }
@@ -164,7 +174,18 @@ impl Command {
         if field & field::RESPONSE == 0 {
             let id = if field == field::C_CANCEL { RESPONDED_TO } else { MESSAGE_ID };
             let message_id = elements.number(id)?;
-            return Ok(Self::Request(Request { field, message_id, class, instance, has_data }));
+            let class = class.or_else(|| elements.text(REQUESTED_CLASS));
+            let instance = instance.or_else(|| elements.text(REQUESTED_INSTANCE));
+            let kind = [EVENT_TYPE, ACTION_TYPE].map(|element| elements.number(element).ok());
+            let kind = kind.into_iter().flatten().next();
+            return Ok(Self::Request(Request {
+                field,
+                message_id,
+                class,
+                instance,
+                kind,
+                has_data,
+            }));
         }
         Ok(Self::Response(Response {
             field,
@@ -190,14 +211,18 @@ impl Request {
     /// The bytes on the wire; priority medium where the verb has one.
     pub fn encode(&self) -> Vec<u8> {
         let mut set = Set::default();
-        set.uid(CLASS, self.class.as_deref());
+        let action = self.field == field::N_ACTION;
+        set.uid(if action { REQUESTED_CLASS } else { CLASS }, self.class.as_deref());
         set.number(FIELD, self.field);
         set.number(MESSAGE_ID, self.message_id);
         if self.field == field::C_STORE {
             set.number(PRIORITY, 0);
         }
         set.number(DATA_SET_TYPE, if self.has_data { 0 } else { NO_DATA_SET });
-        set.uid(INSTANCE, self.instance.as_deref());
+        set.uid(if action { REQUESTED_INSTANCE } else { INSTANCE }, self.instance.as_deref());
+        if let Some(kind) = self.kind {
+            set.number(if action { ACTION_TYPE } else { EVENT_TYPE }, kind);
+        }
         set.finish()
     }
 
@@ -279,6 +304,7 @@ mod tests {
             message_id: 7,
             class: Some("1.2.840.10008.5.1.4.1.1.1".into()),
             instance: Some("1.2.3".into()),
+            kind: None,
             has_data: true,
         }
     }
@@ -287,6 +313,10 @@ mod tests {
     fn what_is_written_is_read() {
         let request = store();
         assert_eq!(Command::parse(&request.encode()), Ok(Command::Request(request.clone())));
+        for field in [field::N_ACTION, field::N_EVENT_REPORT] {
+            let request = Request { field, kind: Some(1), ..store() };
+            assert_eq!(Command::parse(&request.encode()), Ok(Command::Request(request.clone())));
+        }
         let response = request.response(Status::MISMATCH, Some("UIDs differ \\ \n!".into()));
         let Ok(Command::Response(read)) = Command::parse(&response.encode()) else { panic!() };
         assert_eq!(read.comment.as_deref(), Some("UIDs differ  !"));

@@ -1,9 +1,10 @@
 //! The socket of an association: reads and writes under the machine's deadlines.
 
+use std::io::ErrorKind;
 use std::time::Instant;
 
 use dicom_ul::pdu::{AssociationAC, AssociationRQ};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::{sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -86,6 +87,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 read = self.stream.read(buffer) => return match read {
                     Ok(0) => Err(Ended::Vanished(phase)),
                     Ok(count) => Ok(count),
+                    // TLS without its close_notify.
+                    Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
+                        Err(Ended::Vanished(phase))
+                    }
                     Err(error) => Err(Ended::Io(phase, error.to_string())),
                 },
                 () = self.stop.closing.cancelled(), if phase == Phase::AwaitRequest => {
@@ -301,8 +306,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    /// Sends a command set, in as many P-DATA as the peer's limit asks.
+    /// Waits for bytes of the peer, or its end, until `until` is over.
+    pub(super) async fn has_input(&mut self, until: impl Future<Output = ()>) -> bool {
+        tokio::select! {
+            biased;
+            _ = self.stream.fill_buf() => true,
+            () = until => false,
+        }
+    }
+
+    /// Sends a command set.
     pub(super) async fn send_command(&mut self, context: u8, set: &[u8]) -> Result<(), Ended> {
+        self.send_fragments(context, true, set).await
+    }
+
+    /// Sends a whole set, in as many P-DATA as the peer's limit asks.
+    pub(super) async fn send_fragments(
+        &mut self,
+        context: u8,
+        command: bool,
+        set: &[u8],
+    ) -> Result<(), Ended> {
         let send_max = self.machine.agreement().map_or(pdu::MAX_DATA, |a| a.send_max);
         let most = (send_max - 6) as usize;
         let mut bytes = Vec::with_capacity(set.len() + 12);
@@ -310,7 +334,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         while let Some(chunk) = chunks.next() {
             let length = u32::try_from(chunk.len()).unwrap_or(0);
             let last = chunks.peek().is_none();
-            bytes.extend_from_slice(&pdu::data_header(context, true, last, length));
+            bytes.extend_from_slice(&pdu::data_header(context, command, last, length));
             bytes.extend_from_slice(chunk);
         }
         self.write(&bytes).await

@@ -3,33 +3,57 @@
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field, info_span, warn};
 
-use super::acceptor::{Acceptor, Limits};
+use super::acceptor::{Acceptor, Arrival, Limits};
 use super::complaints::Complaints;
 use super::connection::Stop;
+use super::identity::Judge;
+use super::machine::{Ended, Phase};
+use super::negotiate::Caller;
 use super::pdu::Rejection;
+use super::tls::{self, CurrentServer};
 
 /// A bound port.
 #[derive(Debug)]
-pub struct Listener(TcpListener);
+pub struct Listener {
+    socket: TcpListener,
+    tls: Option<CurrentServer>,
+}
 
 impl Listener {
     /// Binds the address; port 0 takes a free one.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
-        TcpListener::bind(address).await.map(Self)
+        Ok(Self { socket: TcpListener::bind(address).await?, tls: None })
+    }
+
+    /// The same port, for associations over TLS alone.
+    #[must_use]
+    pub fn with_tls(self, server: CurrentServer) -> Self {
+        Self { tls: Some(server), ..self }
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.socket.local_addr()
     }
+}
+
+/// What the connections of all ports share.
+#[derive(Debug)]
+pub(super) struct Hall {
+    pub(super) slots: Slots,
+    pub(super) judge: Judge,
+    waiting: Waiting,
+    connections: AtomicU64,
 }
 
 /// Which associations run, in all and by address.
@@ -141,28 +165,47 @@ impl Drop for Place {
     }
 }
 
-/// Accepts connections until `closing`, then waits for the last association. `abandon` ends all
-/// of them at once.
+/// Accepts connections on every port until `closing`, then waits for the last association.
+/// `abandon` ends all of them at once.
 pub async fn serve(
-    listener: Listener,
+    listeners: impl IntoIterator<Item = Listener>,
     acceptor: Arc<Acceptor>,
     closing: CancellationToken,
     abandon: CancellationToken,
 ) {
-    let slots = Arc::new(Slots::new(acceptor.limits));
-    let waiting = Waiting::new(acceptor.limits.waiting);
+    let hall = Arc::new(Hall {
+        slots: Slots::new(acceptor.limits),
+        judge: Judge::default(),
+        waiting: Waiting::new(acceptor.limits.waiting),
+        connections: AtomicU64::new(0),
+    });
+    let mut ports = JoinSet::new();
+    for listener in listeners {
+        let stop = Stop {
+            closing: closing.clone(),
+            abandon: abandon.clone(),
+            evict: CancellationToken::new(),
+        };
+        ports.spawn(port(listener, Arc::clone(&acceptor), Arc::clone(&hall), stop));
+    }
+    while let Some(ended) = ports.join_next().await {
+        report(ended);
+    }
+}
+
+/// Accepts connections on one port.
+async fn port(listener: Listener, acceptor: Arc<Acceptor>, hall: Arc<Hall>, stop: Stop) {
     let mut associations = JoinSet::new();
-    let mut id: u64 = 0;
     loop {
         let accepted = tokio::select! {
             biased;
-            () = closing.cancelled() => break,
-            () = abandon.cancelled() => break,
+            () = stop.closing.cancelled() => break,
+            () = stop.abandon.cancelled() => break,
             Some(ended) = associations.join_next(), if !associations.is_empty() => {
                 report(ended);
                 continue;
             }
-            accepted = listener.0.accept() => accepted,
+            accepted = listener.socket.accept() => accepted,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -177,20 +220,58 @@ pub async fn serve(
         if let Err(error) = stream.set_nodelay(true) {
             debug!("TCP_NODELAY not set: {error}");
         }
-        id += 1;
-        let evict = CancellationToken::new();
-        let place = waiting.place(id, evict.clone());
+        let id = hall.connections.fetch_add(1, Ordering::Relaxed) + 1;
+        let stop = Stop { evict: CancellationToken::new(), ..stop.clone() };
+        let place = hall.waiting.place(id, stop.evict.clone());
         place.enter();
-        let stop = Stop { closing: closing.clone(), abandon: abandon.clone(), evict };
-        let (acceptor, slots) = (Arc::clone(&acceptor), Arc::clone(&slots));
+        let (acceptor, hall) = (Arc::clone(&acceptor), Arc::clone(&hall));
         let span =
             info_span!("association", id, %peer, calling = field::Empty, called = field::Empty);
-        let serve = async move { acceptor.serve(stream, peer, &slots, place, stop).await };
+        let caller = Caller { address: peer.ip().to_canonical(), certificate: None };
+        let arrival = Arrival { since: Instant::now(), caller };
+        let tls = listener.tls.clone();
+        let serve = async move {
+            match tls {
+                None => acceptor.serve(stream, arrival, &hall, place, stop).await,
+                Some(tls) => secured(&tls, stream, arrival, &acceptor, &hall, (place, stop)).await,
+            }
+        };
         associations.spawn(serve.instrument(span));
     }
     drop(listener);
     while let Some(ended) = associations.join_next().await {
         report(ended);
+    }
+}
+
+/// An association over TLS. The handshake counts in the time for the association request, and the
+/// connection is among the waiting meanwhile: one that stays silent holds no slot.
+async fn secured(
+    tls: &CurrentServer,
+    stream: TcpStream,
+    mut arrival: Arrival,
+    acceptor: &Acceptor,
+    hall: &Hall,
+    (place, stop): (Place, Stop),
+) {
+    let deadline = arrival.since + acceptor.timers.request;
+    let shaken = tokio::select! {
+        biased;
+        () = stop.abandon.cancelled() => Err(Ended::Stopped),
+        () = stop.closing.cancelled() => Err(Ended::Stopped),
+        () = stop.evict.cancelled() => Err(Ended::Evicted),
+        () = sleep_until(deadline.into()) => Err(Ended::TimedOut(Phase::AwaitRequest)),
+        shaken = tls.accept(stream) => shaken.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => Ended::Vanished(Phase::AwaitRequest),
+            _ => Ended::Handshake(tls::reason(&error)),
+        }),
+    };
+    match shaken {
+        Ok((stream, certificate)) => {
+            arrival.caller.certificate = certificate;
+            acceptor.serve(stream, arrival, hall, place, stop).await;
+        }
+        Err(ended) => acceptor.turned_away(&ended, &arrival, hall),
     }
 }
 

@@ -73,6 +73,12 @@ pub enum Ended {
     /// Refused in negotiation, by either side.
     #[error("rejected: {0}")]
     Rejected(Rejection),
+    /// Refused: the caller gave no user identity, or a wrong one.
+    #[error("rejected: user identity missing or wrong, {0}")]
+    Unidentified(Rejection),
+    /// The handshake of TLS failed.
+    #[error("TLS handshake failed: {0}")]
+    Handshake(String),
     /// The peer sent A-ABORT.
     #[error("aborted by the peer {0}, {1}")]
     Aborted(Abort, Phase),
@@ -105,6 +111,8 @@ impl Ended {
         match self {
             Self::Released => "released",
             Self::Rejected(_) => "rejected",
+            Self::Unidentified(_) => "unidentified",
+            Self::Handshake(_) => "tls_failed",
             Self::Aborted(..) => "aborted",
             Self::TimedOut(_) | Self::TooSlow => "timeout",
             Self::Protocol(..) => "protocol_error",

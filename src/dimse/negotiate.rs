@@ -1,17 +1,21 @@
 //! Negotiation (PS3.8 §7.1, PS3.7 Annex D): request and offer in, answer out; pure.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 
 use dicom_ul::pdu::{
     AssociationAC, AssociationRQ, PresentationContextProposed, PresentationContextResult,
     PresentationContextResultReason, RequestorRoles, UserVariableItem,
 };
 
+use super::admission;
+use super::identity::Claim;
+use super::n_action::{STORAGE_COMMITMENT, SYNTAXES};
 use super::pdu::{Abort, MAX_DATA, Rejection};
 use super::{APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME};
-use crate::config::AddressRange;
+use crate::config::AlsoCalled;
 use crate::vocabulary::{AeTitle, SopClass, SopKind, TransferSyntax};
+
+pub use super::admission::{AcceptedPeer, Caller};
 
 /// Most contexts that fit an association: the odd numbers of a byte.
 pub const MAX_CONTEXTS: usize = 128;
@@ -21,8 +25,10 @@ const LEAST_DATA: u32 = 128;
 /// What an acceptor takes, and from whom.
 #[derive(Debug, Clone)]
 pub struct Offer {
-    /// The AE title that callers must name.
+    /// The AE title that callers name.
     pub ae_title: AeTitle,
+    /// What they may name instead.
+    pub also_called: AlsoCalled,
     /// Who may call; empty: anyone.
     pub peers: Vec<AcceptedPeer>,
     /// Classes taken.
@@ -31,15 +37,8 @@ pub struct Offer {
     pub syntaxes: Vec<TransferSyntax>,
     /// The largest P-DATA taken, in bytes.
     pub max_pdu: u32,
-}
-
-/// A caller that is let in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AcceptedPeer {
-    /// Its AE title.
-    pub ae_title: AeTitle,
-    /// Where it may call from.
-    pub network: AddressRange,
+    /// Whether reports on storage commitments are taken (PS3.4 §J.3.3).
+    pub commitment: bool,
 }
 
 /// One accepted presentation context.
@@ -71,6 +70,10 @@ pub struct Agreement {
 pub enum Answer {
     /// A-ASSOCIATE-AC.
     Accept(Box<AssociationAC>, Agreement),
+    /// A-ASSOCIATE-AC, should the passcode be right.
+    Judge(Box<AssociationAC>, Agreement, Claim),
+    /// A-ASSOCIATE-RJ: the peer must give a user identity, and this one is none that is known.
+    Unidentified,
     /// A-ASSOCIATE-RJ.
     Reject(Rejection),
     /// A-ABORT: the request breaks the protocol.
@@ -82,36 +85,49 @@ impl Offer {
     pub fn everything(ae_title: AeTitle) -> Self {
         Self {
             ae_title,
+            also_called: AlsoCalled::Titles(Vec::new()),
             peers: Vec::new(),
             classes: SopClass::ALL.to_vec(),
             syntaxes: TransferSyntax::ALL.to_vec(),
             max_pdu: MAX_DATA,
+            commitment: false,
         }
     }
 
-    fn admits(&self, calling: &AeTitle, address: IpAddr) -> bool {
-        let admitted = |p: &AcceptedPeer| p.ae_title == *calling && p.network.contains(address);
-        self.peers.is_empty() || self.peers.iter().any(admitted)
+    fn is_called(&self, called: &AeTitle) -> bool {
+        *called == self.ae_title
+            || match &self.also_called {
+                AlsoCalled::Anything => true,
+                AlsoCalled::Titles(titles) => titles.contains(called),
+            }
     }
 
     /// The answer to one proposed context, with our order of syntaxes.
     fn choose(
         &self,
         proposed: &PresentationContextProposed,
-    ) -> Result<(SopClass, TransferSyntax), PresentationContextResultReason> {
+    ) -> Result<(&'static str, TransferSyntax), PresentationContextResultReason> {
+        let of_peer = |uid: &String| TransferSyntax::from_uid(uid);
+        if self.commitment && proposed.abstract_syntax == STORAGE_COMMITMENT {
+            let offered: Vec<_> = proposed.transfer_syntaxes.iter().filter_map(of_peer).collect();
+            let syntax = SYNTAXES.into_iter().find(|syntax| offered.contains(syntax));
+            return syntax
+                .map(|syntax| (STORAGE_COMMITMENT, syntax))
+                .ok_or(PresentationContextResultReason::TransferSyntaxesNotSupported);
+        }
         let class = SopClass::from_uid(&proposed.abstract_syntax)
             .filter(|class| self.classes.contains(class))
             .ok_or(PresentationContextResultReason::AbstractSyntaxNotSupported)?;
         let offered: Vec<_> = proposed
             .transfer_syntaxes
             .iter()
-            .filter_map(|uid| TransferSyntax::from_uid(uid))
+            .filter_map(of_peer)
             .filter(|syntax| may_encapsulate(class) || !syntax.is_encapsulated())
             .collect();
         self.syntaxes
             .iter()
             .find(|syntax| offered.contains(syntax))
-            .map(|syntax| (class, *syntax))
+            .map(|syntax| (class.uid(), *syntax))
             .ok_or(PresentationContextResultReason::TransferSyntaxesNotSupported)
     }
 }
@@ -127,23 +143,26 @@ const fn may_encapsulate(class: SopClass) -> bool {
     }
 }
 
-/// The answer to a request that came from `address`.
-pub fn answer(request: &AssociationRQ, address: IpAddr, offer: &Offer) -> Answer {
+/// The answer to a request of `caller`.
+pub fn answer(request: &AssociationRQ, caller: impl Into<Caller>, offer: &Offer) -> Answer {
     if request.protocol_version & 1 == 0 {
         return Answer::Reject(Rejection::PROTOCOL_VERSION);
     }
     if request.application_context_name != APPLICATION_CONTEXT {
         return Answer::Reject(Rejection::APPLICATION_CONTEXT);
     }
-    let Some(called) = title(&request.called_ae_title).filter(|called| *called == offer.ae_title)
+    let Some(called) = title(&request.called_ae_title).filter(|called| offer.is_called(called))
     else {
         return Answer::Reject(Rejection::CALLED_AE);
     };
-    let Some(calling) =
-        title(&request.calling_ae_title).filter(|calling| offer.admits(calling, address))
-    else {
+    let caller = caller.into();
+    let calling = title(&request.calling_ae_title);
+    let admission =
+        calling.as_ref().and_then(|calling| admission::admit(&offer.peers, calling, &caller));
+    let (Some(calling), Some(admission)) = (calling, admission) else {
         return Answer::Reject(Rejection::CALLING_AE);
     };
+    let Ok(claim) = admission.of(request) else { return Answer::Unidentified };
     if request.presentation_contexts.is_empty() {
         return Answer::Reject(Rejection::NO_REASON);
     }
@@ -168,7 +187,10 @@ pub fn answer(request: &AssociationRQ, address: IpAddr, offer: &Offer) -> Answer
     };
     let implementation = implementation(&request.user_variables);
     let agreement = Agreement { calling, called, contexts, send_max, implementation };
-    Answer::Accept(Box::new(accept), agreement)
+    match claim {
+        None => Answer::Accept(Box::new(accept), agreement),
+        Some(claim) => Answer::Judge(Box::new(accept), agreement, claim),
+    }
 }
 
 fn title(text: &str) -> Option<AeTitle> {
@@ -182,7 +204,7 @@ fn result(
 ) -> PresentationContextResult {
     let (reason, syntax) = match offer.choose(proposed) {
         Ok((class, syntax)) => {
-            contexts.insert(proposed.id, Context { class: class.uid().to_owned(), syntax });
+            contexts.insert(proposed.id, Context { class: class.to_owned(), syntax });
             (PresentationContextResultReason::Acceptance, syntax)
         }
         // Not significant in a refusal, but some peers parse it.
@@ -199,7 +221,8 @@ fn own_variables(max_pdu: u32) -> Vec<UserVariableItem> {
     ]
 }
 
-/// Our items, the roles of accepted classes (a requestor is SCU here, never SCP), and the nod to
+/// Our items, the roles of accepted classes (a requestor is SCU here, but SCP where it reports on a
+/// storage commitment), and the nod to
 /// a user identity that wants one (type 0x59, PS3.7 §D.3.3.7.2). No item answers asynchronous
 /// operations or extended negotiation: their defaults hold.
 fn answered_variables(
@@ -213,7 +236,9 @@ fn answered_variables(
             UserVariableItem::ScuScpRoleSelectionSubItem(class, roles)
                 if contexts.values().any(|c| c.class == class.trim_end_matches('\0')) =>
             {
-                let roles = RequestorRoles { scu: roles.scu, scp: false };
+                let reports = class.trim_end_matches('\0') == STORAGE_COMMITMENT;
+                let roles =
+                    RequestorRoles { scu: roles.scu && !reports, scp: roles.scp && reports };
                 items.push(UserVariableItem::ScuScpRoleSelectionSubItem(class.clone(), roles));
             }
             UserVariableItem::UserIdentityItem(identity)
@@ -321,9 +346,13 @@ pub fn agreement(
 
 #[cfg(test)]
 mod tests {
-    use dicom_ul::pdu::{UserIdentity, UserIdentityType};
+    use std::net::IpAddr;
+
+    use dicom_ul::pdu::{UserIdentity, UserIdentityType as Kind};
 
     use super::*;
+    use crate::config::PeerUser;
+    use crate::vocabulary::{Credential, Fingerprint};
 
     const CR: &str = "1.2.840.10008.5.1.4.1.1.1";
 
@@ -346,7 +375,7 @@ mod tests {
     }
 
     fn answered(asked: &AssociationRQ, offer: &Offer) -> Answer {
-        answer(asked, "10.1.2.3".parse().unwrap(), offer)
+        answer(asked, "10.1.2.3".parse::<IpAddr>().unwrap(), offer)
     }
 
     #[test]
@@ -403,14 +432,73 @@ mod tests {
     fn a_peer_is_its_title_and_its_network() {
         let asked = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
         let peer = |title: &str, network: &str| AcceptedPeer {
-            ae_title: title.parse().unwrap(),
+            ae_title: (title != "*").then(|| title.parse().unwrap()),
             network: network.parse().unwrap(),
+            certificate: None,
+            user: None,
         };
         let mut offer = offer();
         offer.peers = vec![peer("OTHER", "0.0.0.0/0"), peer("MODALITY", "192.168.0.0/16")];
         assert_eq!(answered(&asked, &offer), Answer::Reject(Rejection::CALLING_AE));
         offer.peers.push(peer("MODALITY", "10.0.0.0/8"));
         assert!(matches!(answered(&asked, &offer), Answer::Accept(..)));
+        offer.peers = vec![peer("*", "10.0.0.0/8")];
+        assert!(matches!(answered(&asked, &offer), Answer::Accept(..)));
+        let own = Fingerprint::of(b"its certificate");
+        offer.peers[0].certificate = Some(own);
+        assert_eq!(answered(&asked, &offer), Answer::Reject(Rejection::CALLING_AE));
+        let showing = |certificate| {
+            let caller = Caller { address: "10.1.2.3".parse().unwrap(), certificate };
+            answer(&asked, caller, &offer)
+        };
+        assert!(matches!(showing(Some(own)), Answer::Accept(..)));
+        let other = Some(Fingerprint::of(b"another"));
+        assert_eq!(showing(other), Answer::Reject(Rejection::CALLING_AE));
+    }
+
+    #[test]
+    fn other_called_titles_are_taken_where_they_are_listed() {
+        let mut asked = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
+        asked.called_ae_title = "OLD_NODE".into();
+        let mut offer = offer();
+        assert_eq!(answered(&asked, &offer), Answer::Reject(Rejection::CALLED_AE));
+        offer.also_called = AlsoCalled::Titles(vec!["OLD_NODE".parse().unwrap()]);
+        assert!(matches!(answered(&asked, &offer), Answer::Accept(..)));
+        asked.called_ae_title = "ANYTHING".into();
+        assert_eq!(answered(&asked, &offer), Answer::Reject(Rejection::CALLED_AE));
+        offer.also_called = AlsoCalled::Anything;
+        assert!(matches!(answered(&asked, &offer), Answer::Accept(..)));
+    }
+
+    #[test]
+    fn a_user_identity_is_held_against_the_peers_that_ask_for_one() {
+        let mut offer = offer();
+        let peer = |name: &str, passcode| AcceptedPeer {
+            ae_title: None,
+            network: "10.0.0.0/8".parse().unwrap(),
+            certificate: None,
+            user: Some(PeerUser { name: name.to_owned(), passcode }),
+        };
+        let hash = Credential::of("long enough").unwrap();
+        offer.peers = vec![peer("open", None), peer("guarded", Some(hash.clone()))];
+        let asking_as = |kind, name: &str, passcode: &str| {
+            let mut asked = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
+            let (name, passcode) = (name.as_bytes().to_vec(), passcode.as_bytes().to_vec());
+            let identity = UserIdentity::new(false, kind, name, passcode);
+            asked.user_variables.push(UserVariableItem::UserIdentityItem(identity));
+            answered(&asked, &offer)
+        };
+        let nameless = asking(&[(1, CR, &["1.2.840.10008.1.2"])]);
+        assert_eq!(answered(&nameless, &offer), Answer::Unidentified);
+        assert!(matches!(asking_as(Kind::Username, "open", ""), Answer::Accept(..)));
+        assert_eq!(asking_as(Kind::Username, "guarded", ""), Answer::Unidentified);
+        assert_eq!(asking_as(Kind::Jwt, "open", ""), Answer::Unidentified);
+        let judged = |name| match asking_as(Kind::UsernamePassword, name, "long enough") {
+            Answer::Judge(.., claim) => claim.against,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(judged("guarded"), [hash]);
+        assert_eq!(judged("nobody"), [Credential::of_nobody()]);
     }
 
     #[test]
@@ -436,7 +524,7 @@ mod tests {
             .push(UserVariableItem::SopClassExtendedNegotiationSubItem(CR.into(), vec![1]));
         asked.user_variables.push(UserVariableItem::Unknown(0x53, vec![0, 5, 0, 5]));
         let identity = |wants| {
-            let kind = UserIdentityType::UsernamePassword;
+            let kind = Kind::UsernamePassword;
             UserVariableItem::UserIdentityItem(UserIdentity::new(wants, kind, vec![1], vec![2]))
         };
         asked.user_variables.extend([identity(false), identity(true)]);
@@ -449,6 +537,23 @@ mod tests {
                 UserVariableItem::Unknown(0x59, vec![0, 0])
             ]
         );
+    }
+
+    #[test]
+    fn a_destination_that_reports_on_a_commitment_is_the_provider() {
+        let mut asked = asking(&[(1, STORAGE_COMMITMENT, &["1.2.840.10008.1.2"])]);
+        let both = RequestorRoles { scu: true, scp: true };
+        let item =
+            |roles| UserVariableItem::ScuScpRoleSelectionSubItem(STORAGE_COMMITMENT.into(), roles);
+        asked.user_variables.push(item(both));
+        let mut offer = offer();
+        let Answer::Accept(_, agreed) = answered(&asked, &offer) else { panic!() };
+        assert!(agreed.contexts.is_empty(), "nobody was asked to commit");
+        offer.commitment = true;
+        let Answer::Accept(accept, agreed) = answered(&asked, &offer) else { panic!() };
+        assert_eq!(agreed.contexts[&1].class, STORAGE_COMMITMENT);
+        let scp = RequestorRoles { scu: false, scp: true };
+        assert_eq!(accept.user_variables[3..], [item(scp)]);
     }
 
     #[test]

@@ -11,12 +11,16 @@ use tokio::time::timeout;
 
 use super::command::{Command, Request, Response, field};
 use super::connection::{Connection, Incoming, Stop};
-use super::data::Feed;
+use super::data::{self, DataError, Feed};
 use super::machine::{Ended, Machine, Phase};
+use super::n_action::{self, CommitmentRequest, STORAGE_COMMITMENT};
+use super::n_event_report::{CommitmentReport, MAX_REPORT, ReportError};
 use super::negotiate::{self, MAX_CONTEXTS};
 use super::pdu::{self, Abort, MAX_DATA, Pdu};
 use super::status::Status;
+use super::stream::Stream;
 use super::timers::Timers;
+use super::tls::{self, Client};
 use crate::vocabulary::{AeTitle, InstanceUid, SopClass, TransferSyntax};
 
 pub use super::negotiate::ProposedContext;
@@ -35,6 +39,8 @@ pub struct Remote {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// How it is called over TLS; `None`: without.
+    pub tls: Option<Client>,
 }
 
 impl std::fmt::Display for Remote {
@@ -58,6 +64,15 @@ pub struct StoreItem {
     pub data_set_offset: u64,
 }
 
+/// An N-EVENT-REPORT of the peer.
+#[derive(Debug)]
+pub struct Event {
+    context: u8,
+    request: Request,
+    /// What it says.
+    pub report: Result<CommitmentReport, ReportError>,
+}
+
 /// Why a request came to no response.
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
@@ -67,6 +82,14 @@ pub enum RequestError {
         /// Whom.
         remote: String,
         /// The system's words.
+        cause: String,
+    },
+    /// The peer's certificate is not the expected one, or it does not like ours.
+    #[error("TLS with {remote}: {cause}; check its certificate, tls_ca and tls_name, and ours")]
+    Handshake {
+        /// Whom.
+        remote: String,
+        /// Why.
         cause: String,
     },
     /// More than [`MAX_CONTEXTS`], or none.
@@ -104,7 +127,7 @@ impl RequestError {
     /// Whether a later try may go better without anyone changing a configuration.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Connect { .. } => true,
+            Self::Connect { .. } | Self::Handshake { .. } => true,
             Self::Ended { ended, .. } => match ended {
                 Ended::Rejected(rejection) => rejection.is_transient(),
                 _ => true,
@@ -115,14 +138,14 @@ impl RequestError {
 }
 
 /// An open association. Dropping it closes the connection without a release.
-pub struct Requestor<S = TcpStream> {
+pub struct Requestor<S = Stream> {
     connection: Connection<S>,
     remote: String,
     message_id: u16,
     buffer: Vec<u8>,
 }
 
-impl Requestor<TcpStream> {
+impl Requestor {
     /// Connects and negotiates.
     pub async fn connect(
         remote: &Remote,
@@ -137,6 +160,17 @@ impl Requestor<TcpStream> {
             Err(_) => return Err(failed("no answer in time".to_owned())),
         };
         stream.set_nodelay(true).map_err(|error| failed(error.to_string()))?;
+        let stream = match &remote.tls {
+            None => Stream::Plain(stream),
+            Some(tls) => match timeout(timers.connect, tls.connect(&remote.host, stream)).await {
+                Ok(Ok(stream)) => Stream::Tls(Box::new(stream)),
+                Ok(Err(error)) => {
+                    let (remote, cause) = (remote.to_string(), tls::reason(&error));
+                    return Err(RequestError::Handshake { remote, cause });
+                }
+                Err(_) => return Err(failed("no TLS handshake in time".to_owned())),
+            },
+        };
         Self::negotiate(stream, remote, proposed, timers).await
     }
 }
@@ -232,7 +266,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
             message_id: self.message_id,
             class: Some(class.to_owned()),
             instance: instance.map(str::to_owned),
-            has_data: field == field::C_STORE,
+            kind: (field == field::N_ACTION).then_some(n_action::REQUEST),
+            has_data: matches!(field, field::C_STORE | field::N_ACTION),
         }
     }
 
@@ -268,6 +303,66 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
                 return Ok(());
             }
         }
+    }
+
+    /// N-ACTION: asks for storage commitment.
+    pub async fn n_action(&mut self, wanted: &CommitmentRequest) -> Result<Status, RequestError> {
+        let id = self
+            .context(STORAGE_COMMITMENT, None)
+            .ok_or_else(|| self.not_accepted(STORAGE_COMMITMENT, "any syntax"))?;
+        let contexts = self.connection.machine.agreement().map(|a| &a.contexts);
+        let explicit =
+            contexts.and_then(|all| all.get(&id)).is_some_and(|c| c.syntax.is_explicit());
+        let set = wanted.encode(explicit);
+        let request = self.request(field::N_ACTION, STORAGE_COMMITMENT, Some(n_action::WELL_KNOWN));
+        let sent = self.connection.send_command(id, &request.encode()).await;
+        sent.map_err(|ended| self.ended(ended))?;
+        let sent = self.connection.send_fragments(id, false, &set).await;
+        sent.map_err(|ended| self.ended(ended))?;
+        self.response(id, &request).await.map(|response| response.status)
+    }
+
+    /// The next N-EVENT-REPORT of the peer; `None` when there is none by the time that `until` is
+    /// over. It must be answered.
+    pub async fn event(
+        &mut self,
+        until: impl Future<Output = ()>,
+    ) -> Result<Option<Event>, RequestError> {
+        if !self.connection.has_input(until).await {
+            return Ok(None);
+        }
+        self.read_event().await.map(Some).map_err(|ended| self.ended(ended))
+    }
+
+    async fn read_event(&mut self) -> Result<Event, Ended> {
+        let (context, command) = self.connection.read_command().await?;
+        let agreed = self.connection.machine.agreement().and_then(|a| a.contexts.get(&context));
+        let syntax = agreed.map(|context| context.syntax);
+        match (command, syntax) {
+            (Command::Request(request), Some(syntax))
+                if request.field == field::N_EVENT_REPORT && request.has_data =>
+            {
+                let (feed, fragments) = data::channel(MAX_REPORT);
+                let read = move || CommitmentReport::read(fragments, syntax);
+                let reading = tokio::task::spawn_blocking(read);
+                self.connection.read_data(feed).await?;
+                let report = reading.await.unwrap_or(Err(DataError::Cut.into()));
+                Ok(Event { context, request, report })
+            }
+            _ => {
+                let what = "not the event report that was awaited";
+                Err(self.connection.violate(Abort::INVALID_PARAMETER, what).await)
+            }
+        }
+    }
+
+    /// Answers an event.
+    pub async fn answer(&mut self, event: &Event, status: Status) -> Result<(), RequestError> {
+        let response = event.request.response(status, None);
+        let sent = self.connection.send_command(event.context, &response.encode()).await;
+        sent.map_err(|ended| self.ended(ended))?;
+        self.connection.machine.message_done(Instant::now());
+        Ok(())
     }
 
     async fn response(&mut self, context: u8, request: &Request) -> Result<Response, RequestError> {

@@ -20,6 +20,7 @@ use super::reports::{predecessors, reports};
 use crate::model::engine::EngineHandle;
 use crate::model::{DraftRequest, ModelDraft, Saliency};
 use crate::object::StoredObject;
+use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
 use crate::radiograph::{GreyImage, RadiographError, render};
@@ -51,6 +52,8 @@ pub struct Drafting {
     pub node: NodeIdentity,
     /// What is counted.
     pub metrics: Metrics,
+    /// Who is told of each draft.
+    pub audit: Audit,
 }
 
 /// Jobs in hand at once: the model drafts them together.
@@ -135,7 +138,16 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
         match draft(drafting, &lease, position, object, view).await {
             Ok(drafted) => {
                 info!(study = %lease.study, version = lease.version, "drafted");
-                return blocking(move || lease.drafted(drafted)).await;
+                let (spool, audit) = (drafting.spool.clone(), drafting.audit.clone());
+                let model = drafting.engine.identity().name.clone();
+                return blocking(move || {
+                    let uid = lease.study.clone();
+                    lease.drafted(drafted)?;
+                    let study = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
+                    audit.record(&Event::Drafted { study, model });
+                    Ok(())
+                })
+                .await;
             }
             Err(DraftingError::Radiograph(error)) => {
                 let reason = crate::observe::chain(&error);

@@ -6,6 +6,7 @@
 //! longer than the bytes that are there. May use: `vocabulary`.
 
 pub mod charset;
+mod data_set;
 mod index;
 mod item;
 pub mod meta;
@@ -16,6 +17,7 @@ mod stored;
 
 use dicom_core::Tag;
 
+pub use data_set::DataSet;
 pub use item::{Item, PersonName, RawElement};
 pub use pixel::PixelData;
 pub use scan::{Limits, Malformed, Reason};

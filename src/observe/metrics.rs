@@ -68,6 +68,7 @@ pub struct Metrics {
     deliveries: Family<Labels, Counter>,
     bytes: Counter,
     errors: Family<Labels, Counter>,
+    audit: Family<Labels, Counter>,
     waiting: Family<Labels, Gauge>,
     oldest: Family<Labels, Gauge<f64, AtomicU64>>,
 }
@@ -97,6 +98,9 @@ impl Metrics {
         registry.register("queue_depth", "Pieces of work that wait, by stage", waiting.clone());
         let help = "Seconds that the oldest piece of work waits, by stage";
         registry.register("queue_oldest_seconds", help, oldest.clone());
+        let audit = Family::default();
+        let help = "Audit messages: kept or failed in the local copy, sent or unsent by syslog";
+        registry.register("audit_messages", help, audit.clone());
         // Each stage is there from the start, so that a rate over it never begins in the middle.
         for stage in Stage::ALL {
             drop(stages.get_or_create(&label("stage", stage.label())));
@@ -111,6 +115,7 @@ impl Metrics {
             deliveries,
             bytes,
             errors,
+            audit,
             waiting,
             oldest,
         }
@@ -136,6 +141,11 @@ impl Metrics {
     pub fn error(&self, stage: &'static str, kind: &'static str) {
         let labels = vec![("stage", stage.to_owned()), ("kind", kind.to_owned())];
         self.errors.get_or_create(&labels).inc();
+    }
+
+    /// An audit message was `kept` or `failed` in the local copy, `sent` or `unsent` by syslog.
+    pub fn audit(&self, outcome: &'static str) {
+        self.audit.get_or_create(&label("outcome", outcome)).inc();
     }
 
     /// How much waits for a stage now, and the oldest of it for how long; set before

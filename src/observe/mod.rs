@@ -1,8 +1,10 @@
-//! Logs and metrics: every counter that the node has.
+//! Logs, metrics and the audit trail: every counter and every audit message that the node has.
 //!
-//! Comes in: what the stages report. Goes out: lines on stderr, Prometheus text. Promises: no text
-//! about a patient, closed sets of labels. May use: `vocabulary`, `config`.
+//! Comes in: what the stages report. Goes out: lines on stderr, Prometheus text, audit messages.
+//! Promises: no text about a patient but in audit messages, closed sets of labels; a slow syslog
+//! server delays nothing. May use: `vocabulary`, `config`.
 
+pub mod audit;
 pub mod log;
 pub mod metrics;
 

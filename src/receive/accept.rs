@@ -9,11 +9,18 @@ use crate::dimse::negotiate::{AcceptedPeer, Offer};
 
 /// All classes and syntaxes that the node knows, from the configured peers (none: from anyone).
 pub fn offer(config: &Config) -> Offer {
-    let peers = config
-        .peers
-        .iter()
-        .map(|peer| AcceptedPeer { ae_title: peer.ae_title.clone(), network: peer.address });
-    Offer { peers: peers.collect(), ..Offer::everything(config.node.ae_title.clone()) }
+    let peers = config.peers.iter().map(|peer| AcceptedPeer {
+        ae_title: peer.ae_title.clone(),
+        network: peer.address,
+        certificate: peer.certificate,
+        user: peer.user.clone(),
+    });
+    Offer {
+        peers: peers.collect(),
+        commitment: config.destinations.iter().any(|destination| destination.commitment),
+        also_called: config.node.also_called.clone(),
+        ..Offer::everything(config.node.ae_title.clone())
+    }
 }
 
 /// Deadlines as configured.

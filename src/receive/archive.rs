@@ -55,7 +55,7 @@ impl Archive {
         });
         let (closing, abandon) = (CancellationToken::new(), CancellationToken::new());
         let running =
-            tokio::spawn(listen::serve(listener, acceptor, closing.clone(), abandon.clone()));
+            tokio::spawn(listen::serve([listener], acceptor, closing.clone(), abandon.clone()));
         Ok(Self { address, closing, abandon, running, files })
     }
 

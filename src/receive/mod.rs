@@ -8,6 +8,7 @@
 pub mod accept;
 pub mod archive;
 pub mod caption;
+pub mod commitment;
 pub mod file_meta;
 mod service;
 mod status;

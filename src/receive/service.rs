@@ -12,6 +12,7 @@ use crate::dimse::Timers;
 use crate::dimse::acceptor::{Acceptor, CurrentOffer, Limits};
 use crate::dimse::listen::{self, Listener};
 use crate::dimse::negotiate::Offer;
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::spool::Spool;
 
@@ -22,12 +23,13 @@ pub struct Reception {
 
 impl Reception {
     /// As the configuration says.
-    pub fn new(config: &Config, spool: Spool, metrics: Metrics) -> Self {
+    pub fn new(config: &Config, spool: Spool, metrics: Metrics, audit: Audit) -> Self {
         let (offer, timers) = (accept::offer(config), accept::timers(config));
-        Self::with(offer, timers, accept::limits(config), spool, metrics)
+        let keeper = Keeper { spool, metrics, audit };
+        Self::behind(offer, timers, accept::limits(config), keeper)
     }
 
-    /// With everything given.
+    /// With everything given, and nothing audited.
     pub fn with(
         offer: Offer,
         timers: Timers,
@@ -35,7 +37,11 @@ impl Reception {
         spool: Spool,
         metrics: Metrics,
     ) -> Self {
-        let service = Arc::new(Keeper { spool, metrics });
+        Self::behind(offer, timers, limits, Keeper { spool, metrics, audit: Audit::default() })
+    }
+
+    fn behind(offer: Offer, timers: Timers, limits: Limits, keeper: Keeper) -> Self {
+        let service = Arc::new(keeper);
         let offer = CurrentOffer::from(offer);
         Self { acceptor: Arc::new(Acceptor { offer, timers, limits, service }) }
     }
@@ -49,11 +55,11 @@ impl Reception {
 /// Receives until `closing`: then no association is taken any more, and each that runs ends after
 /// its present message. `abandon` ends them at once.
 pub async fn serve(
-    listener: Listener,
+    listeners: Vec<Listener>,
     reception: Arc<Reception>,
     closing: CancellationToken,
     abandon: CancellationToken,
 ) -> Result<(), Infallible> {
-    listen::serve(listener, Arc::clone(&reception.acceptor), closing, abandon).await;
+    listen::serve(listeners, Arc::clone(&reception.acceptor), closing, abandon).await;
     Ok(())
 }

@@ -1,17 +1,21 @@
 //! One C-STORE into the spool: on a blocking thread, while the data set arrives.
 
+use std::net::IpAddr;
 use std::time::Instant;
 
 use tracing::{debug, error, warn};
 
 use super::caption::caption;
+use super::commitment;
 use super::file_meta::file_meta;
 use super::status::StoreFailure;
-use crate::dimse::c_store::{StoreReply, StoreRequest, StoreService};
+use crate::dimse::c_store::{Peer, StoreReply, StoreRequest, StoreService};
 use crate::dimse::data::Fragments;
 use crate::dimse::excerpt::Excerpt;
+use crate::dimse::n_event_report::CommitmentReport;
 use crate::dimse::{Ended, Status};
 use crate::object::StoredObject;
+use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::report::identity;
 use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
@@ -20,6 +24,7 @@ use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
 pub(super) struct Keeper {
     pub(super) spool: Spool,
     pub(super) metrics: Metrics,
+    pub(super) audit: Audit,
 }
 
 impl StoreService for Keeper {
@@ -48,6 +53,24 @@ impl StoreService for Keeper {
         }
     }
 
+    fn reported(&self, peer: &Peer, report: &CommitmentReport) -> Status {
+        commitment::note(&self.spool, &self.metrics, report).unwrap_or_else(|error| {
+            let calling = &peer.calling;
+            error!(%error, %calling, "a report on a storage commitment could not be kept");
+            Status::PROCESSING_FAILURE
+        })
+    }
+
+    fn turned_away(&self, address: IpAddr, calling: &str, ended: &Ended) {
+        let refused =
+            matches!(ended, Ended::Rejected(_) | Ended::Unidentified(_) | Ended::Handshake(_));
+        if refused {
+            let caller =
+                audit::Peer { ae_title: calling.trim().to_owned(), host: address.to_string() };
+            self.audit.record(&Event::Refused { caller, reason: ended.to_string() });
+        }
+    }
+
     fn ended(&self, ended: &Ended) {
         self.metrics.association(ended.outcome());
     }
@@ -71,8 +94,22 @@ impl Keeper {
             length += bytes.len() as u64;
         }
         let received = inspect(request, &incoming)?;
+        let study = audit::Study {
+            uid: received.study.clone(),
+            patient_id: received.caption.patient_id.clone(),
+        };
         let receipt = incoming.commit(received)?;
         self.metrics.received_bytes(length);
+        self.audit.record(&Event::Received {
+            sender: audit::Peer {
+                ae_title: request.peer.calling.to_string(),
+                host: request.peer.address.to_string(),
+            },
+            study,
+            class: request.class,
+            instance: request.instance.clone(),
+            known: receipt == Receipt::Duplicate,
+        });
         Ok(receipt)
     }
 }

@@ -1,9 +1,10 @@
 //! Who and what a study is, as the worklist shows and searches it.
 
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::transition::Change;
-use crate::vocabulary::PatientText;
+use super::{Spool, SpoolError};
+use crate::vocabulary::{PatientText, StudyUid};
 
 /// What stands in the head of a study; empty where its images say nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -22,6 +23,22 @@ pub struct Caption {
     pub date: String,
     /// Study description.
     pub description: PatientText,
+}
+
+impl Spool {
+    /// The patient's ID of a study, as its newest image has it; empty where that says none.
+    pub fn patient_id(&self, study: &StudyUid) -> Result<PatientText, SpoolError> {
+        self.read("find a patient's ID", |transaction| {
+            let found: Option<String> = transaction
+                .prepare_cached(
+                    "SELECT patient_id FROM caption JOIN study ON study.id = caption.study
+                     WHERE study.uid = ?1",
+                )?
+                .query_row([study.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(PatientText::new(found.unwrap_or_default()))
+        })
+    }
 }
 
 /// The columns in the order of [`of`].

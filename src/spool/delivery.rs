@@ -179,11 +179,30 @@ fn image(spool: &Spool, change: &Change<'_>, object: i64) -> rusqlite::Result<Se
 impl DeliveryLease {
     /// The destination acknowledged the object (of a report: the one of its files that it took).
     pub fn sent(self, instance: &InstanceUid) -> Result<(), SpoolError> {
+        self.acknowledged(instance, None)
+    }
+
+    /// As [`DeliveryLease::sent`], and the destination is to commit to keep it.
+    pub fn sent_to_commit(self, instance: &InstanceUid, class: SopClass) -> Result<(), SpoolError> {
+        self.acknowledged(instance, Some(class))
+    }
+
+    fn acknowledged(
+        self,
+        instance: &InstanceUid,
+        commit: Option<SopClass>,
+    ) -> Result<(), SpoolError> {
         self.finish("note a delivery", |change, lease| {
             change.execute(
                 "UPDATE delivery SET state = 'sent', reason = NULL, sent_instance = ?2,
-                     sent_at = ?3 WHERE id = ?1",
-                params![lease.guard.delivery, instance.as_str(), change.now],
+                     sent_at = ?3, commitment = ?4, sent_class = ?5, commit_at = ?3 WHERE id = ?1",
+                params![
+                    lease.guard.delivery,
+                    instance.as_str(),
+                    change.now,
+                    commit.is_some(),
+                    commit.map(SopClass::uid),
+                ],
             )?;
             // The destination is back: what waited for that is due, the most urgent first.
             change.execute(

@@ -22,6 +22,7 @@ use crate::vocabulary::ByteSize;
 
 mod caption;
 mod clock;
+mod commitment;
 mod completion;
 mod delivery;
 mod depth;
@@ -46,6 +47,7 @@ mod waiters;
 
 pub use caption::Caption;
 pub use clock::Clock;
+pub use commitment::{Commitment, Reported};
 pub use delivery::{DeliveryLease, DeliveryObject, SendableFile};
 pub use depth::{Depth, Waiting};
 pub use draft::{

@@ -98,12 +98,18 @@ fn retry_deliveries(change: &Change<'_>, study: i64) -> Result<usize, Fault> {
     for (delivery, job, destination, state) in &deliveries {
         change.execute(
             "UPDATE delivery SET state = 'waiting', attempts = 0, reason = NULL,
-                 unreachable = 0, next_attempt_at = ?2 WHERE id = ?1",
+                 unreachable = 0, commit_attempts = 0, next_attempt_at = ?2 WHERE id = ?1",
             params![delivery, change.now],
         )?;
         let step = Transition::new(state, "waiting").to(destination).because("retry");
         change.record(*job, &step)?;
         settle::settle(change, *job)?;
     }
-    Ok(deliveries.len())
+    // What waits for a commitment is asked for at once.
+    let asked = change.execute(
+        "UPDATE delivery SET commit_attempts = 0, commit_at = ?2 WHERE state = 'sent'
+             AND commitment = 1 AND job IN (SELECT id FROM job WHERE study = ?1)",
+        params![study, change.now],
+    )?;
+    Ok(deliveries.len() + asked)
 }

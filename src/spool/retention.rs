@@ -32,6 +32,7 @@ impl Spool {
                          AND NOT EXISTS (SELECT 1 FROM delivery
                              JOIN job ON job.id = delivery.job WHERE job.study = study.id
                              AND (delivery.leased OR delivery.state IN ('waiting', 'failed')
+                                 OR delivery.state = 'sent' AND delivery.commitment = 1
                                  OR delivery.sent_at > ?1))
                          AND NOT EXISTS (SELECT 1 FROM object WHERE object.study = study.id
                              AND object.deleted_at IS NULL AND object.received_at > ?1)

@@ -12,7 +12,7 @@ use super::error::SpoolError;
 use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST];
+const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST, COMMITMENT];
 
 /// A destination that cannot be reached puts off all that waits for it, not each by itself.
 const UNREACHABLE: &str = "
@@ -142,6 +142,23 @@ CREATE TABLE caption (
     description TEXT NOT NULL
 );
 CREATE INDEX delivery_waiting ON delivery (job) WHERE state = 'waiting';
+";
+
+/// What a destination acknowledged may want its commitment too.
+const COMMITMENT: &str = "
+ALTER TABLE delivery ADD COLUMN commitment INTEGER NOT NULL DEFAULT 0; -- whether it is wanted
+ALTER TABLE delivery ADD COLUMN sent_class TEXT;
+ALTER TABLE delivery ADD COLUMN commit_attempts INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN commit_at INTEGER NOT NULL DEFAULT 0;  -- when it is asked for
+CREATE TABLE commitment (
+    uid TEXT PRIMARY KEY,             -- of the transaction
+    job INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,
+    destination TEXT NOT NULL,
+    asked_at INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX commitment_by_job ON commitment (job);
+CREATE INDEX delivery_uncommitted ON delivery (destination, commit_at)
+    WHERE state = 'sent' AND commitment = 1;
 ";
 
 /// Opens the database of a spool and brings it to this program's version.

@@ -151,7 +151,7 @@ pub(super) fn settle(change: &Change<'_>, job: i64) -> Result<(), Fault> {
     let Some(base) = outcome else { return Ok(()) };
     let (waiting, sent, failed): (i64, i64, i64) = change
         .prepare_cached(
-            "SELECT count(*) FILTER (WHERE state = 'waiting'),
+            "SELECT count(*) FILTER (WHERE state = 'waiting' OR state = 'sent' AND commitment = 1),
                     count(*) FILTER (WHERE state IN ('sent', 'committed')),
                     count(*) FILTER (WHERE state = 'failed')
              FROM delivery WHERE job = ?1",

@@ -4,7 +4,9 @@
 //! wrong. Promises: no I/O, no panic on any input. May use: nothing of this crate.
 
 mod ae_title;
+mod attempts;
 pub mod credential;
+mod fingerprint;
 mod hexadecimal;
 mod observation;
 pub mod patient_text;
@@ -16,7 +18,9 @@ pub mod transfer_syntax;
 mod uid;
 
 pub use ae_title::{AeTitle, AeTitleError};
+pub use attempts::Attempts;
 pub use credential::{Credential, CredentialError};
+pub use fingerprint::{Fingerprint, FingerprintError};
 pub use hexadecimal::hexadecimal;
 pub use observation::{Observation, UnknownObservation};
 pub use patient_text::PatientText;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::attempts::Attempts;
 use super::session::Sessions;
 use crate::config::{AddressRange, Config, User};
+use crate::vocabulary::Attempts;
 
 /// Users, sessions, and the proxy before the node; clones share them.
 #[derive(Clone)]

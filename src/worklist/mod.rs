@@ -22,13 +22,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::drafting::Recipient;
+use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::Metrics;
 use crate::report::NodeIdentity;
-use crate::spool::Spool;
+use crate::spool::{JobDetail, Spool};
 
 mod access;
 mod api;
-mod attempts;
 mod chips;
 mod connections;
 mod failure;
@@ -63,6 +63,7 @@ pub struct WorklistState {
     node: NodeIdentity,
     model: Arc<dyn Fn() -> bool + Send + Sync>,
     access: Access,
+    audit: Audit,
     kept: Arc<image::Kept>,
 }
 
@@ -82,7 +83,29 @@ impl WorklistState {
         model: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
         let (access, kept) = (Access::local(), Arc::default());
-        Self { spool, metrics, recipients, node, model: Arc::new(model), access, kept }
+        let (model, audit) = (Arc::new(model), Audit::default());
+        Self { spool, metrics, recipients, node, model, access, audit, kept }
+    }
+
+    /// With somebody who is told who looked at what, and signed what.
+    #[must_use]
+    pub fn with_audit(self, audit: Audit) -> Self {
+        Self { audit, ..self }
+    }
+
+    /// Whose data an audit message about a job is about.
+    fn study_of(job: &JobDetail) -> audit::Study {
+        audit::Study { uid: job.row.study.clone(), patient_id: job.caption.patient_id.clone() }
+    }
+
+    /// Notes an event apart from the network's threads: the disk may be slow.
+    async fn told(&self, event: Event) -> Result<(), failure::Failure> {
+        let audit = self.audit.clone();
+        blocking(move || {
+            audit.record(&event);
+            Ok(())
+        })
+        .await
     }
 
     /// With users who sign in.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use tracing::info;
 
-use super::access::Viewer;
+use super::access::{Arrival, Viewer};
 use super::failure::Failure;
 use super::image::Look;
 use super::page::csrf;
@@ -18,6 +18,7 @@ use crate::config::{Receives, User};
 use crate::drafting::reports::{predecessors, reports};
 use crate::findings;
 use crate::object::StoredObject;
+use crate::observe::audit::Event;
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, Verification};
 use crate::spool::{JobDetail, Signed, SpoolError};
 use crate::vocabulary::PatientText;
@@ -38,6 +39,7 @@ pub(super) struct Order {
 pub(super) async fn sign(
     State(state): State<WorklistState>,
     Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
     Form(order): Form<Order>,
 ) -> Result<Response, Failure> {
@@ -48,7 +50,7 @@ pub(super) async fn sign(
     let job = api::find(&state, &study).await?;
     let text = order.text.replace("\r\n", "\n").trim().to_owned();
     let refused = match objection(&job, &order, &text) {
-        None => keep(&state, user, &job, &text).await?,
+        None => keep(&state, (user, arrival), &job, &text).await?,
         objection => objection,
     };
     let Some(why) = refused else {
@@ -75,15 +77,17 @@ fn objection(job: &JobDetail, order: &Order, text: &str) -> Option<String> {
 /// Keeps the signed report, or says why that cannot be.
 async fn keep(
     state: &WorklistState,
-    user: User,
+    (user, arrival): (User, Arrival),
     job: &JobDetail,
     text: &str,
 ) -> Result<Option<String>, Failure> {
     let name = user.name.clone();
+    let (client, study) = (arrival.client, WorklistState::study_of(job));
     let keeper = Keeper { state: state.clone(), user, job: job.clone(), text: text.to_owned() };
     match blocking(move || keeper.keep()).await {
         Ok(()) => {
             info!(user = name, study = %job.row.study, version = job.next_version, "signed");
+            state.told(Event::Signed { user: name, client, study }).await?;
             Ok(None)
         }
         Err(Failure::Spool(SpoolError::Changed { .. })) => {

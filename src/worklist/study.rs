@@ -6,22 +6,27 @@ use axum::response::Html;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::access::Viewer;
+use super::access::{Arrival, Viewer};
 use super::chips::chips;
 use super::failure::Failure;
 use super::image::{Look, figure};
 use super::page::{self, Notice, Refresh, tag, time};
 use super::{WorklistState, api, blocking, operate, sign, tree};
+use crate::observe::audit::Event;
 use crate::spool::{JobDetail, VersionView};
 
 /// `GET /studies/{study uid}`
 pub(super) async fn page(
     State(state): State<WorklistState>,
     Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
     Query(look): Query<Look>,
 ) -> Result<Html<String>, Failure> {
     let job = api::find(&state, &study).await?;
+    let user = viewer.user.as_ref().map_or_else(String::new, |user| user.name.clone());
+    let (client, study) = (arrival.client, WorklistState::study_of(&job));
+    state.told(Event::Viewed { user, client, study }).await?;
     show(&state, &viewer, job, &look, None).await
 }
 

@@ -184,7 +184,7 @@ fn a_fault_of_the_program_fails_one_object_and_no_association() {
     let listener = runtime.block_on(Listener::bind("127.0.0.1:0".parse().unwrap())).unwrap();
     let address = listener.local_addr().unwrap();
     let never = CancellationToken::new();
-    runtime.spawn(listen::serve(listener, Arc::new(acceptor), never.clone(), never));
+    runtime.spawn(listen::serve([listener], Arc::new(acceptor), never.clone(), never));
     let mut peer = Peer::storing(address);
     for _ in 0..2 {
         let response = peer.store(&c_store(Some(CR), Some("1.2.3")), &[0; 500]);

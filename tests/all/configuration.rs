@@ -99,7 +99,8 @@ fn an_unknown_key_is_placed_and_the_nearest_named() {
             2,
             3,
             "node.ae_titel".to_owned(),
-            "unknown key; [node] knows ae_title, bind | write ae_title".to_owned()
+            "unknown key; [node] knows ae_title, bind, called_ae_titles | write ae_title"
+                .to_owned()
         )
     );
     let (_, _, key, text) = only("[study]\nmin_free = \"1 GiB\"\n");
@@ -201,8 +202,13 @@ fn a_bad_destination_says_which_key() {
         ("127.0.0.1", "http://pacs", "destination.host", "no host name"),
         ("ORTHANC", "", "destination.ae_title", "at least one character"),
         ("port = 4242", "", "destination.port", "add port to this [[destination]]"),
-        ("port = 4242", "port = 1\ntls = true", "destination.tls", "not available"),
-        ("port = 4242", "port = 1\ncommitment = true", "destination.commitment", "not available"),
+        ("port = 4242", "port = 1\ntls = true", "destination.tls", "nobody is named who vouches"),
+        (
+            "port = 4242",
+            "port = 1\ntls_key = \"k\"",
+            "destination.tls_certificate",
+            "belong together",
+        ),
         (
             "port = 4242",
             "port = 1\nreceives = [\"keyobject\"]",
@@ -374,7 +380,7 @@ fn config_check_ends_with_1_and_tells_all_on_stderr() {
     assert_eq!(
         told,
         "error: the configuration has 2 errors\n  \
-         FILE:2:1: node.ae_titel: unknown key; [node] knows ae_title, bind\n    \
+         FILE:2:1: node.ae_titel: unknown key; [node] knows ae_title, bind, called_ae_titles\n    \
          remedy: write ae_title\n  \
          FILE:3:8: node.bind: 3 is an integer, not a string in quotes\n    \
          remedy: write a string in quotes, for example \"127.0.0.1:11112\"\n"

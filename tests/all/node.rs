@@ -301,7 +301,7 @@ fn serve_runs_without_a_configuration_file() {
         .unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let _running = Running(child);
-    let (dicom, _) = ready(&mut stdout).unwrap();
+    let dicom = ready(&mut stdout).unwrap().dicom;
     let mut echo = Command::new(dcmtk::program("echoscu"));
     process::succeed(echo.args(["-aec", "THORASCRIBE", "127.0.0.1", &dicom.port().to_string()]));
     assert!(home.path().join("XDG_STATE_HOME/thorascribe").is_dir(), "the spool's default place");

@@ -384,6 +384,7 @@ async fn store(file: &SrFile, path: &Path, port: u16) {
         called: "ORTHANC".parse().unwrap(),
         host: "127.0.0.1".to_owned(),
         port,
+        tls: None,
     };
     let context = ProposedContext {
         abstract_syntax: file.sop_class.uid().to_owned(),

@@ -17,7 +17,7 @@ use web::Web;
 mod many;
 mod sign;
 mod sign_in;
-mod web;
+pub(crate) mod web;
 
 /// Keeps a fixture as its modality would have sent it.
 fn receive(spool: &Spool, fixture: &str) -> String {

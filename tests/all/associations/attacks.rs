@@ -278,7 +278,8 @@ fn commands_that_cannot_be_served_are_answered() {
     for verb in [0x0020, 0x0010, 0x0130, 0x0042] {
         for has_data in [true, false] {
             let class = Some(CR.to_owned());
-            let unknown = Request { field: verb, message_id: 5, class, instance: None, has_data };
+            let unknown =
+                Request { field: verb, message_id: 5, class, instance: None, kind: None, has_data };
             peer.send(&p_data(1, 3, &unknown.encode()));
             if has_data {
                 peer.send(&p_data(1, 2, b"data"));
@@ -290,8 +291,14 @@ fn commands_that_cannot_be_served_are_answered() {
     }
     // A cancel has no response; C-STORE on Verification and C-ECHO on an image class have one.
     let class = Some(CR.to_owned());
-    let cancel =
-        Request { field: field::C_CANCEL, message_id: 5, class, instance: None, has_data: false };
+    let cancel = Request {
+        field: field::C_CANCEL,
+        message_id: 5,
+        class,
+        instance: None,
+        kind: None,
+        has_data: false,
+    };
     let mut set = cancel.encode();
     // A cancel names the request that it is about in (0000,0120) instead of (0000,0110).
     let at = set.windows(4).position(|w| w == [0, 0, 0x10, 1]).unwrap();
@@ -403,6 +410,7 @@ fn a_peer_that_reads_nothing_does_not_hold_the_node() {
         message_id: 1,
         class: Some(VERIFICATION.into()),
         instance: None,
+        kind: None,
         has_data: false,
     };
     let echo = p_data(3, 3, &echo.encode()).repeat(100);

@@ -88,7 +88,8 @@ impl Scp {
         let listener = runtime.block_on(Listener::bind(any)).unwrap();
         let address = listener.local_addr().unwrap();
         let (closing, abandon) = (CancellationToken::new(), CancellationToken::new());
-        let serve = receive::serve(listener, Arc::new(reception), closing.clone(), abandon.clone());
+        let serve =
+            receive::serve(vec![listener], Arc::new(reception), closing.clone(), abandon.clone());
         let running = runtime.spawn(async move {
             let Ok(()) = serve.await;
         });
@@ -190,6 +191,7 @@ pub(super) fn c_store(class: Option<&str>, instance: Option<&str>) -> Vec<u8> {
         message_id: 9,
         class: owned(class),
         instance: owned(instance),
+        kind: None,
         has_data: true,
     }
     .encode()
@@ -278,6 +280,7 @@ impl Peer {
             message_id: 77,
             class: Some(VERIFICATION.into()),
             instance: None,
+            kind: None,
             has_data: false,
         };
         self.send(&p_data(context, 3, &request.encode()));

@@ -27,6 +27,7 @@ fn remote(called: &str, port: u16) -> Remote {
         called: called.parse().unwrap(),
         host: "127.0.0.1".into(),
         port,
+        tls: None,
     }
 }
 

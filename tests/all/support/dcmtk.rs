@@ -75,7 +75,8 @@ impl Storescp {
         })
     }
 
-    fn with(options: impl Fn(&Path) -> Vec<String>) -> Self {
+    /// One with these options.
+    pub(crate) fn with(options: impl Fn(&Path) -> Vec<String>) -> Self {
         let folder = TempDir::new().unwrap();
         let received = folder.path().join("received");
         std::fs::create_dir(&received).unwrap();

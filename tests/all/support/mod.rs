@@ -3,6 +3,7 @@
 //! A peer that is not installed is a failure that names the package which holds it.
 
 pub(crate) mod browser;
+pub(crate) mod certificates;
 pub(crate) mod data_set;
 pub(crate) mod dcmtk;
 pub(crate) mod gate;

@@ -67,6 +67,7 @@ pub(crate) struct Node {
     stdout: Option<BufReader<ChildStdout>>,
     pub(crate) dicom: SocketAddr,
     pub(crate) http: SocketAddr,
+    tls: Option<SocketAddr>,
 }
 
 impl Node {
@@ -85,8 +86,8 @@ impl Node {
         toml.push_str(&settings.tables);
         std::fs::write(folder.path().join("thorascribe.toml"), toml).unwrap();
         let environment = settings.environment.clone();
-        let (running, stdout, dicom, http) = launch(folder.path(), &environment);
-        Self { folder, environment, running, stdout: Some(stdout), dicom, http }
+        let (running, stdout, Addresses { dicom, http, tls }) = launch(folder.path(), &environment);
+        Self { folder, environment, running, stdout: Some(stdout), dicom, http, tls }
     }
 
     /// The text of its configuration file.
@@ -104,6 +105,12 @@ impl Node {
         self.dicom.port()
     }
 
+    /// Where modalities send to over TLS.
+    #[track_caller]
+    pub(crate) fn tls(&self) -> u16 {
+        self.tls.unwrap().port()
+    }
+
     /// Ends the node without a chance to finish anything.
     pub(crate) fn kill(&mut self) {
         self.running.kill();
@@ -112,8 +119,9 @@ impl Node {
     /// Starts it again on the same spool; the ports may be others.
     pub(crate) fn restart(&mut self) {
         self.kill();
-        let (running, stdout, dicom, http) = launch(self.folder.path(), &self.environment);
-        (self.running, self.stdout, self.dicom, self.http) = (running, Some(stdout), dicom, http);
+        let (running, stdout, addresses) = launch(self.folder.path(), &self.environment);
+        (self.running, self.stdout) = (running, Some(stdout));
+        (self.dicom, self.http, self.tls) = (addresses.dicom, addresses.http, addresses.tls);
     }
 
     /// Sends a signal to the node.
@@ -153,6 +161,22 @@ impl Node {
     /// The end of its log.
     pub(crate) fn log(&self) -> String {
         tail(&self.folder.path().join("stderr"))
+    }
+
+    /// All of its log.
+    pub(crate) fn whole_log(&self) -> String {
+        let log = std::fs::read(self.folder.path().join("stderr")).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Its log at INFO names no patient: every fixture's header says who it is in these words.
+    #[track_caller]
+    pub(crate) fn assert_log_names_no_patient(&self) {
+        let log = self.whole_log();
+        assert!(log.contains("INFO"), "{log}");
+        for held in ["Fixture^", "FIX0", "ACC0"] {
+            assert!(!log.contains(held), "the log holds {held}:\n{log}");
+        }
     }
 
     /// The node's spool folder.
@@ -252,7 +276,7 @@ impl Drop for Node {
 fn launch(
     folder: &Path,
     environment: &[(&'static str, String)],
-) -> (Running, BufReader<ChildStdout>, SocketAddr, SocketAddr) {
+) -> (Running, BufReader<ChildStdout>, Addresses) {
     let log = folder.join("stderr");
     let stderr = std::fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
     let mut child = program(folder)
@@ -266,18 +290,29 @@ fn launch(
         .unwrap();
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     let running = Running(child);
-    let (dicom, http) = ready(&mut stdout)
+    let addresses = ready(&mut stdout)
         .unwrap_or_else(|line| panic!("the node said {line:?}, not ready:\n{}", tail(&log)));
-    (running, stdout, dicom, http)
+    (running, stdout, addresses)
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Addresses {
+    pub(crate) dicom: SocketAddr,
+    pub(crate) http: SocketAddr,
+    pub(crate) tls: Option<SocketAddr>,
 }
 
 /// The addresses in the line that says the node is ready; else what it printed.
-pub(crate) fn ready(stdout: &mut impl BufRead) -> Result<(SocketAddr, SocketAddr), String> {
+pub(crate) fn ready(stdout: &mut impl BufRead) -> Result<Addresses, String> {
     let mut line = String::new();
     stdout.read_line(&mut line).unwrap();
     let addresses = || {
-        let (dicom, http) = line.trim_end().strip_prefix("ready dicom=")?.split_once(" http=")?;
-        Some((dicom.parse().ok()?, http.parse().ok()?))
+        let mut words = line.trim_end().strip_prefix("ready ")?.split(' ');
+        let dicom = words.next()?.strip_prefix("dicom=")?.parse().ok()?;
+        let http = words.next()?.strip_prefix("http=")?.parse().ok()?;
+        let tls = words.next().and_then(|word| word.strip_prefix("tls=")?.parse().ok());
+        Some(Addresses { dicom, http, tls })
     };
     addresses().ok_or_else(|| line.clone())
 }

@@ -93,6 +93,15 @@ impl Orthanc {
         });
     }
 
+    /// Tells it where an AE is, so that it can report to it.
+    pub(crate) fn knows(&self, ae_title: &str, port: u16) {
+        let modality = json!({"AET": ae_title, "Host": "127.0.0.1", "Port": port,
+            "AllowStorageCommitment": true, "Manufacturer": "Generic"});
+        let body = modality.to_string();
+        let answer = http::request(self.http, "PUT", "/modalities/node", body.as_bytes()).unwrap();
+        assert_eq!(answer.0, 200);
+    }
+
     fn get(&self, path: &str) -> Value {
         http::json(self.http, path).unwrap_or_else(|| panic!("Orthanc does not answer {path}"))
     }

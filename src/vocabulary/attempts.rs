@@ -1,4 +1,4 @@
-//! Failed sign-ins, so that passwords cannot be tried at will.
+//! Failed sign-ins of people and of nodes, so that passwords cannot be tried at will.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -15,8 +15,8 @@ const SPAN: Duration = Duration::from_mins(5);
 const MOST: usize = 8192;
 
 /// Counts failures by address and by name.
-#[derive(Default)]
-pub(super) struct Attempts {
+#[derive(Debug, Default)]
+pub struct Attempts {
     counts: Mutex<HashMap<Key, Count>>,
 }
 
@@ -37,7 +37,7 @@ impl Attempts {
     ///
     /// # Errors
     /// How long to wait: too many failed.
-    pub(super) fn begin(&self, address: IpAddr, name: &str) -> Result<(), Duration> {
+    pub fn begin(&self, address: IpAddr, name: &str) -> Result<(), Duration> {
         let now = Instant::now();
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |count: &Count| now.duration_since(count.since) >= SPAN;
@@ -60,7 +60,7 @@ impl Attempts {
     }
 
     /// The attempt was good: it does not count, nor do the ones before from this address.
-    pub(super) fn succeeded(&self, address: IpAddr, name: &str) {
+    pub fn succeeded(&self, address: IpAddr, name: &str) {
         let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
         for (key, _) in keys(address, name) {
             counts.remove(&key);

@@ -1,0 +1,136 @@
+//! Certificates, keys and authorities: which files; `dimse::tls` reads them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::error::{Place, Problem};
+use super::file::Settings;
+use super::value::{ADDRESS, Checker, Keys};
+
+/// A file that the configuration names, and where it does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The key that names it, for example `tls.certificate`.
+    pub key: String,
+    /// Where the key stands.
+    pub place: Place,
+}
+
+impl NamedFile {
+    /// Named by the option of a command.
+    pub fn of_option(option: &str, path: PathBuf) -> Self {
+        Self { path, key: option.to_owned(), place: Place::Default }
+    }
+
+    /// What is wrong with the file.
+    pub fn problem(&self, message: &str, remedy: &str) -> Problem {
+        Problem {
+            place: self.place.clone(),
+            key: self.key.clone(),
+            message: format!("{}: {message}", self.path.display()),
+            remedy: remedy.to_owned(),
+        }
+    }
+}
+
+/// A certificate chain and its private key, both PEM.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, then those between it and the authority.
+    pub certificate: NamedFile,
+    /// The private key.
+    pub key: NamedFile,
+}
+
+/// `[tls]`
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Where it listens for associations over TLS; `None`: nowhere.
+    pub bind: Option<SocketAddr>,
+    /// Who the node is.
+    pub identity: Option<Identity>,
+    /// Who vouches for callers; `None`: callers are asked for no certificate.
+    pub client_ca: Option<NamedFile>,
+    /// Who vouches for destinations that name no authority of their own.
+    pub ca: Option<NamedFile>,
+}
+
+/// How a destination is reached by TLS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DestinationTls {
+    /// Who vouches for it.
+    pub ca: NamedFile,
+    /// The name in its certificate; `None`: its host.
+    pub name: Option<String>,
+    /// Who the node is, should the destination ask.
+    pub identity: Option<Identity>,
+}
+
+impl Checker<'_> {
+    pub(super) fn tls(&mut self, settings: &Settings) -> Option<Tls> {
+        let keys = Keys::of_table(settings, "tls")?;
+        let none = self.text(&keys, "bind")?.is_empty();
+        let bind = if none { None } else { Some(self.parsed(&keys, "bind", ADDRESS)?) };
+        let identity = self.identity(&keys, ["certificate", "key"])?;
+        if bind.is_some() && identity.is_none() {
+            let why = "a port that speaks TLS needs a certificate and its key";
+            self.complain(&keys, "bind", why, "set tls.certificate and tls.key to PEM files");
+        }
+        let client_ca = self.file(&keys, "client_ca")?;
+        let ca = self.file(&keys, "ca")?;
+        Some(Tls { bind, identity, client_ca, ca })
+    }
+
+    /// `Some(None)` when neither is given.
+    #[expect(clippy::option_option, reason = "wrong, empty and given are three cases")]
+    fn identity(
+        &mut self,
+        keys: &Keys<'_>,
+        [chain, key]: [&'static str; 2],
+    ) -> Option<Option<Identity>> {
+        match (self.file(keys, chain)?, self.file(keys, key)?) {
+            (Some(certificate), Some(key)) => Some(Some(Identity { certificate, key })),
+            (None, None) => Some(None),
+            (given, _) => {
+                let (given, missing) = if given.is_some() { (chain, key) } else { (key, chain) };
+                let why = format!("{chain} and {key} belong together, and {missing} is empty");
+                self.complain(keys, given, &why, "set both to PEM files, or neither");
+                None
+            }
+        }
+    }
+
+    /// How a `[[destination]]` is reached; `Some(None)`: without TLS.
+    #[expect(clippy::option_option, reason = "wrong, plain and TLS are three cases")]
+    pub(super) fn destination_tls(
+        &mut self,
+        keys: &Keys<'_>,
+        of_node: Option<&Tls>,
+    ) -> Option<Option<DestinationTls>> {
+        let wanted = self.flag(keys, "tls")?;
+        let ca = self.file(keys, "tls_ca")?;
+        let name = Some(self.text(keys, "tls_name")?).filter(|name| !name.is_empty());
+        let identity = self.identity(keys, ["tls_certificate", "tls_key"])?;
+        if !wanted {
+            return Some(None);
+        }
+        let Some(ca) = ca.or_else(|| of_node?.ca.clone()) else {
+            let why = "nobody is named who vouches for the destination's certificate";
+            let remedy = "set tls_ca here, or ca under [tls], to a PEM file of authorities";
+            self.complain(keys, "tls", why, remedy);
+            return None;
+        };
+        let identity = identity.or_else(|| of_node?.identity.clone());
+        Some(Some(DestinationTls { ca, name, identity }))
+    }
+
+    /// `Some(None)` for an empty text.
+    #[expect(clippy::option_option, reason = "wrong, empty and given are three cases")]
+    pub(super) fn file(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Option<NamedFile>> {
+        let path = self.folder(keys, key)?;
+        let named = |path| NamedFile { path, key: keys.path(key), place: keys.place_of(key) };
+        Some(path.map(named))
+    }
+}

@@ -1,0 +1,110 @@
+//! N-EVENT-REPORT as its receiver: what a peer says of a storage commitment (PS3.4 §J.3.3).
+
+use dicom_dictionary_std::tags;
+
+use super::data::{DataError, Fragments};
+use crate::object::{DataSet, Malformed};
+use crate::vocabulary::{InstanceUid, TransferSyntax, Uid};
+
+/// The largest data set of a report: some ten thousand objects.
+pub(super) const MAX_REPORT: u64 = 4 << 20;
+
+/// What a peer committed to keep, and what it does not have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommitmentReport {
+    /// The request that it answers.
+    pub transaction: Uid,
+    /// Kept for good.
+    pub committed: Vec<InstanceUid>,
+    /// Not kept, each with the reason's code (PS3.3 §C.14.1.1).
+    pub failed: Vec<(InstanceUid, u16)>,
+}
+
+/// Why a report cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReportError {
+    /// It did not come whole.
+    #[error(transparent)]
+    Data(#[from] DataError),
+    /// Its structure is broken.
+    #[error("the report is malformed: {0}")]
+    Malformed(#[from] Malformed),
+    /// It names no transaction.
+    #[error("the report has no Transaction UID (0008,1195)")]
+    Transaction,
+}
+
+impl CommitmentReport {
+    /// Reads a report's data set; blocks the thread while it arrives.
+    pub(super) fn read(mut data: Fragments, syntax: TransferSyntax) -> Result<Self, ReportError> {
+        let mut bytes = Vec::new();
+        while let Some(part) = data.next_bytes()? {
+            bytes.extend_from_slice(part);
+        }
+        Self::parse(bytes, syntax)
+    }
+
+    fn parse(bytes: Vec<u8>, syntax: TransferSyntax) -> Result<Self, ReportError> {
+        let set = DataSet::parse(bytes, syntax)?;
+        let top = set.top();
+        let transaction = top.value(tags::TRANSACTION_UID).and_then(|uid| uid.parse().ok());
+        let instance = |item: &crate::object::Item<'_>| {
+            item.value(tags::REFERENCED_SOP_INSTANCE_UID)?.parse::<InstanceUid>().ok()
+        };
+        let kept = top.items(tags::REFERENCED_SOP_SEQUENCE);
+        let lost = top.items(tags::FAILED_SOP_SEQUENCE);
+        let failed = lost.iter().filter_map(|item| {
+            let reason = item.integer(tags::FAILURE_REASON).and_then(|code| code.try_into().ok());
+            // Processing failure, where no reason is given.
+            Some((instance(item)?, reason.unwrap_or(0x0110)))
+        });
+        Ok(Self {
+            transaction: transaction.ok_or(ReportError::Transaction)?,
+            committed: kept.iter().filter_map(instance).collect(),
+            failed: failed.collect(),
+        })
+    }
+}
+
+/// A failure reason in words (PS3.3 §C.14.1.1).
+pub fn failure_reason(code: u16) -> &'static str {
+    match code {
+        0x0110 => "processing failure",
+        0x0112 => "no such object instance",
+        0x0119 => "class-instance conflict",
+        0x0122 => "SOP class not supported",
+        0x0131 => "duplicate transaction UID",
+        0x0213 => "resource limitation",
+        _ => "unknown reason",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dimse::n_action::CommitmentRequest;
+    use crate::vocabulary::SopClass;
+
+    #[test]
+    fn a_request_reads_like_a_report_of_success_in_both_syntaxes() {
+        let instances: Vec<InstanceUid> =
+            ["1.2.3", "1.2.34"].iter().map(|uid| uid.parse().unwrap()).collect();
+        let request = CommitmentRequest {
+            transaction: "2.25.7".parse().unwrap(),
+            objects: instances.iter().map(|uid| (SopClass::CrImage, uid.clone())).collect(),
+        };
+        for (explicit, syntax) in
+            [(true, TransferSyntax::ExplicitLittle), (false, TransferSyntax::ImplicitLittle)]
+        {
+            let report = CommitmentReport::parse(request.encode(explicit), syntax).unwrap();
+            assert_eq!(report.transaction, request.transaction);
+            assert_eq!(report.committed, instances);
+            assert!(report.failed.is_empty());
+            let whole = request.encode(explicit);
+            for end in 0..whole.len() {
+                let cut = CommitmentReport::parse(whole[..end].to_vec(), syntax);
+                assert!(cut.map_or(true, |report| report.committed.is_empty()), "{end}");
+            }
+        }
+    }
+}
