@@ -3,6 +3,10 @@
 
 mod support;
 
+#[expect(unreachable_pub, reason = "shared with the fuzz targets, which are crates of their own")]
+#[path = "../../fuzz/src/lib.rs"]
+mod doors;
+
 mod alignment;
 mod architecture;
 mod associations;
@@ -20,6 +24,7 @@ mod embedded;
 mod evaluation;
 mod findings;
 mod fixtures;
+mod fuzzed;
 mod generation;
 mod hub;
 mod model;
