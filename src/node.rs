@@ -15,6 +15,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+mod sockets;
+mod vitals;
+
+pub use sockets::{Sockets, SocketsError};
+pub use vitals::{Silent, Vitals};
+
 use crate::config::{Config, ConfigErrors, PromptSetting, User};
 use crate::deliver::{self, Delivery, Destination};
 use crate::dimse::Timers;
@@ -62,6 +68,9 @@ pub enum NodeError {
         #[source]
         source: SpoolError,
     },
+    /// A socket that was handed over cannot be used.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
     /// A rule or a route is wrong.
     #[error(transparent)]
     Config(ConfigErrors),
@@ -153,6 +162,14 @@ impl Node {
     /// # Errors
     /// Whatever keeps the node from working, with the remedy.
     pub async fn bind(config: Config) -> Result<Self, NodeError> {
+        Self::bind_with(config, Sockets::default()).await
+    }
+
+    /// [`Node::bind`] with sockets that somebody else has bound; the others are bound here.
+    ///
+    /// # Errors
+    /// Whatever keeps the node from working, with the remedy.
+    pub async fn bind_with(config: Config, mut sockets: Sockets) -> Result<Self, NodeError> {
         let triage = Triage::new(&config).map_err(NodeError::Config)?;
         let settings = spool_settings(&config);
         let path = config.spool.path.display().to_string();
@@ -160,8 +177,17 @@ impl Node {
         let no_dicom = |source| not_listening(config.node.bind, "DICOM", "node.bind", source);
         let no_page =
             |source| not_listening(config.http.bind, "the worklist page", "http.bind", source);
-        let dicom = Listener::bind(config.node.bind).await.map_err(no_dicom)?;
-        let http = TcpListener::bind(config.http.bind).await.map_err(no_page)?;
+        let dicom = match sockets.take(sockets::DICOM) {
+            Some(socket) => Listener::from_std(socket),
+            None => Listener::bind(config.node.bind).await,
+        }
+        .map_err(no_dicom)?;
+        let http = match sockets.take(sockets::HTTP) {
+            Some(socket) => TcpListener::from_std(socket),
+            None => TcpListener::bind(config.http.bind).await,
+        }
+        .map_err(no_page)?;
+        sockets.none_left()?;
         let dicom_address = dicom.local_addr().map_err(no_dicom)?;
         let http_address = http.local_addr().map_err(no_page)?;
         let model_path = config.model.path.clone();
@@ -200,6 +226,11 @@ impl Node {
     /// Where the page is.
     pub fn http_address(&self) -> SocketAddr {
         self.addresses.1
+    }
+
+    /// Whether it makes progress, from now on.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::new(self.spool.clone(), self.engine.clone())
     }
 
     /// The durable store.

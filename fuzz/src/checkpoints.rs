@@ -61,14 +61,9 @@ fn archive(pickle: &[u8]) -> Vec<u8> {
         let (at, size) = (number(out.len()), number(content.len()));
         let name_length = u16::try_from(name.len()).unwrap_or_default().to_le_bytes();
         // Version, flags, method, time, date, checksum, sizes, lengths of name and extra field.
-        let common = [
-            &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..],
-            &size,
-            &size,
-            &name_length,
-            &[0, 0],
-        ]
-        .concat();
+        let common =
+            [&[20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0][..], &size, &size, &name_length, &[0, 0]]
+                .concat();
         out.extend([b"PK\x03\x04".as_slice(), &common, name.as_bytes(), content].concat());
         let tail = [0; 10];
         let entry =

@@ -51,7 +51,8 @@ impl Node {
         let state = |access: Access| {
             let recipients = watch::Sender::new(Vec::new()).subscribe();
             let node = NodeIdentity::new(&config.node.ae_title);
-            let state = WorklistState::new(spool.clone(), Metrics::new(), recipients, node, || true);
+            let state =
+                WorklistState::new(spool.clone(), Metrics::new(), recipients, node, || true);
             state.with_access(access)
         };
         let states = [state(Access::local()), state(Access::new(&config, users))];

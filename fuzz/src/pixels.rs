@@ -31,7 +31,8 @@ pub fn pixels(bytes: &[u8]) {
     match render(&object) {
         Err(error) => assert!(!error.to_string().is_empty()),
         Ok(rendered) => {
-            let size = (u16::try_from(rendered.image.width()), u16::try_from(rendered.image.height()));
+            let size =
+                (u16::try_from(rendered.image.width()), u16::try_from(rendered.image.height()));
             assert_eq!(size, (Ok(stated.columns), Ok(stated.rows)));
             assert!(render_in(&object, 0.0, 1.0).is_ok());
         }
@@ -49,9 +50,9 @@ struct Shape {
 fn stated(stream: &[u8]) -> Option<Shape> {
     let allocated = |bits: u8| if bits <= 8 { 8 } else { 16 };
     if stream.starts_with(&[0xFF, 0xD8]) {
-        let frame = stream.windows(10).find(|at| {
-            at[0] == 0xFF && (matches!(at[1], 0xC0..=0xC3 | 0xF7)) && at[2] == 0
-        })?;
+        let frame = stream
+            .windows(10)
+            .find(|at| at[0] == 0xFF && (matches!(at[1], 0xC0..=0xC3 | 0xF7)) && at[2] == 0)?;
         let &[_, _, _, _, bits, r1, r0, c1, c0, samples] = frame else { return None };
         return Some(Shape {
             columns: u16::from_be_bytes([c1, c0]),

@@ -26,6 +26,12 @@ impl Listener {
         TcpListener::bind(address).await.map(Self)
     }
 
+    /// Takes over a socket that listens already.
+    pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self)
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()

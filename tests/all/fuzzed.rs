@@ -12,16 +12,17 @@ use super::doors::{TARGETS, Target};
 use super::support::objects::root;
 
 /// How long the mutants of one target may take; the seeds are all replayed.
-const BUDGET: Duration = Duration::from_secs(12);
+const BUDGET: Duration = Duration::from_secs(10);
 /// Mutants of one target.
-const MUTANTS: usize = 600;
+const MUTANTS: usize = 20_000;
 /// No input may take longer, here, where nothing is optimised.
 const SLOWEST: Duration = Duration::from_secs(20);
 
 /// The inputs of a target: `fixtures/fuzz/TARGET/`.
 fn inputs(target: &str) -> Vec<(String, Vec<u8>)> {
     let folder = root().join("fixtures/fuzz").join(target);
-    let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let entries =
+        std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut found: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     found.sort();
     assert!(!found.is_empty(), "{} is empty", folder.display());

@@ -35,6 +35,7 @@ mod radiograph;
 mod released;
 mod saliency;
 mod scan;
+mod service;
 mod spool;
 mod structured_report;
 mod training;

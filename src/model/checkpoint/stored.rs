@@ -113,7 +113,8 @@ impl Stored {
         let file = File::open(path)
             .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
         let mut stored = Self::default();
-        stored.add_safetensors(Source::File(file, path.to_owned()), &|name| Some(name.to_owned()))?;
+        stored
+            .add_safetensors(Source::File(file, path.to_owned()), &|name| Some(name.to_owned()))?;
         Ok(stored)
     }
 
