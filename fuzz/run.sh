@@ -20,7 +20,7 @@ run_one() {
   binary=$(echo fuzz/target/*/release/"$target")
   mkdir -p "fuzz/corpus/$target" "fuzz/artifacts/$target"
   # An address sanitizer's own quarantine and stacks count too.
-  nice -n 19 "$binary" -max_total_time="$seconds" -max_len=16384 -timeout=20 -rss_limit_mb=2048 \
+  nice -n 19 "$binary" -max_total_time="$seconds" -max_len=16384 -timeout=60 -rss_limit_mb=2048 \
     -print_final_stats=1 -artifact_prefix="fuzz/artifacts/$target/" \
     "fuzz/corpus/$target" "fixtures/fuzz/$target" >"fuzz/artifacts/$target.log" 2>&1 || true
 }

@@ -103,7 +103,7 @@ fn a_hung_model_is_not_fed_for_and_one_that_goes_on_is() {
 
     drop(held);
     manager.wait_for("WATCHDOG=1");
-    node.wait_for_state(&copy.study, "delivered");
+    node.wait_for_state(&copy.study, "drafted");
 }
 
 #[test]
