@@ -1,7 +1,7 @@
 //! A stored object: a file or a data set that passed the scan.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
@@ -245,8 +245,8 @@ impl StoredObject {
 /// Walks over the values as the library sees them: it takes room for each before it has its bytes,
 /// and where it loses its way among sequences it sees other lengths than the scan.
 fn foresee(bytes: &[u8], syntax: &dicom_encoding::TransferSyntax) -> Result<(), String> {
-    let mut tokens =
-        LazyDataSetReader::new_with_ts(bytes, syntax).map_err(|error| error.to_string())?;
+    let mut tokens = LazyDataSetReader::new_with_ts(Cursor::new(bytes), syntax)
+        .map_err(|error| error.to_string())?;
     while let Some(token) = tokens.advance() {
         let token = token.map_err(|error| error.to_string())?;
         let length = match &token {
