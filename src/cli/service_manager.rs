@@ -21,17 +21,17 @@ const DRAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs
 pub(super) fn sockets() -> Result<Sockets, SocketsError> {
     let given = sd_notify::listen_fds_with_names().map_err(SocketsError::Environment)?;
     given
-        .map(|(fd, name)| Ok((name.clone(), socket(fd, name)?)))
+        .map(|(fd, name)| socket(fd, &name).map(|socket| (name, socket)))
         .collect::<Result<_, _>>()
         .map(Sockets::new)
 }
 
-fn socket(fd: RawFd, name: String) -> Result<TcpListener, SocketsError> {
+fn socket(fd: RawFd, name: &str) -> Result<TcpListener, SocketsError> {
     use rustix::net::AddressFamily;
     use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 
     let fd = owned(fd);
-    let kind = |why: String| SocketsError::Kind { name: name.clone(), why };
+    let kind = |why: String| SocketsError::Kind { name: name.to_owned(), why };
     let family = socket_domain(&fd).map_err(|error| kind(error.to_string()))?;
     if family != AddressFamily::INET && family != AddressFamily::INET6 {
         return Err(kind("it is no TCP socket".to_owned()));
