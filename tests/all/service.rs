@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use thorascribe::model::engine::Engine;
-use thorascribe::model::{DraftRequest, Model, PromptChoice, Sampling};
+use thorascribe::model::{DraftRequest, Model, Sampling};
 use thorascribe::object::StoredObject;
 use thorascribe::radiograph::render;
 
@@ -128,11 +128,8 @@ fn a_long_draft_is_steps_and_no_hang() {
     let before = engine.pulse().unwrap().steps;
     let object = StoredObject::open(&fixture("dx-pa-explicit").path()).unwrap();
     let image = render(&object).unwrap().image;
-    let request = DraftRequest {
-        prompt: PromptChoice::Number(1),
-        template: None,
-        sampling: Sampling { max_tokens: 64, ..Sampling::default() },
-    };
+    let sampling = Sampling { max_tokens: 64, ..Sampling::default() };
+    let request = DraftRequest { sampling, ..DraftRequest::default() };
     let handle = engine.clone();
     let drafting = runtime.spawn(async move { handle.draft(image, request).await });
     let mut seen = Vec::new();

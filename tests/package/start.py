@@ -17,13 +17,13 @@ import time
 import urllib.request
 
 ROOT = pathlib.Path(sys.argv[1])
-UNIT = ROOT / "usr/lib/systemd/system/thorascribe.service"
+UNIT = (ROOT / "usr/lib/systemd/system/thorascribe.service").read_text()
 PATIENCE = 60
 
 
 def setting(key):
     """The last value of a key of the unit."""
-    values = [line.partition("=")[2] for line in UNIT.read_text().splitlines() if line.startswith(f"{key}=")]
+    values = [line.partition("=")[2] for line in UNIT.splitlines() if line.startswith(f"{key}=")]
     return values[-1] if values else None
 
 
@@ -87,8 +87,9 @@ def start(words, environment, sockets=()):
     if child == 0:
         try:
             inside(words, environment, high)
-        finally:
-            os._exit(127)
+        except BaseException as error:
+            print(error, file=sys.stderr, flush=True)
+        os._exit(127)
     return child
 
 
