@@ -31,7 +31,7 @@ printf '| target | seconds | executions | cov | ft | corpus | crashes |\n| --- |
 failed=0
 for target in "${targets[@]}"; do
   log=fuzz/artifacts/$target.log
-  last=$(grep -a 'cov: ' "$log" | tail -1)
+  last=$(grep -a 'cov: ' "$log" | tail -1 || true)
   field() { sed -n "s/.* $1: \([^ ]*\).*/\1/p" <<<"$last"; }
   executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
   ran=$(sed -n 's/^Done [0-9]* runs in \([0-9]*\) second.*/\1/p' "$log")
