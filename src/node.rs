@@ -15,6 +15,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+mod sockets;
+mod vitals;
+
+pub use sockets::{Sockets, SocketsError};
+pub use vitals::{Silent, Vitals};
+
 use crate::config::{Config, ConfigErrors, PromptSetting, User};
 use crate::deliver::{self, Delivery, Destination};
 use crate::dimse::Timers;
@@ -66,6 +72,9 @@ pub enum NodeError {
         #[source]
         source: SpoolError,
     },
+    /// A socket that was handed over cannot be used.
+    #[error(transparent)]
+    Sockets(#[from] SocketsError),
     /// A rule, a route or a certificate is wrong.
     #[error(transparent)]
     Config(ConfigErrors),
@@ -203,6 +212,14 @@ impl Node {
     /// # Errors
     /// Whatever keeps the node from working, with the remedy.
     pub async fn bind(config: Config) -> Result<Self, NodeError> {
+        Self::bind_with(config, Sockets::default()).await
+    }
+
+    /// [`Node::bind`] with sockets that somebody else has bound; the others are bound here.
+    ///
+    /// # Errors
+    /// Whatever keeps the node from working, with the remedy.
+    pub async fn bind_with(config: Config, mut sockets: Sockets) -> Result<Self, NodeError> {
         let triage = Triage::new(&config).map_err(NodeError::Config)?;
         let tls = tls::load(&config).map_err(NodeError::Config)?;
         warn_of_expired(&tls);
@@ -212,8 +229,16 @@ impl Node {
         let no_dicom = |source| not_listening(config.node.bind, "DICOM", "node.bind", source);
         let no_page =
             |source| not_listening(config.http.bind, "the worklist page", "http.bind", source);
-        let plain = Listener::bind(config.node.bind).await.map_err(no_dicom)?;
-        let http = TcpListener::bind(config.http.bind).await.map_err(no_page)?;
+        let plain = match sockets.take(sockets::DICOM) {
+            Some(socket) => Listener::from_std(socket),
+            None => Listener::bind(config.node.bind).await,
+        }
+        .map_err(no_dicom)?;
+        let http = match sockets.take(sockets::HTTP) {
+            Some(socket) => TcpListener::from_std(socket),
+            None => TcpListener::bind(config.http.bind).await,
+        }
+        .map_err(no_page)?;
         let mut addresses = Addresses {
             dicom: plain.local_addr().map_err(no_dicom)?,
             tls: None,
@@ -222,10 +247,15 @@ impl Node {
         let mut dicom = vec![plain];
         if let (Some(address), Some(server)) = (config.tls.bind, &tls.server) {
             let no_tls = |source| not_listening(address, "DICOM over TLS", "tls.bind", source);
-            let listener = Listener::bind(address).await.map_err(no_tls)?;
+            let listener = match sockets.take(sockets::TLS) {
+                Some(socket) => Listener::from_std(socket),
+                None => Listener::bind(address).await,
+            }
+            .map_err(no_tls)?;
             addresses.tls = Some(listener.local_addr().map_err(no_tls)?);
             dicom.push(listener.with_tls(server.clone()));
         }
+        sockets.none_left()?;
         let model_path = config.model.path.clone();
         let request = request_of(&config);
         let device = config.model.device;
@@ -270,6 +300,11 @@ impl Node {
     /// Where it listens.
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Whether it makes progress, from now on.
+    pub fn vitals(&self) -> Vitals {
+        Vitals::new(self.spool.clone(), self.engine.clone())
     }
 
     /// The durable store.

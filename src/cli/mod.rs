@@ -27,6 +27,7 @@ mod render;
 mod route;
 mod send;
 mod serve;
+mod service_manager;
 mod train;
 mod user;
 

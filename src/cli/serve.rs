@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Outcome;
+use super::{Outcome, service_manager};
 use crate::config::Config;
 use crate::node::{Node, Reload};
 use crate::observe::log;
@@ -36,12 +37,20 @@ async fn serve(config: Config, file: Option<&Path>) -> Outcome {
     let (closing, abandon) = (CancellationToken::new(), CancellationToken::new());
     stop_on_signals(closing.clone(), abandon.clone())?;
     let hangup = signal(SignalKind::hangup())?;
-    let node = Node::bind(config).await?;
+    service_manager::tell(&[NotifyState::Status("opening the job store, loading the model")]);
+    let node = Node::bind_with(config, service_manager::sockets()?).await?;
     tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload()));
+    let addresses = node.addresses();
+    let ready = format!("ready {addresses}");
     let mut out = std::io::stdout();
-    writeln!(out, "ready {}", node.addresses())?;
+    writeln!(out, "{ready}")?;
     out.flush()?;
-    node.run(closing, abandon).await?;
+    service_manager::tell(&[NotifyState::Ready, NotifyState::Status(&ready)]);
+    let companion = service_manager::accompany(node.vitals(), addresses, closing.clone());
+    let companion = tokio::spawn(companion);
+    let ended = node.run(closing, abandon).await;
+    companion.abort();
+    ended?;
     info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -69,17 +78,29 @@ fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> an
 /// anew, all of it or nothing.
 async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
     while hangup.recv().await.is_some() {
+        service_manager::reloading();
         let file = file.clone();
-        match tokio::task::spawn_blocking(move || Config::load(file.as_deref())).await {
+        let status = match tokio::task::spawn_blocking(move || Config::load(file.as_deref())).await
+        {
             Ok(Ok(config)) => match reload.apply(&config) {
-                Ok(()) => info!(
-                    "SIGHUP: peers, destinations, rules, routes, users and certificates are those \
-                     of the configuration as it is now"
-                ),
-                Err(problems) => warn!(%problems, "SIGHUP: nothing was taken over"),
+                Ok(()) => {
+                    info!(
+                        "SIGHUP: peers, destinations, rules, routes, users and certificates are \
+                         those of the configuration as it is now"
+                    );
+                    "reloaded"
+                }
+                Err(problems) => not_taken(&problems),
             },
-            Ok(Err(problems)) => warn!(%problems, "SIGHUP: nothing was taken over"),
-            Err(fault) => warn!(%fault, "SIGHUP: the configuration could not be read"),
-        }
+            Ok(Err(problems)) => not_taken(&problems),
+            Err(fault) => not_taken(&fault),
+        };
+        service_manager::tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
+}
+
+/// Why a reload changed nothing; the status that says so.
+fn not_taken(why: &impl std::fmt::Display) -> &'static str {
+    warn!(%why, "SIGHUP: nothing was taken over");
+    "the configuration was not taken over: see the log"
 }

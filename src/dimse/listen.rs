@@ -41,6 +41,12 @@ impl Listener {
         Self { tls: Some(server), ..self }
     }
 
+    /// Takes over a socket that listens already.
+    pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        TcpListener::from_std(socket).map(Self)
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()

@@ -88,6 +88,7 @@ impl Keeper {
     fn keep(&self, request: &StoreRequest, mut data: Fragments) -> Result<Receipt, StoreFailure> {
         let mut incoming = self.spool.begin()?;
         incoming.write_all(&file_meta(request)?)?;
+        incoming.data_set_follows();
         let mut length = 0;
         while let Some(bytes) = data.next_bytes()? {
             incoming.write_all(bytes)?;

@@ -67,6 +67,9 @@ pub enum Receipt {
 pub struct Incoming {
     spool: Spool,
     file: NamedTempFile,
+    written: u64,
+    /// Where the data set begins, and its digest so far; none before it begins.
+    data_set: Option<(u64, Sha256)>,
 }
 
 impl Spool {
@@ -79,7 +82,7 @@ impl Spool {
         let scratch = self.scratch();
         let file =
             durable::part(&scratch).map_err(|e| self.file_error("make a file in", &scratch, e))?;
-        Ok(Incoming { spool: self.clone(), file })
+        Ok(Incoming { spool: self.clone(), file, written: 0, data_set: None })
     }
 
     pub(super) fn file_error(
@@ -100,7 +103,18 @@ impl Incoming {
     /// Appends to the file (Part 10: preamble, meta and data set).
     pub fn write_all(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
         let written = self.file.write_all(bytes);
-        written.map_err(|e| self.spool.file_error("write", self.file.path(), e))
+        written.map_err(|e| self.spool.file_error("write", self.file.path(), e))?;
+        self.written += bytes.len() as u64;
+        if let Some((_, digest)) = &mut self.data_set {
+            digest.update(bytes);
+        }
+        Ok(())
+    }
+
+    /// The meta information is written: what comes now is the data set, whose digest is made as it
+    /// comes.
+    pub fn data_set_follows(&mut self) {
+        self.data_set = Some((self.written, Sha256::new()));
     }
 
     /// Where the bytes written so far can be read.
@@ -112,9 +126,12 @@ impl Incoming {
     #[expect(clippy::needless_pass_by_value, reason = "what was received is handed over whole")]
     pub fn commit(mut self, received: Received) -> Result<Receipt, SpoolError> {
         let path = self.file.path().to_owned();
-        let digest = digest(self.file.as_file_mut(), received.data_set_offset)
-            .map_err(SpoolError::io("read", &path))?;
-        let Self { spool, file } = self;
+        let digest = match self.data_set.take() {
+            Some((at, digest)) if at == received.data_set_offset => hexadecimal(&digest.finalize()),
+            _ => digest(self.file.as_file_mut(), received.data_set_offset)
+                .map_err(SpoolError::io("read", &path))?,
+        };
+        let Self { spool, file, .. } = self;
         let file = durable::sync(file).map_err(|e| spool.file_error("sync", &path, e))?;
         spool.write("keep an object", |change| keep(&spool, change, file, &received, &digest))
     }

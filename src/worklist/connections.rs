@@ -14,7 +14,8 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -89,8 +90,8 @@ impl Service<Request<Incoming>> for Named {
 }
 
 /// One connection: one request, so that a client holds nothing while it says nothing.
-async fn connection(
-    stream: TcpStream,
+pub(super) async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
     peer: SocketAddr,
     router: Router,
     closing: CancellationToken,

@@ -10,6 +10,7 @@
 //! `/readyz` · `/metrics`; `POST /sign-in` · `/sign-out` · `/studies/{study uid}/{sign,retry,drop}`.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware;
 use axum::routing::{get, post};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -127,6 +129,17 @@ pub async fn serve(
     let open = guard::Open::of(listener.local_addr()?);
     connections::serve(listener, router(state, open), closing, GRACE).await;
     Ok(())
+}
+
+/// Answers the one request that a client at `peer` writes on `stream`, to a node whose port is on
+/// the loopback.
+pub async fn answer(
+    state: &WorklistState,
+    peer: SocketAddr,
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+) {
+    let router = router(state.clone(), guard::Open::Loopback);
+    connections::connection(stream, peer, router, CancellationToken::new()).await;
 }
 
 fn router(state: WorklistState, open: guard::Open) -> Router {

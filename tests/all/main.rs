@@ -3,6 +3,10 @@
 
 mod support;
 
+#[expect(unreachable_pub, reason = "shared with the fuzz targets, which are crates of their own")]
+#[path = "../../fuzz/src/lib.rs"]
+mod doors;
+
 mod alignment;
 mod architecture;
 mod associations;
@@ -22,6 +26,7 @@ mod embedded;
 mod evaluation;
 mod findings;
 mod fixtures;
+mod fuzzed;
 mod generation;
 mod hub;
 mod model;
@@ -32,6 +37,7 @@ mod radiograph;
 mod released;
 mod saliency;
 mod scan;
+mod service;
 mod spool;
 mod structured_report;
 mod tls;

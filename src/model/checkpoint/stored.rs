@@ -108,6 +108,16 @@ struct Entry {
 }
 
 impl Stored {
+    /// The tensors of one safetensors file, under the names that stand there.
+    pub fn of_safetensors(path: &Path) -> std::result::Result<Self, ModelError> {
+        let file = File::open(path)
+            .map_err(|source| ModelError::Read { path: path.to_owned(), source })?;
+        let mut stored = Self::default();
+        stored
+            .add_safetensors(Source::File(file, path.to_owned()), &|name| Some(name.to_owned()))?;
+        Ok(stored)
+    }
+
     /// Opens a safetensors file beside those already there.
     pub(super) fn add_safetensors(
         &mut self,

@@ -2,6 +2,7 @@
 
 use tokio::sync::oneshot;
 
+use super::pulse::Beat;
 use super::{Job, guarded};
 use crate::model::draft::{Model, ModelDraft};
 use crate::model::error::{ModelError, Step};
@@ -15,6 +16,7 @@ const PREFIXES: usize = 4;
 #[derive(Debug)]
 pub(super) struct Batch<'m> {
     model: &'m Model,
+    beat: &'m Beat,
     slots: usize,
     active: Vec<Active>,
     /// Caches that no draft uses now: room is taken once.
@@ -38,8 +40,8 @@ enum Started {
 
 impl<'m> Batch<'m> {
     /// Room for `slots` answers at once; a beam search takes as many as it has beams.
-    pub(super) fn new(model: &'m Model, slots: usize) -> Self {
-        Self { model, slots, active: vec![], free: vec![], prefixes: vec![] }
+    pub(super) fn new(model: &'m Model, slots: usize, beat: &'m Beat) -> Self {
+        Self { model, beat, slots, active: vec![], free: vec![], prefixes: vec![] }
     }
 
     /// Whether nothing is under way.
@@ -64,10 +66,12 @@ impl<'m> Batch<'m> {
         let started = guarded("drafting", || {
             let question = Question::new(self.model, &request)?;
             let features = self.model.features(&image, &request)?;
+            self.beat.step();
             if !features.is_known() {
                 return Ok(Started::Over(Box::new(features.not_made_for(question.text()))));
             }
             self.keep_prefix(question.before())?;
+            self.beat.step();
             let kept = self.prefixes.iter().find(|(ids, _)| ids == question.before());
             let prefix = kept.map(|(_, cache)| cache);
             let free = self.free.pop();

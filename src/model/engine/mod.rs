@@ -6,6 +6,7 @@
 //! step; a full channel makes the caller wait.
 
 mod batch;
+mod pulse;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -19,6 +20,8 @@ use super::error::ModelError;
 use super::generate::Watch;
 use crate::radiograph::GreyImage;
 use batch::Batch;
+use pulse::Beat;
+pub use pulse::Pulse;
 
 /// How much the engine takes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub struct Engine;
 pub struct EngineHandle {
     jobs: mpsc::Sender<Job>,
     identity: Arc<EngineModel>,
+    beat: Arc<Beat>,
 }
 
 /// What model the engine has.
@@ -83,12 +87,14 @@ impl Engine {
     ) -> Result<EngineHandle, ModelError> {
         let (jobs, queue) = mpsc::channel(limits.waiting.max(1));
         let (loaded, identity) = oneshot::channel();
+        let beat = Arc::new(Beat::default());
+        let own = beat.clone();
         std::thread::Builder::new()
             .name("model-engine".to_owned())
-            .spawn(move || work(limits, load, loaded, queue))
+            .spawn(move || work(limits, load, loaded, queue, &own))
             .map_err(|e| ModelError::Engine(format!("cannot start the engine's thread: {e}")))?;
         let identity = identity.await.unwrap_or_else(|_| Err(ended()))?;
-        Ok(EngineHandle { jobs, identity: Arc::new(identity) })
+        Ok(EngineHandle { jobs, identity: Arc::new(identity), beat })
     }
 }
 
@@ -131,6 +137,12 @@ impl EngineHandle {
         !self.jobs.is_closed()
     }
 
+    /// What it does; `None` once its thread has ended.
+    pub fn pulse(&self) -> Option<Pulse> {
+        let waiting = self.jobs.capacity() < self.jobs.max_capacity();
+        self.is_ready().then(|| self.beat.pulse(waiting))
+    }
+
     /// Its model.
     pub fn identity(&self) -> &EngineModel {
         &self.identity
@@ -146,6 +158,7 @@ fn work(
     load: impl FnOnce() -> Result<Model, ModelError>,
     loaded: oneshot::Sender<Result<EngineModel, ModelError>>,
     mut queue: mpsc::Receiver<Job>,
+    beat: &Beat,
 ) {
     let model = guarded("loading the model", load);
     let model = match model {
@@ -167,11 +180,13 @@ fn work(
     if loaded.send(Ok(identity)).is_err() {
         return;
     }
-    let mut batch = Batch::new(&model, limits.slots);
+    let mut batch = Batch::new(&model, limits.slots, beat);
     let mut next = None;
     loop {
         if batch.is_empty() && next.is_none() {
+            beat.busy(false);
             next = queue.blocking_recv();
+            beat.busy(true);
             if next.is_none() {
                 return;
             }
@@ -182,6 +197,7 @@ fn work(
             batch.admit(job);
         }
         batch.step();
+        beat.step();
     }
 }
 

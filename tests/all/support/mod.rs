@@ -16,6 +16,7 @@ pub(crate) mod node;
 pub(crate) mod objects;
 pub(crate) mod orthanc;
 pub(crate) mod process;
+pub(crate) mod service_manager;
 pub(crate) mod wait;
 
 pub(crate) use node::{Node, Settings};

@@ -129,6 +129,11 @@ impl Node {
         kill_process(Pid::from_child(&self.running.0), signal).unwrap();
     }
 
+    /// Its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.running.0.id()
+    }
+
     /// What of it lies in memory, in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.running.0.id()));
