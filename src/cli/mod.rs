@@ -13,6 +13,7 @@ mod bench;
 mod chat;
 mod config;
 mod dataset;
+mod decode;
 mod demo;
 mod draft;
 mod echo;
@@ -74,6 +75,9 @@ enum Command {
     User(user::Arguments),
     /// Check and show the configuration.
     Config(config::Arguments),
+    /// Decode the object on standard input, for the node.
+    #[command(hide = true)]
+    Decode(decode::Arguments),
 }
 
 /// What a subcommand ends with.
@@ -101,6 +105,7 @@ pub fn main() -> ExitCode {
         Some(Command::Train(a)) => train::run(&a, file),
         Some(Command::User(a)) => user::run(&a),
         Some(Command::Config(a)) => config::run(&a, file),
+        Some(Command::Decode(a)) => decode::run(&a),
     };
     outcome.unwrap_or_else(|error| render::failure(&error))
 }

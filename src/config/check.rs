@@ -44,6 +44,7 @@ impl Checker<'_> {
         let node = self.node(settings);
         let http = self.http(settings);
         let receive = self.receive(settings);
+        let limits = self.limits(settings);
         let spool = self.spool(settings);
         let study = self.study(settings);
         let model = self.model(settings);
@@ -59,6 +60,7 @@ impl Checker<'_> {
             node: node?,
             http: http?,
             receive: receive?,
+            limits: limits?,
             spool: spool?,
             study: study?,
             model: model?,

@@ -18,6 +18,7 @@ mod environment;
 mod error;
 mod file;
 mod keys;
+mod limits;
 mod locate;
 mod peers;
 mod show;
@@ -28,6 +29,7 @@ mod value;
 pub use address_range::{AddressRange, AddressRangeError};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
+pub use limits::Limits;
 pub use show::{Shown, Source, show};
 pub use triage::{Route, Rule, When};
 pub use users::{Role, User};
@@ -41,6 +43,8 @@ pub struct Config {
     pub http: Http,
     /// Limits of what is received.
     pub receive: Receive,
+    /// The other limits of what a peer can choose.
+    pub limits: Limits,
     /// The durable store.
     pub spool: Spool,
     /// When a study is complete, and what counts as a chest.

@@ -31,6 +31,8 @@ pub struct Offer {
     pub syntaxes: Vec<TransferSyntax>,
     /// The largest P-DATA taken, in bytes.
     pub max_pdu: u32,
+    /// The most presentation contexts of a request.
+    pub max_contexts: usize,
 }
 
 /// A caller that is let in.
@@ -86,6 +88,7 @@ impl Offer {
             classes: SopClass::ALL.to_vec(),
             syntaxes: TransferSyntax::ALL.to_vec(),
             max_pdu: MAX_DATA,
+            max_contexts: MAX_CONTEXTS,
         }
     }
 
@@ -146,6 +149,9 @@ pub fn answer(request: &AssociationRQ, address: IpAddr, offer: &Offer) -> Answer
     };
     if request.presentation_contexts.is_empty() {
         return Answer::Reject(Rejection::NO_REASON);
+    }
+    if request.presentation_contexts.len() > offer.max_contexts {
+        return Answer::Reject(Rejection::TOO_MANY);
     }
     let Some(send_max) = send_max(&request.user_variables) else {
         return Answer::Abort(Abort::INVALID_PARAMETER, "maximum length too small");

@@ -9,9 +9,11 @@ pub mod accept;
 pub mod archive;
 pub mod caption;
 pub mod file_meta;
+mod rebuild;
 mod service;
 mod status;
 mod store;
 
+pub use rebuild::rebuild;
 pub use service::{Reception, serve};
 pub use status::StoreFailure;

@@ -12,8 +12,12 @@ use crate::dimse::Timers;
 use crate::dimse::acceptor::{Acceptor, CurrentOffer, Limits};
 use crate::dimse::listen::{self, Listener};
 use crate::dimse::negotiate::Offer;
+use crate::object::{self, Turns};
 use crate::observe::metrics::Metrics;
 use crate::spool::Spool;
+
+/// How many data sets are inspected at a time.
+const INSPECTING: usize = 2;
 
 /// The node as receiver.
 pub struct Reception {
@@ -24,7 +28,8 @@ impl Reception {
     /// As the configuration says.
     pub fn new(config: &Config, spool: Spool, metrics: Metrics) -> Self {
         let (offer, timers) = (accept::offer(config), accept::timers(config));
-        Self::with(offer, timers, accept::limits(config), spool, metrics)
+        let (limits, object) = (accept::limits(config), accept::object_limits(config));
+        Self::with(offer, timers, limits, object, spool, metrics)
     }
 
     /// With everything given.
@@ -32,10 +37,12 @@ impl Reception {
         offer: Offer,
         timers: Timers,
         limits: Limits,
+        object: object::Limits,
         spool: Spool,
         metrics: Metrics,
     ) -> Self {
-        let service = Arc::new(Keeper { spool, metrics });
+        let inspecting = Turns::new(INSPECTING);
+        let service = Arc::new(Keeper { spool, metrics, limits: object, inspecting });
         let offer = CurrentOffer::from(offer);
         Self { acceptor: Arc::new(Acceptor { offer, timers, limits, service }) }
     }

@@ -11,7 +11,7 @@ use crate::dimse::c_store::{StoreReply, StoreRequest, StoreService};
 use crate::dimse::data::Fragments;
 use crate::dimse::excerpt::Excerpt;
 use crate::dimse::{Ended, Status};
-use crate::object::StoredObject;
+use crate::object::{Limits, StoredObject, Turns};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::report::identity;
 use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
@@ -20,6 +20,10 @@ use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
 pub(super) struct Keeper {
     pub(super) spool: Spool,
     pub(super) metrics: Metrics,
+    /// What a data set may be.
+    pub(super) limits: Limits,
+    /// How many are inspected at a time: each may take memory that its sender chose.
+    pub(super) inspecting: Turns,
 }
 
 impl StoreService for Keeper {
@@ -70,7 +74,10 @@ impl Keeper {
             incoming.write_all(bytes)?;
             length += bytes.len() as u64;
         }
-        let received = inspect(request, &incoming)?;
+        let received = {
+            let _turn = self.inspecting.take();
+            inspect(request, &incoming, &self.limits)?
+        };
         let receipt = incoming.commit(received)?;
         self.metrics.received_bytes(length);
         Ok(receipt)
@@ -78,8 +85,12 @@ impl Keeper {
 }
 
 /// The structure check and the identity check; nothing else reads the bytes before them.
-fn inspect(request: &StoreRequest, incoming: &Incoming) -> Result<Received, StoreFailure> {
-    let object = StoredObject::open(incoming.path())?;
+fn inspect(
+    request: &StoreRequest,
+    incoming: &Incoming,
+    limits: &Limits,
+) -> Result<Received, StoreFailure> {
+    let object = StoredObject::open_within(incoming.path(), limits)?;
     if object.sop_class_uid().as_str() != request.class.uid() {
         return Err(StoreFailure::Mismatch("SOP Class UID"));
     }

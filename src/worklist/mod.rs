@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::drafting::Recipient;
 use crate::observe::metrics::Metrics;
+use crate::radiograph::Decoder;
 use crate::report::NodeIdentity;
 use crate::spool::Spool;
 
@@ -63,6 +64,7 @@ pub struct WorklistState {
     node: NodeIdentity,
     model: Arc<dyn Fn() -> bool + Send + Sync>,
     access: Access,
+    decoder: Decoder,
     kept: Arc<image::Kept>,
 }
 
@@ -81,8 +83,14 @@ impl WorklistState {
         node: NodeIdentity,
         model: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let (access, kept) = (Access::local(), Arc::default());
-        Self { spool, metrics, recipients, node, model: Arc::new(model), access, kept }
+        let (access, decoder, kept) = (Access::local(), Decoder::here(), Arc::default());
+        Self { spool, metrics, recipients, node, model: Arc::new(model), access, decoder, kept }
+    }
+
+    /// With pictures decoded by another decoder than this process.
+    #[must_use]
+    pub fn with_decoder(self, decoder: Decoder) -> Self {
+        Self { decoder, ..self }
     }
 
     /// With users who sign in.

@@ -103,8 +103,11 @@ fn every_test_that_the_reliability_table_names_is_there() {
         assert!(!tests.is_empty(), "no test: {row}");
         for test in tests {
             let (file, function) = test.split_once("::").unwrap_or_else(|| panic!("{test}"));
-            let file =
-                if file.starts_with("src/") { file.to_owned() } else { format!("tests/all/{file}") };
+            let file = if file.starts_with("src/") {
+                file.to_owned()
+            } else {
+                format!("tests/all/{file}")
+            };
             let source = document(&file);
             // In a property test the attribute does not stand right before the function.
             let (before, _) = source

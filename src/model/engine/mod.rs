@@ -167,7 +167,16 @@ fn work(
     if loaded.send(Ok(identity)).is_err() {
         return;
     }
-    let mut batch = Batch::new(&model, limits.slots);
+    // A fault outside of any one draft fails those under way; the next ones start afresh.
+    while let Err(panic) = catch_unwind(AssertUnwindSafe(|| drafts(&model, limits, &mut queue))) {
+        let reason = reason(panic.as_ref());
+        tracing::error!(reason, "the engine broke off and starts anew");
+    }
+}
+
+/// Drafts until nobody can ask any more.
+fn drafts(model: &Model, limits: EngineLimits, queue: &mut mpsc::Receiver<Job>) {
+    let mut batch = Batch::new(model, limits.slots);
     let mut next = None;
     loop {
         if batch.is_empty() && next.is_none() {
