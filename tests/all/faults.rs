@@ -106,9 +106,6 @@ fn on_a_full_disk_nothing_acknowledged_is_lost_and_all_goes_on_when_there_is_spa
     assert!(refused == 3 && !acknowledged.is_empty(), "{refused} of {}", acknowledged.len());
     // Drafting finds no space: it waits, and says so.
     wait_until("the node meets the full disk", || node.log().contains("trying again in"));
-    let port = node.http.port();
-    let ready = super::support::http::request(port, "GET", "/readyz", &[]).unwrap();
-    assert_eq!(ready.0, 503);
     disk.remount("size=64m");
     for copy in &acknowledged {
         node.wait_for_state(&copy.study, "delivered");

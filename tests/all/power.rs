@@ -26,7 +26,14 @@ fn cut_in(node: &mut Node, power: &Power, copy: &Copy, aim: Phase, gate: &Gate) 
     let port = node.port();
     let withheld = gate.withheld();
     let before = withheld();
-    let in_aim = || phases(&power.spool()).get(&copy.study) == Some(&aim);
+    // One report is sent at a time, so any study's delivery will do.
+    let in_aim = || {
+        let phases = phases(&power.spool());
+        match aim {
+            Phase::Delivering => phases.values().any(|phase| *phase == aim),
+            _ => phases.get(&copy.study) == Some(&aim),
+        }
+    };
     let answers = std::thread::scope(|scope| {
         let sending = scope.spawn(|| modality::send(port, 1, &[&copy.path]));
         let started = Instant::now();

@@ -20,7 +20,7 @@ const RESULT_SOURCE_REASON: std::ops::Range<usize> = 1..4;
 
 fn node(tables: &str) -> Node {
     let tables = tables.to_owned();
-    Node::start(&Settings { tables, quiet: "1h", ..Settings::default() })
+    Node::start(&Settings { tables, quiet: "9m", ..Settings::default() })
 }
 
 fn echo() -> Vec<u8> {
