@@ -148,7 +148,7 @@ fn control_pdus_that_lie_about_their_length_are_aborted() {
     short.extend_from_slice(&[0; 10]);
     // A sub-item of a presentation context that reaches beyond the context.
     let mut within = bytes_of(&request(&[(1, CR, &[EXPLICIT])]));
-    let syntax = within.windows(2).rposition(|w| w == [0x40, 0]).unwrap();
+    let syntax = within.windows(2).position(|w| w == [0x40, 0]).unwrap();
     within[syntax + 2] = 0x7F;
     for bytes in [lying, within, short] {
         let mut peer = Peer::connect(scp.address);
