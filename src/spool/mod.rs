@@ -15,7 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -218,9 +218,23 @@ fn lock(root: &Path) -> Result<File, SpoolError> {
         .mode(0o600)
         .open(&path)
         .map_err(SpoolError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SpoolError::Locked { path: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(SpoolError::Io { what: "lock", path, source }),
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(SpoolError::Locked { path: root.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(SpoolError::Io { what: "lock", path, source });
+            }
+        }
     }
 }
+
+/// A node that was killed while it started a decoder leaves its lock with that process until it
+/// becomes the decoder, which is soon.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);
