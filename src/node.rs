@@ -29,10 +29,12 @@ use crate::dimse::tls::{self, Client, CurrentServer, Loaded};
 use crate::drafting::{self, Drafting, Recipient};
 use crate::model::engine::{Engine, EngineHandle};
 use crate::model::{DraftRequest, Model, ModelError, PromptChoice, Sampling};
+use crate::object::Turns;
 use crate::observe::audit::syslog::{Connect, Connection, Outbox, Server};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::Metrics;
 use crate::radiograph::eligible::View;
+use crate::radiograph::{DecodeLimits, Decoder};
 use crate::receive::{self, Reception};
 use crate::report::NodeIdentity;
 use crate::spool::{Spool, SpoolError, SpoolSettings};
@@ -42,7 +44,9 @@ use crate::worklist::{self, Access, WorklistState};
 
 /// How long the stages may take to finish what they have in hand.
 const GRACE: Duration = Duration::from_secs(30);
-/// How often the retention rules are applied.
+/// How many objects drafting reads at a time: each may take memory that its sender chose.
+const READING: usize = 2;
+/// How often the retention rules are applied at least.
 const RETENTION_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a node did not start, or stopped by itself.
@@ -225,7 +229,10 @@ impl Node {
         warn_of_expired(&tls);
         let settings = spool_settings(&config);
         let path = config.spool.path.display().to_string();
-        let spool = Spool::open(settings).map_err(|source| NodeError::Spool { path, source })?;
+        let unusable = |source| NodeError::Spool { path, source };
+        let spool = Spool::open(settings)
+            .and_then(|spool| receive::rebuild(&spool, &config.node.ae_title).map(|()| spool))
+            .map_err(unusable)?;
         let no_dicom = |source| not_listening(config.node.bind, "DICOM", "node.bind", source);
         let no_page =
             |source| not_listening(config.http.bind, "the worklist page", "http.bind", source);
@@ -336,6 +343,7 @@ impl Node {
                 move || engine.is_ready(),
             );
             let state = state.with_access(access).with_audit(self.audit.clone());
+            let state = state.with_decoder(drafting.decoder.clone());
             worklist::serve(self.http, state, closing.clone())
         });
         stages.add("retention", retention(self.spool.clone(), closing.clone()));
@@ -367,6 +375,8 @@ impl Node {
         Drafting {
             spool: self.spool.clone(),
             engine: self.engine.clone(),
+            decoder: decoder_of(config),
+            reading: Turns::new(READING),
             request: request_of(config),
             assume_chest: config.study.assume_chest,
             views: config.model.views.iter().map(|v| v.parse().unwrap_or(View::Unknown)).collect(),
@@ -453,6 +463,17 @@ fn spool_settings(config: &Config) -> SpoolSettings {
     }
 }
 
+/// Decodes by this very program, whatever lies at its path by now.
+fn decoder_of(config: &Config) -> Decoder {
+    let limits = DecodeLimits {
+        side: config.limits.side,
+        pixels: config.limits.pixels,
+        memory: config.limits.decode_memory.0,
+        time: config.limits.decode_timeout.0,
+    };
+    Decoder::apart("/proc/self/exe".into(), limits)
+}
+
 /// What a configuration asks of its model.
 pub(crate) fn request_of(config: &Config) -> DraftRequest {
     DraftRequest {
@@ -467,10 +488,12 @@ pub(crate) fn request_of(config: &Config) -> DraftRequest {
 }
 
 async fn retention(spool: Spool, closing: CancellationToken) -> Result<(), SpoolError> {
+    let after = spool.settings().after_delivery;
+    let pause = after.clamp(Duration::from_secs(1), RETENTION_EVERY);
     loop {
         tokio::select! {
             () = closing.cancelled() => return Ok(()),
-            () = tokio::time::sleep(RETENTION_EVERY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
         let spool = spool.clone();
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || spool.retain()).await {

@@ -14,6 +14,7 @@ mod bench;
 mod chat;
 mod config;
 mod dataset;
+mod decode;
 mod demo;
 mod draft;
 mod echo;
@@ -78,6 +79,9 @@ enum Command {
     Config(config::Arguments),
     /// Follow the chain of the audit log.
     Audit(audit::Arguments),
+    /// Decode the object on standard input, for the node.
+    #[command(hide = true)]
+    Decode(decode::Arguments),
 }
 
 /// What a subcommand ends with.
@@ -106,6 +110,7 @@ pub fn main() -> ExitCode {
         Some(Command::User(a)) => user::run(&a),
         Some(Command::Config(a)) => config::run(&a, file),
         Some(Command::Audit(a)) => audit::run(&a, file),
+        Some(Command::Decode(a)) => decode::run(&a),
     };
     outcome.unwrap_or_else(|error| render::failure(&error))
 }

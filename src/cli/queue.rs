@@ -10,7 +10,7 @@ use serde_json::json;
 use super::Outcome;
 use crate::config::Config;
 use crate::spool::{JobDetail, JobFilter, JobState, JobView, Spool};
-use crate::vocabulary::{Priority, StudyUid};
+use crate::vocabulary::{Priority, Span, StudyUid};
 
 /// What may be asked of `queue`.
 #[derive(Debug, clap::Args)]
@@ -29,8 +29,8 @@ enum Action {
     Retry(Study),
     /// Forget a study: its jobs, its objects and its drafts.
     Drop(Drop),
-    /// Delete the objects that were delivered long enough ago, now.
-    Purge,
+    /// Delete the objects of studies that were done long enough ago; texts and history stay.
+    Purge(Purge),
 }
 
 #[derive(Debug, clap::Args)]
@@ -67,6 +67,19 @@ struct Drop {
     yes: bool,
 }
 
+#[derive(Debug, clap::Args)]
+struct Purge {
+    /// How long ago; `retention.after_delivery` unless given.
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<Span>,
+    /// Do not ask.
+    #[arg(long)]
+    yes: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
 pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let config = Config::load(config)?;
     let spool = Spool::attach(&config.spool.path)?;
@@ -75,11 +88,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         Action::Show(study) => show(&spool, study),
         Action::Retry(study) => retry(&spool, study),
         Action::Drop(drop) => forget(&spool, drop),
-        Action::Purge => {
-            let deleted = spool.purge(config.retention.after_delivery.0)?;
-            writeln!(stderr(), "{deleted} objects deleted")?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Action::Purge(arguments) => purge(&spool, arguments, config.retention.after_delivery),
     }
 }
 
@@ -202,7 +211,13 @@ fn retry(spool: &Spool, study: &Study) -> Outcome {
 fn forget(spool: &Spool, drop: &Drop) -> Outcome {
     let study = &drop.study.study;
     let detail = find(spool, study)?;
-    if !drop.yes && !agreed(&detail)? {
+    let question = format!(
+        "Drop study {} ({}, {} objects), with its drafts?",
+        detail.row.study,
+        detail.row.state,
+        detail.objects.len()
+    );
+    if !drop.yes && !agreed(&question)? {
         anyhow::bail!("study {study} was not dropped");
     }
     spool.drop_study(study)?;
@@ -214,14 +229,30 @@ fn forget(spool: &Spool, drop: &Drop) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-fn agreed(detail: &JobDetail) -> anyhow::Result<bool> {
-    write!(
-        stderr(),
-        "Drop study {} ({}, {} objects), with its drafts? [y/N] ",
-        detail.row.study,
-        detail.row.state,
-        detail.objects.len()
-    )?;
+/// What the node deletes by itself is not asked about; what is deleted before its time is.
+fn purge(spool: &Spool, arguments: &Purge, retained: Span) -> Outcome {
+    let after = arguments.older_than.unwrap_or(retained);
+    if after < retained && !arguments.yes {
+        let (studies, objects) = spool.purgeable(after.0)?;
+        let question = format!(
+            "Delete {objects} objects of {studies} studies that were done more than {after} ago \
+             (retention.after_delivery keeps them for {retained})?"
+        );
+        if objects > 0 && !agreed(&question)? {
+            anyhow::bail!("nothing was deleted");
+        }
+    }
+    let deleted = spool.purge(after.0)?;
+    if arguments.json {
+        writeln!(stdout(), "{}", json!({"objects": deleted, "older_than": after.to_string()}))?;
+    } else {
+        writeln!(stderr(), "{deleted} objects deleted")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn agreed(question: &str) -> anyhow::Result<bool> {
+    write!(stderr(), "{question} [y/N] ")?;
     stderr().flush()?;
     let mut answer = String::new();
     stdin().lock().read_line(&mut answer)?;

@@ -46,6 +46,7 @@ impl Checker<'_> {
         let tls = self.tls(settings);
         let http = self.http(settings);
         let receive = self.receive(settings);
+        let limits = self.limits(settings);
         let spool = self.spool(settings);
         let study = self.study(settings);
         let model = self.model(settings);
@@ -63,6 +64,7 @@ impl Checker<'_> {
             tls: tls?,
             http: http?,
             receive: receive?,
+            limits: limits?,
             spool: spool?,
             study: study?,
             model: model?,

@@ -19,6 +19,7 @@ mod environment;
 mod error;
 mod file;
 mod keys;
+mod limits;
 mod locate;
 mod peers;
 mod show;
@@ -31,6 +32,7 @@ pub use address_range::{AddressRange, AddressRangeError};
 pub use audit::{Audit, Syslog};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
+pub use limits::Limits;
 pub use show::{Shown, Source, show};
 pub use tls::{DestinationTls, Identity, NamedFile, Tls};
 pub use triage::{Route, Rule, When};
@@ -47,6 +49,8 @@ pub struct Config {
     pub http: Http,
     /// Limits of what is received.
     pub receive: Receive,
+    /// The other limits of what a peer can choose.
+    pub limits: Limits,
     /// The durable store.
     pub spool: Spool,
     /// When a study is complete, and what counts as a chest.

@@ -75,7 +75,7 @@ async fn attempt(
     let (spool, name) = (delivery.spool.clone(), &destination.name);
     let (study, attempts) = (&asked.study, asked.attempts);
     match outcome {
-        Disposition::Sent => Ok(()),
+        Disposition::Sent(_) => Ok(()),
         Disposition::Retry(why) | Disposition::Unreachable(why) => {
             warn!(destination = name, %study, attempts, why, "storage commitment failed, will retry");
             let after = retry::delay(attempts, &mut rand::rng());

@@ -7,8 +7,8 @@ use crate::observe::chain;
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Disposition {
-    /// The destination has the object.
-    Sent,
+    /// The destination has the object; what it remarked.
+    Sent(Option<String>),
     /// It may work later.
     Retry(String),
     /// The destination cannot be reached, so nothing else can be sent there either.
@@ -20,7 +20,15 @@ pub(super) enum Disposition {
 /// What a C-STORE status means for the delivery (PS3.4 §B.2.3, PS3.7 Annex C).
 pub(super) fn of_status(status: Status) -> Disposition {
     match status.kind() {
-        StatusKind::Success | StatusKind::Warning => Disposition::Sent,
+        StatusKind::Success => Disposition::Sent(None),
+        StatusKind::Warning => {
+            Disposition::Sent(Some(format!("stored; the destination answered {status}")))
+        }
+        // A UID of this node's names one content, so the destination has the object already: its
+        // answer to an earlier attempt was lost.
+        StatusKind::Failure if status == Status::DUPLICATE_INSTANCE => {
+            Disposition::Sent(Some(format!("there already; the destination answered {status}")))
+        }
         StatusKind::Failure | StatusKind::Other => match status.0 {
             // Out of resources, processing failure, duplicate invocation, resource limitation.
             0xA700..=0xA7FF | 0x0110 | 0x0210 | 0x0213 => {
@@ -51,8 +59,9 @@ mod tests {
 
     #[test]
     fn a_full_archive_is_tried_again_and_a_refused_class_is_not() {
-        assert_eq!(of_status(Status(0x0000)), Disposition::Sent);
-        assert_eq!(of_status(Status(0xB000)), Disposition::Sent);
+        assert_eq!(of_status(Status(0x0000)), Disposition::Sent(None));
+        assert!(matches!(of_status(Status(0xB000)), Disposition::Sent(Some(_))));
+        assert!(matches!(of_status(Status(0x0111)), Disposition::Sent(Some(_))));
         assert!(matches!(of_status(Status(0xA700)), Disposition::Retry(_)));
         assert!(matches!(of_status(Status(0x0122)), Disposition::Dead(_)));
         assert!(matches!(of_status(Status(0xA900)), Disposition::Dead(_)));

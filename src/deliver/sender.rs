@@ -12,7 +12,7 @@ use crate::dimse::Timers;
 use crate::dimse::requestor::{RequestError, Requestor};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
-use crate::spool::{DeliveryLease, DeliveryObject, Spool, SpoolError, retry};
+use crate::spool::{Changes, DeliveryLease, DeliveryObject, Patience, Spool, SpoolError, retry};
 use crate::vocabulary::{InstanceUid, SopClass, StudyUid};
 
 /// What the senders of all destinations share.
@@ -35,7 +35,8 @@ pub struct Delivery {
 /// Sends to one destination until `closing`; the delivery under way is finished.
 ///
 /// # Errors
-/// Only the spool's own: a destination's failures are outcomes.
+/// A spool that is damaged: a destination's failures are outcomes, and a spool that fails is waited
+/// for.
 pub(super) async fn run(
     delivery: Arc<Delivery>,
     destination: Destination,
@@ -46,19 +47,39 @@ pub(super) async fn run(
         let (spool, name) = (delivery.spool.clone(), destination.name.clone());
         blocking(move || spool.waive_commitments(&name)).await?;
     }
+    let mut patience = Patience::of("delivery");
     while !closing.is_cancelled() {
-        let spool = delivery.spool.clone();
-        let name = destination.name.clone();
-        let lease = blocking(move || spool.lease_delivery(&name)).await?;
-        let Some(lease) = lease else {
+        if let Err(failure) = step(&delivery, &destination, &closing, &mut changes).await {
+            let pause = patience.after(failure)?;
             tokio::select! {
-                () = closing.cancelled() => break,
-                () = changes.next() => continue,
+                () = closing.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
             }
-        };
-        attempt(&delivery, &destination, lease).await?;
+        } else {
+            patience.reset();
+        }
     }
     Ok(())
+}
+
+/// Makes a delivery, or waits until there is one.
+async fn step(
+    delivery: &Delivery,
+    destination: &Destination,
+    closing: &CancellationToken,
+    changes: &mut Changes,
+) -> Result<(), SpoolError> {
+    let (spool, name) = (delivery.spool.clone(), destination.name.clone());
+    match blocking(move || spool.lease_delivery(&name)).await? {
+        Some(lease) => attempt(delivery, destination, lease).await,
+        None => {
+            tokio::select! {
+                () = closing.cancelled() => {}
+                () = changes.next() => {}
+            }
+            Ok(())
+        }
+    }
 }
 
 async fn attempt(
@@ -81,11 +102,14 @@ async fn attempt(
     };
     let study = lease.study.clone();
     delivery.metrics.delivery(&destination.name, label(&outcome));
-    if outcome != Disposition::Sent {
+    if !matches!(outcome, Disposition::Sent(_)) {
         delivery.metrics.error("delivery", label(&outcome));
     }
     match &outcome {
-        Disposition::Sent => info!(destination = destination.name, %study, "delivered"),
+        Disposition::Sent(None) => info!(destination = destination.name, %study, "delivered"),
+        Disposition::Sent(Some(remark)) => {
+            warn!(destination = destination.name, %study, remark, "delivered with a warning");
+        }
         Disposition::Retry(reason) | Disposition::Unreachable(reason) => {
             warn!(destination = destination.name, %study, attempts, reason, "delivery failed, will retry");
         }
@@ -93,16 +117,15 @@ async fn attempt(
             warn!(destination = destination.name, %study, attempts, reason, "delivery dead");
         }
     }
-    if let (Disposition::Sent, Some((instance, class))) = (&outcome, &sent) {
+    if let (Disposition::Sent(_), Some((instance, class))) = (&outcome, &sent) {
         told(delivery, destination, &study, (instance.clone(), *class)).await?;
     }
     let commit = destination.commitment;
     blocking(move || match (outcome, sent) {
-        (Disposition::Sent, Some((instance, class))) if commit => {
-            lease.sent_to_commit(&instance, class)
+        (Disposition::Sent(remark), Some((instance, class))) => {
+            lease.sent_with(&instance, remark.as_deref(), commit.then_some(class))
         }
-        (Disposition::Sent, Some((instance, _))) => lease.sent(&instance),
-        (Disposition::Sent, None) => lease.dead("nothing to send"),
+        (Disposition::Sent(_), None) => lease.dead("nothing to send"),
         (Disposition::Retry(reason), _) => {
             lease.retry(retry::delay(attempts, &mut rand::rng()), &reason)
         }
@@ -134,7 +157,7 @@ async fn told(
 
 fn label(outcome: &Disposition) -> &'static str {
     match outcome {
-        Disposition::Sent => "sent",
+        Disposition::Sent(_) => "sent",
         Disposition::Retry(_) | Disposition::Unreachable(_) => "retry",
         Disposition::Dead(_) => "dead",
     }

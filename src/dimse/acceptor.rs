@@ -21,7 +21,7 @@ use super::machine::{Ended, Machine, Phase};
 use super::n_action::STORAGE_COMMITMENT;
 use super::n_event_report::{CommitmentReport, MAX_REPORT};
 use super::negotiate::{self, Agreement, Answer, Caller, Context, Offer};
-use super::pdu::{Abort, Pdu, Rejection};
+use super::pdu::{Abort, Bounds, Pdu, Rejection};
 use super::status::Status;
 use super::timers::Timers;
 
@@ -30,6 +30,12 @@ use super::timers::Timers;
 pub struct Limits {
     /// Bytes of one data set.
     pub max_object: u64,
+    /// Bytes of one association; it ends after the message that reached them.
+    pub association_bytes: u64,
+    /// Bytes of an association request.
+    pub request: u32,
+    /// User information items of an association request.
+    pub user_items: usize,
     /// Associations at a time.
     pub associations: usize,
     /// Of those, from one address.
@@ -39,9 +45,19 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 GiB, 64 associations, 32 of one address, 128 connections without one.
+    /// 1 GiB, 64 GiB; 1 MiB, 256 items; 64 associations, 32 of one address, 128 connections
+    /// without one.
     fn default() -> Self {
-        Self { max_object: 1 << 30, associations: 64, per_address: 32, waiting: 128 }
+        let Bounds { associate: request, user_items, .. } = Bounds::default();
+        Self {
+            max_object: 1 << 30,
+            association_bytes: 64 << 30,
+            request,
+            user_items,
+            associations: 64,
+            per_address: 32,
+            waiting: 128,
+        }
     }
 }
 
@@ -121,7 +137,7 @@ impl Acceptor {
         let Arrival { since, caller } = arrival;
         let machine = Machine::acceptor(self.timers, since);
         let mut connection =
-            Connection::new(stream, machine, self.timers, self.offer.get().max_pdu, stop.clone());
+            Connection::new(stream, machine, self.timers, self.bounds(), stop.clone());
         let (complaints, address) = (&hall.slots.complaints, caller.address);
         let mut tally = Tally::new(complaints);
         let run = self.run(&mut connection, caller, hall, &place, &stop, &mut tally);
@@ -159,6 +175,11 @@ impl Acceptor {
         let complaints = &hall.slots.complaints;
         let tally = Tally::new(complaints);
         self.tell(ended, &tally, arrival.since, arrival.caller.address);
+    }
+
+    fn bounds(&self) -> Bounds {
+        let Limits { request, user_items, .. } = self.limits;
+        Bounds { data: self.offer.get().max_pdu, associate: request, user_items }
     }
 
     /// Runs until the association ends; its slot is free again when this returns.
@@ -218,6 +239,11 @@ impl Acceptor {
         connection.machine.established(agreement.clone(), Instant::now());
         loop {
             self.message(connection, address, &agreement, tally).await?;
+            let most = self.limits.association_bytes;
+            if connection.received() > most {
+                let ended = Ended::TooMuch(most);
+                return Err(connection.end(Some(Pdu::Abort(Abort::PROVIDER)), ended).await);
+            }
         }
     }
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::command::{Command, MAX_COMMAND};
 use super::data::Feed;
 use super::machine::{Action, Ended, Machine, Phase};
-use super::pdu::{self, Abort, HEADER, Kind, Pdu, PduError};
+use super::pdu::{self, Abort, Bounds, HEADER, Kind, Pdu, PduError};
 use super::timers::Timers;
 
 /// Bytes of a control PDU that are read at once, so that a stated length costs nothing.
@@ -49,11 +49,13 @@ pub(super) struct Connection<S> {
     pub(super) machine: Machine,
     timers: Timers,
     stop: Stop,
-    max_data: u32,
+    bounds: Bounds,
     /// Bytes that the present P-DATA PDU has after the present fragment.
     pdu_left: u32,
     /// Bytes that the present fragment has.
     pdv_left: u32,
+    /// Bytes read in all.
+    received: u64,
     drain: bool,
 }
 
@@ -62,12 +64,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stream: S,
         machine: Machine,
         timers: Timers,
-        max_data: u32,
+        bounds: Bounds,
         stop: Stop,
     ) -> Self {
         let stream = BufReader::with_capacity(STEP, stream);
-        let (pdu_left, pdv_left) = (0, 0);
-        Self { stream, machine, timers, stop, max_data, pdu_left, pdv_left, drain: false }
+        let (pdu_left, pdv_left, received, drain) = (0, 0, 0, false);
+        Self { stream, machine, timers, stop, bounds, pdu_left, pdv_left, received, drain }
     }
 
     /// One read, under the present deadline and the node's stop.
@@ -86,7 +88,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
                 read = self.stream.read(buffer) => return match read {
                     Ok(0) => Err(Ended::Vanished(phase)),
-                    Ok(count) => Ok(count),
+                    Ok(count) => {
+                        self.received += count as u64;
+                        Ok(count)
+                    }
                     // TLS without its close_notify.
                     Err(error) if error.kind() == ErrorKind::UnexpectedEof => {
                         Err(Ended::Vanished(phase))
@@ -109,6 +114,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
+    }
+
+    /// Bytes that the peer sent so far.
+    pub(super) fn received(&self) -> u64 {
+        self.received
     }
 
     async fn read_exact(&mut self, buffer: &mut [u8]) -> Result<(), Ended> {
@@ -165,7 +175,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     async fn next_pdu(&mut self) -> Result<Option<Action>, Ended> {
         let mut head = [0; HEADER];
         self.read_exact(&mut head).await?;
-        match pdu::header(head, self.max_data) {
+        match pdu::header(head, &self.bounds) {
             Ok((Kind::Data, 0)) => Ok(self.machine.on_empty()),
             Ok((Kind::Data, length)) => {
                 self.pdu_left = length;
@@ -173,7 +183,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Ok((kind, length)) => {
                 let body = self.read_body(length).await?;
-                Ok(Some(match pdu::decode(kind, &body) {
+                Ok(Some(match pdu::decode(kind, &body, &self.bounds) {
                     Ok(pdu) => self.machine.on_pdu(pdu, Instant::now()),
                     Err(error) => self.machine.on_fault(&error),
                 }))

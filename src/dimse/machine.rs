@@ -88,6 +88,12 @@ pub enum Ended {
     /// A data set came slower than is tolerated.
     #[error("the data set came too slowly")]
     TooSlow,
+    /// It lasted longer than one may.
+    #[error("the association lasted longer than {} s", .0.as_secs_f32())]
+    TooLong(Duration),
+    /// It brought more bytes than one may.
+    #[error("the association brought more than {0} bytes")]
+    TooMuch(u64),
     /// The peer broke the protocol.
     #[error("protocol violated while {0}: {1}")]
     Protocol(Phase, String),
@@ -115,6 +121,7 @@ impl Ended {
             Self::Handshake(_) => "tls_failed",
             Self::Aborted(..) => "aborted",
             Self::TimedOut(_) | Self::TooSlow => "timeout",
+            Self::TooLong(_) | Self::TooMuch(_) => "limit",
             Self::Protocol(..) => "protocol_error",
             Self::Vanished(_) | Self::Io(..) => "connection_lost",
             Self::Evicted => "evicted",
@@ -146,6 +153,8 @@ pub struct Machine {
     timers: Timers,
     phase: Phase,
     deadline: Instant,
+    /// When the whole association must be over.
+    end: Instant,
     /// Context of the message in progress.
     context: u8,
     agreement: Option<Agreement>,
@@ -174,7 +183,8 @@ impl Machine {
     fn new(timers: Timers, phase: Phase, now: Instant) -> Self {
         let window = Window { start: now, bytes: 0 };
         let deadline = now + timers.request;
-        Self { timers, phase, deadline, context: 0, agreement: None, empty: 0, window }
+        let end = now + timers.association;
+        Self { timers, phase, deadline, end, context: 0, agreement: None, empty: 0, window }
     }
 
     /// Where it stands.
@@ -194,10 +204,11 @@ impl Machine {
 
     /// When [`Machine::on_timer`] must be called at the latest.
     pub fn deadline(&self) -> Instant {
-        match self.phase {
+        let deadline = match self.phase {
             Phase::Data => self.deadline.min(self.window.start + self.timers.floor.window),
             _ => self.deadline,
-        }
+        };
+        if self.phase == Phase::Closing { deadline } else { deadline.min(self.end) }
     }
 
     fn enter(&mut self, phase: Phase, now: Instant) {
@@ -220,6 +231,9 @@ impl Machine {
     pub fn on_timer(&mut self, now: Instant) -> Option<Ended> {
         if now >= self.deadline {
             return Some(Ended::TimedOut(self.phase));
+        }
+        if now >= self.end {
+            return Some(Ended::TooLong(self.timers.association));
         }
         self.check_floor(now)
     }

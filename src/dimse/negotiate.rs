@@ -39,6 +39,8 @@ pub struct Offer {
     pub max_pdu: u32,
     /// Whether reports on storage commitments are taken (PS3.4 §J.3.3).
     pub commitment: bool,
+    /// The most presentation contexts of a request.
+    pub max_contexts: usize,
 }
 
 /// One accepted presentation context.
@@ -91,6 +93,7 @@ impl Offer {
             syntaxes: TransferSyntax::ALL.to_vec(),
             max_pdu: MAX_DATA,
             commitment: false,
+            max_contexts: MAX_CONTEXTS,
         }
     }
 
@@ -165,6 +168,9 @@ pub fn answer(request: &AssociationRQ, caller: impl Into<Caller>, offer: &Offer)
     let Ok(claim) = admission.of(request) else { return Answer::Unidentified };
     if request.presentation_contexts.is_empty() {
         return Answer::Reject(Rejection::NO_REASON);
+    }
+    if request.presentation_contexts.len() > offer.max_contexts {
+        return Answer::Reject(Rejection::TOO_MANY);
     }
     let Some(send_max) = send_max(&request.user_variables) else {
         return Answer::Abort(Abort::INVALID_PARAMETER, "maximum length too small");

@@ -17,6 +17,28 @@ pub const HEADER: usize = 6;
 pub const MAX_DATA: u32 = 131_072;
 /// The largest A-ASSOCIATE PDU: 128 contexts of many syntaxes take 45 kB.
 const MAX_ASSOCIATE: u32 = 1 << 20;
+/// Most presentation contexts that a PDU may hold: the odd numbers of a byte.
+const MAX_CONTEXTS: usize = 128;
+/// Most syntaxes of one context.
+const MAX_SYNTAXES: usize = 128;
+
+/// What a peer's PDUs may be; what is beyond is refused before it is read, or before it is parsed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of a P-DATA.
+    pub data: u32,
+    /// Bytes of an A-ASSOCIATE-RQ or -AC.
+    pub associate: u32,
+    /// Items of its user information.
+    pub user_items: usize,
+}
+
+impl Default for Bounds {
+    /// 128 KiB, 1 MiB, 256 items.
+    fn default() -> Self {
+        Self { data: MAX_DATA, associate: MAX_ASSOCIATE, user_items: 256 }
+    }
+}
 
 /// The type of a PDU.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +128,16 @@ pub enum PduError {
     /// An item that does not fit, or a field that is missing.
     #[error("{0:?} PDU cannot be parsed: {1}")]
     Content(Kind, String),
+    /// More items of a kind than are taken.
+    #[error("{kind:?} PDU with more than {limit} {what}")]
+    TooMany {
+        /// Which PDU.
+        kind: Kind,
+        /// Which items.
+        what: &'static str,
+        /// What is allowed.
+        limit: usize,
+    },
     /// A PDV that does not fit into its PDU.
     #[error("presentation data value of {length} bytes where {room} are left")]
     Pdv {
@@ -149,6 +181,8 @@ impl Rejection {
     pub const PROTOCOL_VERSION: Self = Self { result: 1, source: 2, reason: 2 };
     /// No slot is free now.
     pub const CONGESTION: Self = Self { result: 2, source: 3, reason: 1 };
+    /// The request has more of something than is taken.
+    pub const TOO_MANY: Self = Self { result: 1, source: 3, reason: 2 };
     /// The peer's address has all its slots in use.
     pub const LIMIT: Self = Self { result: 2, source: 3, reason: 2 };
 
@@ -204,14 +238,14 @@ impl fmt::Display for Abort {
 }
 
 /// Type and length of a PDU, the length within the bound of the type.
-pub fn header(bytes: [u8; HEADER], max_data: u32) -> Result<(Kind, u32), PduError> {
+pub fn header(bytes: [u8; HEADER], bounds: &Bounds) -> Result<(Kind, u32), PduError> {
     let [code, _, a, b, c, d] = bytes;
     let length = u32::from_be_bytes([a, b, c, d]);
     let (kind, limit) = match code {
-        1 => (Kind::Request, MAX_ASSOCIATE),
-        2 => (Kind::Accept, MAX_ASSOCIATE),
+        1 => (Kind::Request, bounds.associate),
+        2 => (Kind::Accept, bounds.associate),
         3 => (Kind::Reject, 4),
-        4 => (Kind::Data, max_data),
+        4 => (Kind::Data, bounds.data),
         5 => (Kind::ReleaseRequest, 4),
         6 => (Kind::ReleaseReply, 4),
         7 => (Kind::Abort, 4),
@@ -241,10 +275,10 @@ pub fn data_header(context: u8, command: bool, last: bool, length: u32) -> [u8; 
 }
 
 /// Parses the body of a whole PDU other than P-DATA.
-pub fn decode(kind: Kind, body: &[u8]) -> Result<Pdu, PduError> {
+pub fn decode(kind: Kind, body: &[u8], bounds: &Bounds) -> Result<Pdu, PduError> {
     let short = |what: &str| PduError::Content(kind, what.to_owned());
     match kind {
-        Kind::Request | Kind::Accept => decode_associate(kind, body),
+        Kind::Request | Kind::Accept => decode_associate(kind, body, bounds),
         Kind::Reject => match body {
             &[_, result, source, reason] => Ok(Pdu::Reject(Rejection { result, source, reason })),
             _ => Err(short("four bytes wanted")),
@@ -259,15 +293,18 @@ pub fn decode(kind: Kind, body: &[u8]) -> Result<Pdu, PduError> {
     }
 }
 
-fn decode_associate(kind: Kind, body: &[u8]) -> Result<Pdu, PduError> {
+fn decode_associate(kind: Kind, body: &[u8], bounds: &Bounds) -> Result<Pdu, PduError> {
     let content = |what: String| PduError::Content(kind, what);
-    let tidy = tidy(body).ok_or_else(|| content("an item is cut off".to_owned()))?;
+    let tidy = tidy(body, bounds).map_err(|untidy| match untidy {
+        Untidy::Cut => content("an item is cut off".to_owned()),
+        Untidy::TooMany(what, limit) => PduError::TooMany { kind, what, limit },
+    })?;
     let code = if kind == Kind::Request { 1 } else { 2 };
     let length = u32::try_from(tidy.len()).unwrap_or(u32::MAX);
     let mut whole = vec![code, 0];
     whole.extend_from_slice(&length.to_be_bytes());
     whole.extend_from_slice(&tidy);
-    match dicom_ul::read_pdu(whole.as_slice(), MAX_ASSOCIATE, false) {
+    match dicom_ul::read_pdu(whole.as_slice(), bounds.associate, false) {
         Ok(Some(dicom_ul::Pdu::AssociationRQ(request))) if kind == Kind::Request => {
             Ok(Pdu::Request(Box::new(request)))
         }
@@ -305,38 +342,70 @@ pub fn encode(pdu: &Pdu) -> Result<Vec<u8>, PduError> {
 /// Fixed fields in front of the items of an A-ASSOCIATE PDU.
 const FIXED: usize = 68;
 
+/// Why the items of a PDU are not given on.
+enum Untidy {
+    /// One does not fit.
+    Cut,
+    /// There are too many of these.
+    TooMany(&'static str, usize),
+}
+
+/// Counts items of one kind.
+struct Count(&'static str, usize, usize);
+
+impl Count {
+    fn of(what: &'static str, limit: usize) -> Self {
+        Self(what, limit, 0)
+    }
+
+    fn one_more(&mut self) -> Result<(), Untidy> {
+        self.2 += 1;
+        if self.2 > self.1 { Err(Untidy::TooMany(self.0, self.1)) } else { Ok(()) }
+    }
+}
+
 /// Drops items that PS3.8 does not name, and cuts the padding of UIDs.
-fn tidy(body: &[u8]) -> Option<Vec<u8>> {
-    let (fixed, items) = body.split_at_checked(FIXED)?;
+fn tidy(body: &[u8], bounds: &Bounds) -> Result<Vec<u8>, Untidy> {
+    let (fixed, items) = body.split_at_checked(FIXED).ok_or(Untidy::Cut)?;
     let mut out = fixed.to_vec();
+    let mut contexts = Count::of("presentation contexts", MAX_CONTEXTS);
+    let mut user_items = Count::of("user information items", bounds.user_items);
     each_item(items, |code, content| {
         match code {
             0x10 => push_item(&mut out, code, unpadded(content)),
-            0x20 => push_item(&mut out, code, &tidy_context(content)?),
-            0x21 => push_item(&mut out, code, &tidy_result(content)?),
-            0x50 => push_item(&mut out, code, &tidy_user(content)?),
+            0x20 => {
+                contexts.one_more()?;
+                push_item(&mut out, code, &tidy_context(content)?);
+            }
+            0x21 => {
+                contexts.one_more()?;
+                push_item(&mut out, code, &tidy_result(content)?);
+            }
+            0x50 => push_item(&mut out, code, &tidy_user(content, &mut user_items)?),
             _ => {}
         }
-        Some(())
+        Ok(())
     })?;
-    Some(out)
+    Ok(out)
 }
 
-fn tidy_context(content: &[u8]) -> Option<Vec<u8>> {
-    let (head, items) = content.split_at_checked(4)?;
+fn tidy_context(content: &[u8]) -> Result<Vec<u8>, Untidy> {
+    let (head, items) = content.split_at_checked(4).ok_or(Untidy::Cut)?;
     let mut out = head.to_vec();
+    let mut syntaxes = Count::of("syntaxes of a presentation context", MAX_SYNTAXES);
     each_item(items, |code, value| {
         if matches!(code, 0x30 | 0x40) {
+            syntaxes.one_more()?;
             push_item(&mut out, code, unpadded(value));
         }
-        Some(())
+        Ok(())
     })?;
-    Some(out)
+    Ok(out)
 }
 
 /// Of a refused context neither the syntax nor the exact reason counts, and some leave it out.
-fn tidy_result(content: &[u8]) -> Option<Vec<u8>> {
-    let (&[id, _, result, _], items) = content.split_first_chunk::<4>()?;
+fn tidy_result(content: &[u8]) -> Result<Vec<u8>, Untidy> {
+    let (&[id, _, result, _], items) = content.split_first_chunk::<4>().ok_or(Untidy::Cut)?;
     if result == 0 {
         return tidy_context(content);
     }
@@ -346,15 +415,16 @@ fn tidy_result(content: &[u8]) -> Option<Vec<u8>> {
         if code == 0x40 {
             syntax = unpadded(value);
         }
-        Some(())
+        Ok(())
     })?;
     push_item(&mut out, 0x40, syntax);
-    Some(out)
+    Ok(out)
 }
 
-fn tidy_user(content: &[u8]) -> Option<Vec<u8>> {
+fn tidy_user(content: &[u8], items: &mut Count) -> Result<Vec<u8>, Untidy> {
     let mut out = Vec::with_capacity(content.len());
     each_item(content, |code, value| {
+        items.one_more()?;
         match code {
             0x51 if value.len() == 4 => push_item(&mut out, code, value),
             0x52 | 0x55 => push_item(&mut out, code, unpadded(value)),
@@ -362,9 +432,9 @@ fn tidy_user(content: &[u8]) -> Option<Vec<u8>> {
             0x58 if matches!(value.first(), Some(1..=5)) => push_item(&mut out, code, value),
             _ => {}
         }
-        Some(())
+        Ok(())
     })?;
-    Some(out)
+    Ok(out)
 }
 
 fn unpadded(value: &[u8]) -> &[u8] {
@@ -378,20 +448,20 @@ fn push_item(out: &mut Vec<u8>, code: u8, content: &[u8]) {
     out.extend_from_slice(content);
 }
 
-/// Calls `visit` for each item (type, reserved byte, 16-bit length, content); `None` when one
-/// does not fit.
+/// Calls `visit` for each item (type, reserved byte, 16-bit length, content) until one does not
+/// fit, or is one too many.
 fn each_item<'a>(
     mut bytes: &'a [u8],
-    mut visit: impl FnMut(u8, &'a [u8]) -> Option<()>,
-) -> Option<()> {
+    mut visit: impl FnMut(u8, &'a [u8]) -> Result<(), Untidy>,
+) -> Result<(), Untidy> {
     while !bytes.is_empty() {
-        let (&[code, _, high, low], rest) = bytes.split_first_chunk::<4>()?;
-        let (content, rest) =
-            rest.split_at_checked(usize::from(u16::from_be_bytes([high, low])))?;
+        let (&[code, _, high, low], rest) = bytes.split_first_chunk::<4>().ok_or(Untidy::Cut)?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let (content, rest) = rest.split_at_checked(length).ok_or(Untidy::Cut)?;
         visit(code, content)?;
         bytes = rest;
     }
-    Some(())
+    Ok(())
 }
 
 #[cfg(test)]
@@ -402,7 +472,7 @@ mod tests {
     fn every_type_has_a_bound() {
         let head = |code, length: u32| {
             let [a, b, c, d] = length.to_be_bytes();
-            header([code, 0, a, b, c, d], MAX_DATA)
+            header([code, 0, a, b, c, d], &Bounds::default())
         };
         assert_eq!(head(1, 1 << 20), Ok((Kind::Request, 1 << 20)));
         for (code, length) in [(1, (1 << 20) + 1), (3, 5), (4, MAX_DATA + 1), (7, u32::MAX)] {
@@ -451,6 +521,10 @@ mod tests {
         user.extend(item(0x5A, &[0; 40]));
         body.extend(item(0x50, &user));
         body
+    }
+
+    fn decode(kind: Kind, body: &[u8]) -> Result<Pdu, PduError> {
+        super::decode(kind, body, &Bounds::default())
     }
 
     #[test]

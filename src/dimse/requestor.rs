@@ -16,7 +16,7 @@ use super::machine::{Ended, Machine, Phase};
 use super::n_action::{self, CommitmentRequest, STORAGE_COMMITMENT};
 use super::n_event_report::{CommitmentReport, MAX_REPORT, ReportError};
 use super::negotiate::{self, MAX_CONTEXTS};
-use super::pdu::{self, Abort, MAX_DATA, Pdu};
+use super::pdu::{self, Abort, Bounds, MAX_DATA, Pdu};
 use super::status::Status;
 use super::stream::Stream;
 use super::timers::Timers;
@@ -188,7 +188,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         }
         let name = remote.to_string();
         let machine = Machine::requestor(*timers, Instant::now());
-        let mut connection = Connection::new(stream, machine, *timers, MAX_DATA, Stop::default());
+        let mut connection =
+            Connection::new(stream, machine, *timers, Bounds::default(), Stop::default());
         let request = negotiate::request(&remote.calling, &remote.called, proposed);
         match agree(&mut connection, request, remote, proposed).await {
             Ok(()) => Ok(Self { connection, remote: name, message_id: 0, buffer: Vec::new() }),

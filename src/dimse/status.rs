@@ -32,6 +32,8 @@ impl Status {
     pub const CLASS_NOT_SUPPORTED: Self = Self(0x0122);
     /// A command that the provider does not know.
     pub const UNRECOGNIZED_OPERATION: Self = Self(0x0211);
+    /// The instance is there already.
+    pub const DUPLICATE_INSTANCE: Self = Self(0x0111);
     /// C-STORE: no space.
     pub const OUT_OF_RESOURCES: Self = Self(0xA700);
     /// C-STORE: the data set is not what the command says.

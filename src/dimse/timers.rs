@@ -25,6 +25,8 @@ pub struct Timers {
     pub release: Duration,
     /// After a rejection, an abort or a release, until the peer closes (ARTIM, PS3.8 §9.1.5).
     pub artim: Duration,
+    /// For the whole association.
+    pub association: Duration,
     /// What a data set must bring.
     pub floor: Floor,
 }
@@ -54,6 +56,7 @@ impl Timers {
             service: deadline * 4,
             release: short,
             artim: short,
+            association: Duration::from_hours(24),
             // One KiB a second.
             floor: Floor { bytes: deadline.as_secs().max(1) * 1024, window: deadline },
         }

@@ -27,6 +27,7 @@ impl DraftingError {
     /// A word for metrics.
     pub(super) const fn kind(&self) -> &'static str {
         match self {
+            Self::Radiograph(RadiographError::Killed(_)) => "killed",
             Self::Radiograph(_) => "radiograph",
             Self::Model(_) => "model",
             Self::Report(_) => "report",
@@ -40,6 +41,8 @@ impl DraftingError {
 pub(super) enum Disposition {
     /// Later again.
     Retry(Duration),
+    /// It ended a process of the node: later again, unless it did so before.
+    Killed(Duration),
     /// Never again.
     Dead,
 }
@@ -48,8 +51,12 @@ pub(super) enum Disposition {
 pub(super) fn disposition(error: &DraftingError, attempts: u32) -> Disposition {
     const ATTEMPTS: u32 = 3;
     match error {
-        DraftingError::Radiograph(_) | DraftingError::Report(_) => Disposition::Dead,
-        DraftingError::Model(_) | DraftingError::Panic => {
+        DraftingError::Radiograph(RadiographError::Killed(_)) => {
+            Disposition::Killed(Duration::from_secs(5))
+        }
+        DraftingError::Radiograph(error) if !error.is_of_the_decoder() => Disposition::Dead,
+        DraftingError::Report(_) => Disposition::Dead,
+        DraftingError::Radiograph(_) | DraftingError::Model(_) | DraftingError::Panic => {
             if attempts >= ATTEMPTS {
                 Disposition::Dead
             } else {

@@ -4,69 +4,98 @@ use std::collections::BTreeSet;
 
 use crate::object::StoredObject;
 use crate::radiograph::choose::{self, Candidate};
-use crate::radiograph::eligible::{View, check_age, eligibility};
+use crate::radiograph::eligible::{View, check_age};
+use crate::radiograph::{Decoder, NotEligible, RadiographError, eligibility_by};
 use crate::spool::SpooledObject;
 use crate::vocabulary::SopKind;
 
 /// A job's objects, read and judged.
 pub(super) enum Examined {
-    /// The position of the image to draft from, and the object read.
-    Image { position: usize, object: Box<StoredObject>, view: View },
+    /// The position of the image to draft from.
+    Image { position: usize, view: View },
     /// None can be drafted from, and why.
     Nothing(String),
 }
 
-/// Reads the images of a job and chooses among the eligible ones of patients who are not younger
-/// than `youngest` years; those at the positions in `unreadable` were tried.
+/// What a job's objects are judged by.
+pub(super) struct Criteria {
+    /// Whether an image without a body part is taken for a chest.
+    pub(super) assume_chest: bool,
+    /// The age in years from which on the model is made for patients.
+    pub(super) youngest: Option<u32>,
+    /// The views that are drafted from.
+    pub(super) views: Vec<View>,
+    /// Decodes images in colour, of which only the pixels say whether they are grey.
+    pub(super) decoder: Decoder,
+}
+
+/// Reads the images of a job, one at a time, and chooses among the eligible ones; those at the
+/// positions in `unreadable` were tried.
+///
+/// # Errors
+/// The decoder was killed, or could not be started.
 pub(super) fn examine(
     objects: &[SpooledObject],
-    assume_chest: bool,
-    youngest: Option<u32>,
-    views: &[View],
+    criteria: &Criteria,
     unreadable: &BTreeSet<usize>,
-) -> Examined {
+) -> Result<Examined, RadiographError> {
+    let views = &criteria.views;
     let mut reasons = BTreeSet::new();
     let mut eligible = Vec::new();
     for (position, spooled) in objects.iter().enumerate() {
         if unreadable.contains(&position) {
             continue;
         }
-        match judge(spooled, assume_chest, youngest) {
-            Ok((object, candidate)) => eligible.push((position, object, candidate)),
-            Err(reason) => drop(reasons.insert(reason)),
+        match judge(spooled, criteria) {
+            Ok(candidate) => eligible.push((position, candidate)),
+            Err(Unfit::Because(reason)) => drop(reasons.insert(reason)),
+            Err(Unfit::Undecided(error)) => return Err(error),
         }
     }
-    let candidates: Vec<Candidate> = eligible.iter().map(|(_, _, c)| c.clone()).collect();
+    let candidates: Vec<Candidate> = eligible.iter().map(|(_, c)| c.clone()).collect();
     let Some(best) = choose::best(&candidates, views) else {
         reasons.extend(candidates.iter().map(|candidate| {
             format!("a {} view alone is not drafted from (model.views)", name(candidate.view))
         }));
-        return Examined::Nothing(reasons.into_iter().collect::<Vec<_>>().join("; "));
+        let reasons = reasons.into_iter().collect::<Vec<_>>().join("; ");
+        return Ok(Examined::Nothing(reasons));
     };
-    match eligible.into_iter().nth(best) {
-        Some((position, object, candidate)) => {
-            Examined::Image { position, object: Box::new(object), view: candidate.view }
-        }
+    Ok(match eligible.into_iter().nth(best) {
+        Some((position, candidate)) => Examined::Image { position, view: candidate.view },
         None => Examined::Nothing("no image".to_owned()),
+    })
+}
+
+/// Why an object is not drafted from.
+enum Unfit {
+    Because(String),
+    /// Nothing can be said of it: the decoder failed.
+    Undecided(RadiographError),
+}
+
+impl From<NotEligible> for Unfit {
+    fn from(reason: NotEligible) -> Self {
+        match reason {
+            NotEligible::Pixels(error) if error.is_of_the_decoder() => Self::Undecided(error),
+            reason => Self::Because(reason.to_string()),
+        }
     }
 }
 
-fn judge(
-    spooled: &SpooledObject,
-    assume_chest: bool,
-    youngest: Option<u32>,
-) -> Result<(StoredObject, Candidate), String> {
+fn judge(spooled: &SpooledObject, criteria: &Criteria) -> Result<Candidate, Unfit> {
     if spooled.own_object {
-        return Err("made by this node".to_owned());
+        return Err(Unfit::Because("made by this node".to_owned()));
     }
     if !matches!(spooled.sop_class.kind(), SopKind::Radiograph | SopKind::SecondaryCapture) {
-        return Err(format!("{} is stored, not drafted from", spooled.sop_class.name()));
+        let class = spooled.sop_class.name();
+        return Err(Unfit::Because(format!("{class} is stored, not drafted from")));
     }
-    let object = StoredObject::open(&spooled.path).map_err(|error| error.to_string())?;
-    let eligible = eligibility(&object, assume_chest).map_err(|reason| reason.to_string())?;
-    check_age(&object, youngest).map_err(|reason| reason.to_string())?;
-    let candidate = Candidate::from(&eligible);
-    Ok((object, candidate))
+    let object =
+        StoredObject::open(&spooled.path).map_err(|error| Unfit::Because(error.to_string()))?;
+    let decoded = || criteria.decoder.render(&spooled.path).map(drop);
+    let eligible = eligibility_by(&object, criteria.assume_chest, decoded)?;
+    check_age(&object, criteria.youngest)?;
+    Ok(Candidate::from(&eligible))
 }
 
 /// A view in words.

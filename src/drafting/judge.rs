@@ -12,12 +12,11 @@ use crate::triage::{Facts, SenderFacts, StudyFacts};
 
 /// The facts of a drafted study.
 pub(super) fn of_draft(
-    object: &StoredObject,
+    study: StudyFacts,
     lease: &DraftLease,
     found: &[Assessed],
     answer: &ModelDraft,
 ) -> Facts {
-    let study = StudyFacts::of(object, images(&lease.objects));
     let sender = SenderFacts::from(&lease.sender);
     Facts::new(study, found, answer.abnormal, sender).with_scores(&answer.scores)
 }
@@ -57,6 +56,6 @@ fn study(objects: &[SpooledObject]) -> StudyFacts {
     )
 }
 
-fn images(objects: &[SpooledObject]) -> usize {
+pub(super) fn images(objects: &[SpooledObject]) -> usize {
     objects.iter().filter(|object| object.is_image()).count()
 }

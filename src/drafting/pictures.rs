@@ -3,7 +3,7 @@
 use super::reports::{artefact, evidence};
 use crate::model::Saliency;
 use crate::object::StoredObject;
-use crate::radiograph::render;
+use crate::radiograph::{GreyImage, RadiographError};
 use crate::report::{Draft, NodeIdentity, ReportError, capture, key_object};
 use crate::spool::{ArtefactKind, NewArtefact, SpooledObject};
 
@@ -12,25 +12,23 @@ use crate::spool::{ArtefactKind, NewArtefact, SpooledObject};
 pub(super) enum PictureError {
     /// The pixels, which the model had, cannot be read again.
     #[error("the image cannot be read again")]
-    Image(#[source] crate::radiograph::RadiographError),
+    Image(#[source] RadiographError),
     /// It cannot be drawn or written.
     #[error("the picture cannot be made")]
     Report(#[source] ReportError),
 }
 
-/// Builds both, for a draft of `source`.
+/// Builds both, for a draft of `source`, whose pixels `image` is.
 pub(super) fn pictures(
     source: &StoredObject,
+    image: &GreyImage,
     looked: &Saliency,
     objects: &[SpooledObject],
     draft: &Draft,
     node: &NodeIdentity,
-) -> Result<[NewArtefact; 2], PictureError> {
-    let image = render(source).map_err(PictureError::Image)?.image;
+) -> Result<[NewArtefact; 2], ReportError> {
     let evidence = evidence(objects);
-    let capture = capture::build(source, &image, looked, &evidence, draft, node)
-        .map_err(PictureError::Report)?;
-    let selection = key_object::build(source, &capture, &evidence, draft, node)
-        .map_err(PictureError::Report)?;
+    let capture = capture::build(source, image, looked, &evidence, draft, node)?;
+    let selection = key_object::build(source, &capture, &evidence, draft, node)?;
     Ok([artefact(ArtefactKind::Capture, capture), artefact(ArtefactKind::KeyObject, selection)])
 }

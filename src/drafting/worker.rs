@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,22 +14,23 @@ use tracing::{info, warn};
 
 use super::deliveries::{Recipient, deliveries};
 use super::disposition::{Disposition, DraftingError, disposition};
-use super::examine::{Examined, examine};
+use super::examine::{Criteria, Examined, examine};
 use super::judge;
-use super::pictures::pictures;
+use super::pictures::{PictureError, pictures};
 use super::reports::{predecessors, reports};
 use crate::model::engine::EngineHandle;
 use crate::model::{DraftRequest, ModelDraft, Saliency};
-use crate::object::StoredObject;
+use crate::object::{StoredObject, Turns};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
-use crate::radiograph::{GreyImage, RadiographError, render};
+use crate::radiograph::{Decoder, GreyImage, RadiographError};
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity};
 use crate::spool::{
-    DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Spool, SpoolError,
+    Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience, Spool,
+    SpoolError,
 };
-use crate::triage::{Facts, SenderFacts, Triage, Verdict};
+use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
 use crate::vocabulary::{PatientText, Priority, StudyUid};
 
 /// What the drafting stage needs.
@@ -38,6 +40,10 @@ pub struct Drafting {
     pub spool: Spool,
     /// The model.
     pub engine: EngineHandle,
+    /// Decodes the images.
+    pub decoder: Decoder,
+    /// How many objects are read at a time.
+    pub reading: Turns,
     /// Prompt and sampling.
     pub request: DraftRequest,
     /// Whether an image without a body part is taken for a chest.
@@ -62,38 +68,57 @@ const IN_HAND: usize = 8;
 /// Drafts until `closing`; the jobs under way are finished.
 ///
 /// # Errors
-/// Only the spool's own: a failed job is an outcome.
+/// A spool that is damaged: a failed job is an outcome, and a spool that fails is waited for.
 pub async fn run(drafting: Arc<Drafting>, closing: CancellationToken) -> Result<(), SpoolError> {
     let mut changes = drafting.spool.changed();
+    let mut patience = Patience::of("drafting");
     let mut jobs = JoinSet::new();
     while !closing.is_cancelled() {
-        if jobs.len() >= IN_HAND {
+        if let Err(failure) = step(&drafting, &closing, &mut changes, &mut jobs).await {
+            let pause = patience.after(failure)?;
             tokio::select! {
                 () = closing.cancelled() => {}
-                done = jobs.join_next() => ended(done)?,
+                () = tokio::time::sleep(pause) => {}
             }
-            continue;
+        } else {
+            patience.reset();
         }
-        let spool = drafting.spool.clone();
-        let lease = blocking(move || {
-            spool.seal_due()?;
-            spool.lease_draft()
-        })
-        .await?;
-        let Some(lease) = lease else {
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = changes.next() => {}
-                done = jobs.join_next(), if !jobs.is_empty() => ended(done)?,
-            }
-            continue;
-        };
-        let drafting = Arc::clone(&drafting);
-        jobs.spawn(async move { job(&drafting, lease).await });
     }
     while !jobs.is_empty() {
-        ended(jobs.join_next().await)?;
+        if let Err(failure) = ended(jobs.join_next().await) {
+            patience.after(failure)?;
+        }
     }
+    Ok(())
+}
+
+/// Begins a job, or waits until there is something to do.
+async fn step(
+    drafting: &Arc<Drafting>,
+    closing: &CancellationToken,
+    changes: &mut Changes,
+    jobs: &mut JoinSet<Result<(), SpoolError>>,
+) -> Result<(), SpoolError> {
+    if jobs.len() >= IN_HAND {
+        return tokio::select! {
+            () = closing.cancelled() => Ok(()),
+            done = jobs.join_next() => ended(done),
+        };
+    }
+    let spool = drafting.spool.clone();
+    let lease = blocking(move || {
+        spool.seal_due()?;
+        spool.lease_draft()
+    });
+    let Some(lease) = lease.await? else {
+        return tokio::select! {
+            () = closing.cancelled() => Ok(()),
+            () = changes.next() => Ok(()),
+            done = jobs.join_next(), if !jobs.is_empty() => ended(done),
+        };
+    };
+    let drafting = Arc::clone(drafting);
+    jobs.spawn(async move { job(&drafting, lease).await });
     Ok(())
 }
 
@@ -111,22 +136,26 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
     let (mut unreadable, mut first) = (BTreeSet::new(), None);
     loop {
         let (objects, tried) = (lease.objects.clone(), unreadable.clone());
-        let (assume, views) = (drafting.assume_chest, drafting.views.clone());
-        let youngest = drafting.engine.identity().youngest;
-        let examined = guarded(move || examine(&objects, assume, youngest, &views, &tried)).await;
-        let (position, object, view) = match (examined, first) {
-            (Ok(Examined::Image { position, object, view }), earlier) => {
+        let (criteria, reading) = (drafting.criteria(), drafting.reading.clone());
+        let examined = guarded(move || {
+            let _turn = reading.take();
+            examine(&objects, &criteria, &tried)
+        });
+        let (position, view) = match (examined.await, first) {
+            (Ok(Ok(Examined::Image { position, view })), earlier) => {
                 first = earlier;
-                (position, object, view)
+                (position, view)
             }
-            (Ok(Examined::Nothing(_)), Some(RadiographError::Undecodable(what))) => {
+            (Ok(Ok(Examined::Nothing(_))), Some(RadiographError::Undecodable(what))) => {
                 let reason = RadiographError::Undecodable(what).to_string();
                 return skipped(drafting, lease, reason).await;
             }
-            (Ok(Examined::Nothing(_)), Some(error)) => {
+            (Ok(Ok(Examined::Nothing(reason))), None) => {
+                return skipped(drafting, lease, reason).await;
+            }
+            (Ok(Ok(Examined::Nothing(_))), Some(error)) | (Ok(Err(error)), _) => {
                 return failed(drafting, lease, &DraftingError::Radiograph(error)).await;
             }
-            (Ok(Examined::Nothing(reason)), None) => return skipped(drafting, lease, reason).await,
             (Err(error), _) => return failed(drafting, lease, &error).await,
         };
         if unchanged(&lease, position) {
@@ -135,7 +164,7 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
             let deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease, false);
             return blocking(move || lease.unchanged(&deliveries)).await;
         }
-        match draft(drafting, &lease, position, object, view).await {
+        match draft(drafting, &lease, position, view).await {
             Ok(drafted) => {
                 info!(study = %lease.study, version = lease.version, "drafted");
                 let (spool, audit) = (drafting.spool.clone(), drafting.audit.clone());
@@ -149,7 +178,7 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
                 })
                 .await;
             }
-            Err(DraftingError::Radiograph(error)) => {
+            Err(DraftingError::Radiograph(error)) if !error.is_of_the_decoder() => {
                 let reason = crate::observe::chain(&error);
                 warn!(study = %lease.study, reason, "an image cannot be read; trying the next best");
                 unreadable.insert(position);
@@ -194,6 +223,15 @@ async fn undrafted(drafting: &Drafting, lease: &DraftLease, reason: Option<Strin
 }
 
 impl Drafting {
+    fn criteria(&self) -> Criteria {
+        Criteria {
+            assume_chest: self.assume_chest,
+            youngest: self.engine.identity().youngest,
+            views: self.views.clone(),
+            decoder: self.decoder.clone(),
+        }
+    }
+
     fn recipients(&self) -> Vec<Recipient> {
         self.recipients.borrow().clone()
     }
@@ -219,6 +257,7 @@ async fn failed(
     warn!(study = %lease.study, reason, "drafting failed");
     match disposition(error, lease.attempts) {
         Disposition::Retry(after) => blocking(move || lease.retry(after, &reason)).await,
+        Disposition::Killed(after) => blocking(move || lease.killed(after, &reason)).await,
         Disposition::Dead => blocking(move || lease.dead(&reason)).await,
     }
 }
@@ -227,27 +266,22 @@ async fn draft(
     drafting: &Arc<Drafting>,
     lease: &DraftLease,
     position: usize,
-    object: Box<StoredObject>,
     view: View,
 ) -> Result<Drafted, DraftingError> {
     let started = Instant::now();
-    let (object, image) = guarded(move || {
-        let rendered = render(&object).map_err(DraftingError::Radiograph);
-        rendered.map(|rendered| (object, rendered.image))
-    })
-    .await??;
+    let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
+    let (study, image) = read(drafting, &chosen.path, judge::images(&lease.objects)).await?;
     let read = started.elapsed();
     drafting.metrics.stage(Stage::Read, read);
     let answer = ask(drafting, image).await?;
     let found = answer.assessed(&drafting.engine.identity().thresholds);
-    let facts = judge::of_draft(&object, lease, &found, &answer);
+    let facts = judge::of_draft(study, lease, &found, &answer);
     let verdict = drafting.judge(&lease.study, &facts);
     let coded = found.iter().filter_map(CodedFinding::of).collect();
     let draft = report_of(drafting, lease, &answer, coded, verdict.priority);
     let mut deliveries = deliveries(&drafting.recipients(), &verdict.sends, lease, true);
     let looked = answer.looked.clone();
-    let files = artefacts(drafting, lease, object, &draft, looked, &mut deliveries).await?;
-    let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
+    let files = artefacts(drafting, lease, &chosen.path, &draft, looked, &mut deliveries).await?;
     let mut seconds = answer.seconds.by_step();
     seconds.insert("read".to_owned(), read.as_secs_f64().into());
     Ok(Drafted {
@@ -270,12 +304,32 @@ async fn draft(
     })
 }
 
+/// What triage asks of an image, and its pixels. The object is not kept while the model drafts.
+async fn read(
+    drafting: &Drafting,
+    path: &Path,
+    images: usize,
+) -> Result<(StudyFacts, GreyImage), DraftingError> {
+    let (decoder, reading, path) =
+        (drafting.decoder.clone(), drafting.reading.clone(), path.to_owned());
+    let read = move || {
+        let _turn = reading.take();
+        let study = StudyFacts::of(&open(&path)?, images);
+        Ok((study, decoder.render(&path)?.image))
+    };
+    guarded(read).await?.map_err(DraftingError::Radiograph)
+}
+
+fn open(path: &Path) -> Result<StoredObject, RadiographError> {
+    StoredObject::open(path).map_err(|error| RadiographError::Object(error.to_string()))
+}
+
 /// The reports, and where they go somewhere the pictures; a delivery of a picture that cannot be
 /// made is taken out.
 async fn artefacts(
     drafting: &Drafting,
     lease: &DraftLease,
-    object: Box<StoredObject>,
+    path: &Path,
     draft: &Draft,
     looked: Option<Saliency>,
     deliveries: &mut Vec<NewDelivery>,
@@ -284,12 +338,20 @@ async fn artefacts(
     let (objects, node, draft) = (lease.objects.clone(), drafting.node.clone(), draft.clone());
     let wanted = deliveries.iter().any(|delivery| is_picture(&delivery.object));
     let looked = looked.filter(|_| wanted);
-    let (reports, pictures) = guarded(move || {
+    let (decoder, reading, path) =
+        (drafting.decoder.clone(), drafting.reading.clone(), path.to_owned());
+    let made = guarded(move || {
+        let _turn = reading.take();
+        let object = open(&path)?;
         let reports = reports(&object, &objects, &draft, &node);
-        let pictures = looked.map(|looked| pictures(&object, &looked, &objects, &draft, &node));
-        (reports, pictures)
-    })
-    .await?;
+        let pictures = looked.map(|looked| {
+            let image = decoder.render(&path).map_err(PictureError::Image)?.image;
+            pictures(&object, &image, &looked, &objects, &draft, &node)
+                .map_err(PictureError::Report)
+        });
+        Ok((reports, pictures))
+    });
+    let (reports, pictures) = made.await?.map_err(DraftingError::Radiograph)?;
     let mut files = reports.map_err(DraftingError::Report)?;
     match pictures {
         Some(Ok(pictures)) => files.extend(pictures),

@@ -14,6 +14,7 @@ mod pixel;
 mod rewrite;
 mod scan;
 mod stored;
+mod turns;
 
 use dicom_core::Tag;
 
@@ -22,6 +23,7 @@ pub use item::{Item, PersonName, RawElement};
 pub use pixel::PixelData;
 pub use scan::{Limits, Malformed, Reason};
 pub use stored::StoredObject;
+pub use turns::{Turn, Turns};
 
 use crate::vocabulary::UidError;
 

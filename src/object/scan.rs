@@ -24,13 +24,22 @@ pub struct Limits {
     pub elements: usize,
     /// Headers in all: elements, items and fragments.
     pub headers: usize,
+    /// Bytes of a value that is neither pixel data nor a sequence.
+    pub value: usize,
     /// Bytes of an inflated data set.
     pub inflated: usize,
 }
 
 impl Default for Limits {
+    /// What this program is made for at most; a node may take less.
     fn default() -> Self {
-        Self { depth: 64, elements: 65_536, headers: 1_000_000, inflated: 512 << 20 }
+        Self {
+            depth: 64,
+            elements: 65_536,
+            headers: 1_000_000,
+            value: 1 << 30,
+            inflated: 512 << 20,
+        }
     }
 }
 
@@ -104,6 +113,16 @@ pub enum Reason {
         length: u32,
         /// Bytes left in its parent.
         left: usize,
+    },
+    /// The value is longer than this node takes.
+    #[error("{tag} has {length} bytes, this node takes {limit}")]
+    Value {
+        /// The element.
+        tag: Tag,
+        /// Its bytes.
+        length: u32,
+        /// What is allowed.
+        limit: usize,
     },
     /// Only sequences, UN and encapsulated pixel data may have an undefined length.
     #[error("{0} must not have an undefined length")]
@@ -288,6 +307,10 @@ impl Scanner<'_> {
         } else {
             if tag == tags::PIXEL_DATA && self.stack.len() == 1 && self.encapsulated {
                 return Err(Reason::Encapsulation);
+            }
+            let limit = self.limits.value;
+            if tag.group() != 0x7FE0 && end - self.position > limit {
+                return Err(Reason::Value { tag, length: header.length, limit });
             }
             self.position = end;
             Ok(())

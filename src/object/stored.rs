@@ -37,6 +37,24 @@ pub struct StoredObject {
     series: SeriesUid,
 }
 
+/// Why a file gives no object, before it is known what it is called.
+enum Unread {
+    Io(std::io::Error),
+    Object(ObjectError),
+}
+
+impl From<std::io::Error> for Unread {
+    fn from(error: std::io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<ObjectError> for Unread {
+    fn from(error: ObjectError) -> Self {
+        Self::Object(error)
+    }
+}
+
 enum Bytes {
     /// A file, and where its data set begins.
     Mapped(Mmap, usize),
@@ -73,20 +91,31 @@ impl StoredObject {
     pub fn open_within(path: &Path, limits: &Limits) -> Result<Self, ObjectError> {
         let io = |source| ObjectError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
-        if !file.metadata().map_err(io)?.is_file() {
-            return Err(io(std::io::Error::other("not a regular file")));
+        Self::mapped(&file, limits).map_err(|error| match error {
+            Unread::Io(source) => io(source),
+            Unread::Object(error) => error,
+        })
+    }
+
+    /// [`StoredObject::open`] of a file that is open already.
+    pub fn of_file(file: &File) -> Result<Self, ObjectError> {
+        Self::mapped(file, &Limits::default()).map_err(|error| match error {
+            Unread::Io(source) => ObjectError::Io { path: "the object".into(), source },
+            Unread::Object(error) => error,
+        })
+    }
+
+    fn mapped(file: &File, limits: &Limits) -> Result<Self, Unread> {
+        if !file.metadata()?.is_file() {
+            return Err(std::io::Error::other("not a regular file").into());
         }
-        let map = map(&file).map_err(io)?;
-        let meta = meta::parse(&map)?;
+        let map = map(file)?;
+        let meta = meta::parse(&map).map_err(ObjectError::from)?;
         let Some(syntax) = TransferSyntax::from_uid(&meta.transfer_syntax) else {
-            return Err(ObjectError::TransferSyntax(meta.transfer_syntax));
+            return Err(ObjectError::TransferSyntax(meta.transfer_syntax).into());
         };
-        Self::scanned(
-            Bytes::Mapped(map, meta.data_set_offset),
-            syntax,
-            meta.data_set_offset,
-            limits,
-        )
+        let bytes = Bytes::Mapped(map, meta.data_set_offset);
+        Ok(Self::scanned(bytes, syntax, meta.data_set_offset, limits)?)
     }
 
     /// Scans a data set without file meta information, as it came over the network.

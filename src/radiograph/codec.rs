@@ -50,9 +50,16 @@ pub(super) fn check(object: &StoredObject, header: &PixelHeader) -> Result<(), R
     match object.pixel_data().ok_or(RadiographError::NoPixelData)? {
         PixelData::Native(_) => Ok(()),
         PixelData::Encapsulated { fragments, .. } => {
-            stream_header(object, &fragments.concat(), header).map(drop)
+            stream_header(object, &beginning(&fragments), header).map(drop)
         }
     }
+}
+
+/// As much of a code stream as its header may take.
+fn beginning(fragments: &[&[u8]]) -> Vec<u8> {
+    const MOST: usize = 1 << 20;
+    let bytes = fragments.iter().flat_map(|fragment| fragment.iter().copied());
+    bytes.take(MOST).collect()
 }
 
 /// The code stream's header, held against the object's.
@@ -75,19 +82,23 @@ fn stream_header(
     header.check(&read)?;
     match (Codec::of(object.transfer_syntax()), read.frame) {
         (Some(Codec::Jpeg), 0xC0..=0xC2) if read.bits != 8 => {
-            Err(RadiographError::Undecodable("the image is in 12-bit JPEG"))
+            Err(undecodable("the image is in 12-bit JPEG"))
         }
         (Some(Codec::Jpeg), 0xC0..=0xC3) | (Some(Codec::JpegLs), 0xF7) => {
             if read.frame == 0xF7 && read.components != 1 {
-                return Err(RadiographError::Undecodable("the image is in JPEG-LS in colour"));
+                return Err(undecodable("the image is in JPEG-LS in colour"));
             }
             Ok(read)
         }
         (Some(Codec::Jpeg | Codec::JpegLs), _) => {
-            Err(RadiographError::Undecodable("the code stream is of a rare kind of JPEG"))
+            Err(undecodable("the code stream is of a rare kind of JPEG"))
         }
         _ => Ok(read),
     }
+}
+
+fn undecodable(what: &'static str) -> RadiographError {
+    RadiographError::Undecodable(what.into())
 }
 
 /// Samples in the order of their pixels.
@@ -123,7 +134,7 @@ fn registered(
             .decode_frame(&frame, 0, &mut bytes)
             .map_err(|error| RadiographError::Corrupt(error.to_string()))?,
         _ => {
-            return Err(RadiographError::Undecodable("the image is in a syntax without a decoder"));
+            return Err(undecodable("the image is in a syntax without a decoder"));
         }
     }
     Ok(cells(&bytes, u32::from(frame.bits()), false))

@@ -109,6 +109,16 @@ pub fn check_age(object: &StoredObject, youngest: Option<u32>) -> Result<(), Not
 /// Decides whether a draft may be made from an object. `assume_chest` stands in where nothing
 /// says which part of the body it shows.
 pub fn eligibility(object: &StoredObject, assume_chest: bool) -> Result<Eligible, NotEligible> {
+    let decoded = || codec::decode(object, &PixelHeader::of(object)?).map(drop);
+    eligibility_by(object, assume_chest, decoded)
+}
+
+/// [`eligibility`]; `decoded` says whether an image in colour can be decoded and is grey.
+pub fn eligibility_by(
+    object: &StoredObject,
+    assume_chest: bool,
+    decoded: impl FnOnce() -> Result<(), RadiographError>,
+) -> Result<Eligible, NotEligible> {
     check_class(object)?;
     check_body_part(object, assume_chest)?;
     if object.pixel_data().is_none() {
@@ -124,7 +134,7 @@ pub fn eligibility(object: &StoredObject, assume_chest: bool) -> Result<Eligible
         codec::check(object, &header)?;
     } else {
         // Whether colour is grey only its pixels say.
-        codec::decode(object, &header)?;
+        decoded()?;
     }
     Ok(Eligible {
         view: view(object),

@@ -8,7 +8,8 @@ use dicom_dictionary_std::tags;
 
 use super::RadiographError;
 use super::codec::{self, Cells};
-use super::header::PixelHeader;
+use super::decoder::DecodeLimits;
+use super::header::{self, PixelHeader};
 use super::image::GreyImage;
 use super::lut::Lut;
 use crate::object::StoredObject;
@@ -27,7 +28,7 @@ pub struct Rendered {
 }
 
 /// Which values are shown from black to white, in the units of the Modality LUT's output.
-#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Window {
     /// The middle.
     pub center: f64,
@@ -40,7 +41,7 @@ pub struct Window {
 }
 
 /// The VOI LUT Function (PS3.3 §C.11.2.1.3), or a table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowShape {
     /// LINEAR: the default.
@@ -54,7 +55,7 @@ pub enum WindowShape {
 }
 
 /// Where a window comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum WindowSource {
     /// The object's window.
@@ -68,7 +69,7 @@ pub enum WindowSource {
 /// Renders the first frame of an object: full size, after every table that the object names, the
 /// first window where there are several. What the object marks as padding is black.
 pub fn render(object: &StoredObject) -> Result<Rendered, RadiographError> {
-    develop(object, None)
+    develop_within(object, None, &DecodeLimits::default())
 }
 
 /// [`render`] with the values around `center`, `width` of them, from black to white.
@@ -77,15 +78,32 @@ pub fn render_in(
     center: f64,
     width: f64,
 ) -> Result<GreyImage, RadiographError> {
-    let (shape, source) = (WindowShape::LinearExact, WindowSource::Object);
-    let window = Window { center, width: width.max(f64::MIN_POSITIVE), shape, source };
-    Ok(develop(object, Some(window))?.image)
+    Ok(develop_within(object, Some((center, width)), &DecodeLimits::default())?.image)
 }
 
-fn develop(object: &StoredObject, chosen: Option<Window>) -> Result<Rendered, RadiographError> {
+/// Either of them, of an image within the limits.
+pub(super) fn develop_within(
+    object: &StoredObject,
+    window: Option<(f64, f64)>,
+    limits: &DecodeLimits,
+) -> Result<Rendered, RadiographError> {
     let header = PixelHeader::of(object)?;
-    let cells = codec::decode(object, &header)?;
-    let stored = Stored::of(&header, &cells);
+    header::check_size(header.columns, header.rows, limits.side, limits.pixels)?;
+    let (shape, source) = (WindowShape::LinearExact, WindowSource::Object);
+    let chosen = window.map(|(center, width)| {
+        let width = width.max(f64::MIN_POSITIVE);
+        Window { center, width, shape, source }
+    });
+    develop(object, &header, chosen)
+}
+
+fn develop(
+    object: &StoredObject,
+    header: &PixelHeader,
+    chosen: Option<Window>,
+) -> Result<Rendered, RadiographError> {
+    let cells = codec::decode(object, header)?;
+    let stored = Stored::of(header, &cells);
     let modality = Modality::of(object, &stored);
     let padding = Padding::of(object, header.signed);
     // What each cell stands for; none for padding.
@@ -108,8 +126,9 @@ fn develop(object: &StoredObject, chosen: Option<Window>) -> Result<Rendered, Ra
     let table: Vec<u8> = values.iter().map(grey).collect();
     let shade = |&cell: &u16| table.get(usize::from(cell)).copied().unwrap_or_default();
     let pixels = cells.values.iter().map(shade).collect();
-    let image = GreyImage::new(header.columns, header.rows, pixels)
-        .ok_or(RadiographError::Size { columns: header.columns, rows: header.rows })?;
+    let image = GreyImage::new(header.columns, header.rows, pixels).ok_or_else(|| {
+        RadiographError::Corrupt("there are not as many pixels as the header says".to_owned())
+    })?;
     Ok(Rendered { image, window })
 }
 

@@ -8,8 +8,10 @@ use super::RadiographError;
 use crate::object::StoredObject;
 use crate::vocabulary::TransferSyntax;
 
-const LARGEST_SIDE: u32 = 16_384;
-const LARGEST_AREA: u64 = 100_000_000;
+/// Most columns, and most rows, that are read.
+pub(super) const LARGEST_SIDE: u32 = 16_384;
+/// Most pixels that are read.
+pub(super) const LARGEST_AREA: u64 = 100_000_000;
 
 /// The Image Pixel module (PS3.3 §C.7.6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,14 +30,16 @@ pub(super) struct PixelHeader {
 impl PixelHeader {
     /// Reads and checks the attributes.
     pub(super) fn of(object: &StoredObject) -> Result<Self, RadiographError> {
-        let number = |tag: Tag, name: &'static str| match object.integer(tag) {
-            None => Err(RadiographError::Attribute { name, what: "is missing".to_owned() }),
-            Some(n) => u32::try_from(n)
-                .map_err(|_negative| RadiographError::Attribute { name, what: format!("is {n}") }),
+        let number = |tag: Tag, name: &'static str| {
+            let wrong = |what| RadiographError::Attribute { name: name.into(), what };
+            match object.integer(tag) {
+                None => Err(wrong("is missing".to_owned())),
+                Some(n) => u32::try_from(n).map_err(|_negative| wrong(format!("is {n}"))),
+            }
         };
         let columns = number(tags::COLUMNS, "Columns")?;
         let rows = number(tags::ROWS, "Rows")?;
-        check_size(columns, rows)?;
+        check_size(columns, rows, LARGEST_SIDE, LARGEST_AREA)?;
         let samples = number(tags::SAMPLES_PER_PIXEL, "SamplesPerPixel")?;
         if samples != 1 && samples != 3 {
             return Err(attribute("SamplesPerPixel", samples, "1 or 3"));
@@ -94,17 +98,25 @@ impl PixelHeader {
 }
 
 fn attribute(name: &'static str, found: u32, wanted: &str) -> RadiographError {
-    RadiographError::Attribute { name, what: format!("is {found}, this node reads {wanted}") }
+    RadiographError::Attribute {
+        name: name.into(),
+        what: format!("is {found}, this node reads {wanted}"),
+    }
 }
 
 /// Whether an image of this size is read at all.
-pub(super) fn check_size(columns: u32, rows: u32) -> Result<(), RadiographError> {
-    let side = 1..=LARGEST_SIDE;
+pub(super) fn check_size(
+    columns: u32,
+    rows: u32,
+    side: u32,
+    pixels: u64,
+) -> Result<(), RadiographError> {
+    let sides = 1..=side;
     let area = u64::from(columns) * u64::from(rows);
-    if side.contains(&columns) && side.contains(&rows) && area <= LARGEST_AREA {
+    if sides.contains(&columns) && sides.contains(&rows) && area <= pixels {
         return Ok(());
     }
-    Err(RadiographError::Size { columns, rows })
+    Err(RadiographError::Size { columns, rows, side, pixels })
 }
 
 /// The families of code streams.

@@ -3,11 +3,13 @@
 //! Comes in: a [`StoredObject`](crate::object::StoredObject). Goes out: whether a draft may be
 //! made from it, with the reason; its view; and its pixels as 8-bit grey, after every table the
 //! object names, dark to bright. Promises: the header is held against the code stream before a
-//! codec runs, and no codec's panic gets through. May use: `vocabulary`, `object`.
+//! codec runs, and no codec's panic gets through; with a [`Decoder`] of its own process, nothing that
+//! a codec does gets through. May use: `vocabulary`, `object`.
 
 pub mod age;
 pub mod choose;
 mod codec;
+mod decoder;
 pub mod eligible;
 mod grey;
 mod header;
@@ -18,14 +20,17 @@ mod picture;
 pub mod resize;
 mod rle;
 
+use std::borrow::Cow;
+
 pub use self::image::GreyImage;
 pub use age::age_years;
-pub use eligible::{Eligible, NotEligible, View, eligibility};
+pub use decoder::{DecodeLimits, Decoder, Order, run as decode};
+pub use eligible::{Eligible, NotEligible, View, eligibility, eligibility_by};
 pub use grey::{Rendered, Window, WindowShape, WindowSource, render, render_in};
 pub use picture::{PictureError, open_picture};
 
 /// Why an object gives no grey image.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum RadiographError {
     /// The object has no pixel data.
     #[error("the object has no pixel data")]
@@ -34,30 +39,50 @@ pub enum RadiographError {
     #[error("{name} {what}")]
     Attribute {
         /// Its keyword.
-        name: &'static str,
+        name: Cow<'static, str>,
         /// What is wrong with it.
         what: String,
     },
     /// Too large, or nothing at all.
     #[error(
-        "{columns} × {rows} pixels are outside of what this node reads (1 to 16384 each way, 100 million in all)"
+        "{columns} × {rows} pixels are outside of what this node reads (1 to {side} each way, {pixels} in all)"
     )]
     Size {
         /// Columns.
         columns: u32,
         /// Rows.
         rows: u32,
+        /// The most of either.
+        side: u32,
+        /// The most pixels.
+        pixels: u64,
     },
+    /// The file is no object that can be read.
+    #[error("the object cannot be read: {0}")]
+    Object(String),
+    /// The process that decoded it ended without an answer.
+    #[error("decoding it ended its process: {0}")]
+    Killed(String),
+    /// No process could be started to decode it.
+    #[error("no process could be started to decode it: {0}")]
+    Unstarted(String),
     /// The code stream is another image than the header describes.
     #[error("the code stream does not fit the header: {0}")]
     Mismatch(String),
     /// The code stream's kind is not one that the node decodes.
     #[error("{0}, which this node keeps and forwards but cannot decode")]
-    Undecodable(&'static str),
+    Undecodable(Cow<'static, str>),
     /// The code stream is broken.
     #[error("the pixel data cannot be decoded: {0}")]
     Corrupt(String),
     /// Colour.
     #[error("the image is in colour: its channels differ")]
     Colour,
+}
+
+impl RadiographError {
+    /// Whether it says nothing of the object itself: another attempt may succeed.
+    pub const fn is_of_the_decoder(&self) -> bool {
+        matches!(self, Self::Killed(_) | Self::Unstarted(_))
+    }
 }

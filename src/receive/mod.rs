@@ -10,9 +10,11 @@ pub mod archive;
 pub mod caption;
 pub mod commitment;
 pub mod file_meta;
+mod rebuild;
 mod service;
 mod status;
 mod store;
 
+pub use rebuild::rebuild;
 pub use service::{Reception, serve};
 pub use status::StoreFailure;

@@ -12,9 +12,13 @@ use crate::dimse::Timers;
 use crate::dimse::acceptor::{Acceptor, CurrentOffer, Limits};
 use crate::dimse::listen::{self, Listener};
 use crate::dimse::negotiate::Offer;
+use crate::object::{self, Turns};
 use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::spool::Spool;
+
+/// How many data sets are inspected at a time.
+const INSPECTING: usize = 2;
 
 /// The node as receiver.
 pub struct Reception {
@@ -25,8 +29,10 @@ impl Reception {
     /// As the configuration says.
     pub fn new(config: &Config, spool: Spool, metrics: Metrics, audit: Audit) -> Self {
         let (offer, timers) = (accept::offer(config), accept::timers(config));
-        let keeper = Keeper { spool, metrics, audit };
-        Self::behind(offer, timers, accept::limits(config), keeper)
+        let (limits, object) = (accept::limits(config), accept::object_limits(config));
+        let inspecting = Turns::new(INSPECTING);
+        let keeper = Keeper { spool, metrics, audit, limits: object, inspecting };
+        Self::behind(offer, timers, limits, keeper)
     }
 
     /// With everything given, and nothing audited.
@@ -34,10 +40,13 @@ impl Reception {
         offer: Offer,
         timers: Timers,
         limits: Limits,
+        object: object::Limits,
         spool: Spool,
         metrics: Metrics,
     ) -> Self {
-        Self::behind(offer, timers, limits, Keeper { spool, metrics, audit: Audit::default() })
+        let (inspecting, audit) = (Turns::new(INSPECTING), Audit::default());
+        let keeper = Keeper { spool, metrics, audit, limits: object, inspecting };
+        Self::behind(offer, timers, limits, keeper)
     }
 
     fn behind(offer: Offer, timers: Timers, limits: Limits, keeper: Keeper) -> Self {

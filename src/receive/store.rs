@@ -14,7 +14,7 @@ use crate::dimse::data::Fragments;
 use crate::dimse::excerpt::Excerpt;
 use crate::dimse::n_event_report::CommitmentReport;
 use crate::dimse::{Ended, Status};
-use crate::object::StoredObject;
+use crate::object::{Limits, StoredObject, Turns};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::report::identity;
@@ -25,6 +25,10 @@ pub(super) struct Keeper {
     pub(super) spool: Spool,
     pub(super) metrics: Metrics,
     pub(super) audit: Audit,
+    /// What a data set may be.
+    pub(super) limits: Limits,
+    /// How many are inspected at a time: each may take memory that its sender chose.
+    pub(super) inspecting: Turns,
 }
 
 impl StoreService for Keeper {
@@ -94,7 +98,10 @@ impl Keeper {
             incoming.write_all(bytes)?;
             length += bytes.len() as u64;
         }
-        let received = inspect(request, &incoming)?;
+        let received = {
+            let _turn = self.inspecting.take();
+            inspect(request, &incoming, &self.limits)?
+        };
         let study = audit::Study {
             uid: received.study.clone(),
             patient_id: received.caption.patient_id.clone(),
@@ -116,8 +123,12 @@ impl Keeper {
 }
 
 /// The structure check and the identity check; nothing else reads the bytes before them.
-fn inspect(request: &StoreRequest, incoming: &Incoming) -> Result<Received, StoreFailure> {
-    let object = StoredObject::open(incoming.path())?;
+fn inspect(
+    request: &StoreRequest,
+    incoming: &Incoming,
+    limits: &Limits,
+) -> Result<Received, StoreFailure> {
+    let object = StoredObject::open_within(incoming.path(), limits)?;
     if object.sop_class_uid().as_str() != request.class.uid() {
         return Err(StoreFailure::Mismatch("SOP Class UID"));
     }

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use super::clock::milliseconds;
 use super::error::Fault;
 use super::job::{self, ArtefactKind, parsed};
+use super::orphan::Orphan;
 use super::transition::{Change, Transition};
 use super::{Spool, SpoolError, lease, settle};
 use crate::vocabulary::{InstanceUid, Priority, SopClass, StudyUid, TransferSyntax};
@@ -67,6 +68,7 @@ impl Spool {
     /// The most urgent delivery that is due for a destination: by priority, then by age, images
     /// before the report that refers to them.
     pub fn lease_delivery(&self, destination: &str) -> Result<Option<DeliveryLease>, SpoolError> {
+        self.give_orphans_back()?;
         self.write("lease a delivery", |change| {
             let due: Option<(i64, i64, Option<i64>, Option<String>)> = change
                 .prepare_cached(
@@ -179,22 +181,20 @@ fn image(spool: &Spool, change: &Change<'_>, object: i64) -> rusqlite::Result<Se
 impl DeliveryLease {
     /// The destination acknowledged the object (of a report: the one of its files that it took).
     pub fn sent(self, instance: &InstanceUid) -> Result<(), SpoolError> {
-        self.acknowledged(instance, None)
+        self.sent_with(instance, None, None)
     }
 
-    /// As [`DeliveryLease::sent`], and the destination is to commit to keep it.
-    pub fn sent_to_commit(self, instance: &InstanceUid, class: SopClass) -> Result<(), SpoolError> {
-        self.acknowledged(instance, Some(class))
-    }
-
-    fn acknowledged(
+    /// The same, with what the destination remarked; with a class, the destination is to commit to
+    /// keep the object.
+    pub fn sent_with(
         self,
         instance: &InstanceUid,
+        remark: Option<&str>,
         commit: Option<SopClass>,
     ) -> Result<(), SpoolError> {
         self.finish("note a delivery", |change, lease| {
             change.execute(
-                "UPDATE delivery SET state = 'sent', reason = NULL, sent_instance = ?2,
+                "UPDATE delivery SET state = 'sent', reason = ?6, sent_instance = ?2,
                      sent_at = ?3, commitment = ?4, sent_class = ?5, commit_at = ?3 WHERE id = ?1",
                 params![
                     lease.guard.delivery,
@@ -202,6 +202,7 @@ impl DeliveryLease {
                     change.now,
                     commit.is_some(),
                     commit.map(SopClass::uid),
+                    remark,
                 ],
             )?;
             // The destination is back: what waited for that is due, the most urgent first.
@@ -326,24 +327,7 @@ impl Drop for Guard {
         if self.finished {
             return;
         }
-        let given_back = self.spool.write("give a delivery back", |change| {
-            let released = change.execute(
-                "UPDATE delivery SET leased = 0, next_attempt_at = ?2
-                 WHERE id = ?1 AND leased = 1",
-                params![
-                    self.delivery,
-                    change.now.saturating_add(milliseconds(Duration::from_secs(1)))
-                ],
-            )?;
-            if released > 0 {
-                let step = Transition::new("sending", "waiting").to(&self.destination);
-                change.record(self.job, &step.because("interrupted"))?;
-            }
-            Ok(())
-        });
-        if let Err(error) = given_back {
-            // The next start gives it back.
-            tracing::error!(job = self.job, %error, "a dropped lease could not be given back");
-        }
+        let Self { delivery, job, ref destination, .. } = *self;
+        self.spool.orphaned(Orphan::Delivery { delivery, job, destination: destination.clone() });
     }
 }

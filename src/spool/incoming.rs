@@ -137,7 +137,8 @@ impl Incoming {
     }
 }
 
-fn digest(file: &mut std::fs::File, offset: u64) -> io::Result<String> {
+/// SHA-256 of a data set, hexadecimal.
+pub(super) fn digest(file: &mut std::fs::File, offset: u64) -> io::Result<String> {
     file.seek(SeekFrom::Start(offset))?;
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 17];
@@ -159,12 +160,7 @@ fn keep(
     received: &Received,
     digest: &str,
 ) -> Result<Receipt, Fault> {
-    change
-        .prepare_cached("INSERT INTO study (uid) VALUES (?1) ON CONFLICT DO NOTHING")?
-        .execute([received.study.as_str()])?;
-    let study: i64 = change
-        .prepare_cached("SELECT id FROM study WHERE uid = ?1")?
-        .query_row([received.study.as_str()], |row| row.get(0))?;
+    let study = study(change, received)?;
     let name = layout::object(received.study.as_str(), received.instance.as_str(), digest);
     let place = |file| {
         let path = spool.path(&name);
@@ -198,6 +194,32 @@ fn keep(
         join(change, study)?;
     }
     Ok(if contents == 0 { Receipt::Stored } else { Receipt::NewContent })
+}
+
+/// Writes the row of an object whose file has its name already.
+pub(super) fn record(
+    change: &Change<'_>,
+    received: &Received,
+    digest: &str,
+    name: &str,
+) -> Result<(), Fault> {
+    let study = study(change, received)?;
+    let contents = contents(change, received)?;
+    insert(change, study, received, digest, name, contents + 1)?;
+    if !received.own_object {
+        caption::keep(change, study, &received.caption)?;
+    }
+    Ok(())
+}
+
+fn study(change: &Change<'_>, received: &Received) -> Result<i64, Fault> {
+    change
+        .prepare_cached("INSERT INTO study (uid) VALUES (?1) ON CONFLICT DO NOTHING")?
+        .execute([received.study.as_str()])?;
+    let study = change
+        .prepare_cached("SELECT id FROM study WHERE uid = ?1")?
+        .query_row([received.study.as_str()], |row| row.get(0))?;
+    Ok(study)
 }
 
 /// How many other contents of the instance are known, in whatever study they claim to be.

@@ -12,13 +12,14 @@ use super::clock::milliseconds;
 use super::draft::{Artefact, Drafted, NewArtefact, NewDelivery, PreviousDraft, SpooledObject};
 use super::error::Fault;
 use super::job::{self, parsed};
+use super::orphan::Orphan;
 use super::settle;
 use super::transition::{Change, Transition};
 use super::{Sender, Spool, SpoolError, durable, layout};
 use crate::vocabulary::{InstanceUid, Priority, StudyUid};
 
-/// How long a job rests whose lease was dropped.
-const PAUSE: Duration = Duration::from_secs(1);
+/// A job that ended its process so many times is given up.
+pub(super) const MOST_KILLS: u32 = 2;
 
 /// A job that one worker drafts.
 #[derive(Debug)]
@@ -50,6 +51,7 @@ struct Guard {
 impl Spool {
     /// The next complete job to draft; nobody else gets it until the lease ends.
     pub fn lease_draft(&self) -> Result<Option<DraftLease>, SpoolError> {
+        self.give_orphans_back()?;
         self.write("lease a job", |change| {
             let Some(job) = next(change)? else { return Ok(None) };
             settle::supersede_waiting(change, job)?;
@@ -78,7 +80,8 @@ impl Spool {
     }
 }
 
-/// The oldest complete job that is due and whose study nobody works on.
+/// The oldest complete job that is due and whose study nobody works on. A suspect comes first, and
+/// is drafted alone: should the program end again, it is known by whom.
 fn next(change: &Change<'_>) -> rusqlite::Result<Option<i64>> {
     change
         .prepare_cached(
@@ -86,7 +89,15 @@ fn next(change: &Change<'_>) -> rusqlite::Result<Option<i64>> {
                  AND leased = 0 AND next_attempt_at <= ?1
                  AND NOT EXISTS (SELECT 1 FROM job other
                      WHERE other.study = job.study AND other.leased = 1)
-             ORDER BY complete_at, id LIMIT 1",
+                 AND NOT EXISTS (SELECT 1 FROM job alone
+                     WHERE alone.leased = 1 AND alone.suspect = 1)
+                 AND CASE suspect
+                     WHEN 1 THEN NOT EXISTS (SELECT 1 FROM job busy WHERE busy.leased = 1)
+                     ELSE NOT EXISTS (SELECT 1 FROM job first WHERE first.suspect = 1
+                         AND first.state = 'received' AND first.complete_at IS NOT NULL
+                         AND first.next_attempt_at <= ?1)
+                 END
+             ORDER BY suspect DESC, complete_at, id LIMIT 1",
         )?
         .query_row([change.now], |row| row.get(0))
         .optional()
@@ -317,6 +328,29 @@ impl DraftLease {
         Ok(())
     }
 
+    /// Drafting it ended a process of the node: again after a while, or given up when it did so
+    /// before.
+    pub fn killed(self, after: Duration, reason: &str) -> Result<(), SpoolError> {
+        if self.attempts >= self.guard.spool.settings().max_attempts {
+            return self.retry(after, reason);
+        }
+        self.finish("count a killed process", |change, lease| {
+            let kills = change.query_row(
+                "UPDATE job SET kills = kills + 1, next_attempt_at = ?2, reason = ?3
+                 WHERE id = ?1 RETURNING kills",
+                params![lease.job, change.now.saturating_add(milliseconds(after)), reason],
+                |row| row.get::<_, u32>(0),
+            )?;
+            if kills >= MOST_KILLS {
+                let reason = format!("given up, since this happened {kills} times: {reason}");
+                return Ok(dead(change, lease.job, &reason)?);
+            }
+            let step = Transition::new("drafting", "received").because(reason);
+            Ok(change.record(lease.job, &step)?)
+        })?;
+        Ok(())
+    }
+
     /// Given up; only `queue retry` tries again.
     pub fn dead(self, reason: &str) -> Result<(), SpoolError> {
         self.finish("give a job up", |change, lease| Ok(dead(change, lease.job, reason)?))?;
@@ -400,20 +434,6 @@ impl Drop for Guard {
         if self.finished {
             return;
         }
-        let given_back = self.spool.write("give a job back", |change| {
-            let released = change.execute(
-                "UPDATE job SET leased = 0, next_attempt_at = ?2 WHERE id = ?1 AND leased = 1",
-                params![self.job, change.now.saturating_add(milliseconds(PAUSE))],
-            )?;
-            if released > 0 {
-                let step = Transition::new("drafting", "received").because("interrupted");
-                change.record(self.job, &step)?;
-            }
-            Ok(())
-        });
-        if let Err(error) = given_back {
-            // The next start gives it back.
-            tracing::error!(job = self.job, %error, "a dropped lease could not be given back");
-        }
+        self.spool.orphaned(Orphan::Draft { job: self.job });
     }
 }

@@ -13,8 +13,9 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -24,6 +25,7 @@ mod caption;
 mod clock;
 mod commitment;
 mod completion;
+mod damage;
 mod delivery;
 mod depth;
 mod draft;
@@ -35,10 +37,15 @@ mod layout;
 mod lease;
 mod listing;
 mod operator;
+mod orphan;
+mod patience;
+mod rebuild;
 mod recovery;
 mod retention;
 pub mod retry;
+mod salvage;
 mod schema;
+mod set_back;
 mod settle;
 mod sign;
 mod transition;
@@ -48,6 +55,7 @@ mod waiters;
 pub use caption::Caption;
 pub use clock::Clock;
 pub use commitment::{Commitment, Reported};
+use damage::Opened;
 pub use delivery::{DeliveryLease, DeliveryObject, SendableFile};
 pub use depth::{Depth, Waiting};
 pub use draft::{
@@ -59,6 +67,8 @@ pub use job::{ArtefactKind, DeliveryState, JobState};
 pub use lease::DraftLease;
 pub use listing::{JobFilter, Listed};
 pub use operator::Retried;
+pub use patience::Patience;
+pub use rebuild::Unrecorded;
 pub use sign::Signed;
 pub use view::{DeliveryView, EventView, JobDetail, JobView, Signature, VersionView};
 pub use waiters::Changes;
@@ -93,6 +103,11 @@ struct Inner {
     clock: Clock,
     connection: Mutex<Connection>,
     waiters: Waiters,
+    orphans: Mutex<Vec<orphan::Orphan>>,
+    /// The damaged job store that this one was made from.
+    damaged: Option<PathBuf>,
+    /// The latest time that was seen: an earlier one says that the clock was set back.
+    latest: AtomicI64,
     /// Held as long as the node works on the spool.
     _lock: Option<File>,
 }
@@ -111,8 +126,8 @@ impl Spool {
             durable::folder(&folder).map_err(SpoolError::io("make the folder", &folder))?;
         }
         let lock = lock(&root)?;
-        let connection = schema::open(&settings.path)?;
-        let spool = Self::over(settings, clock, connection, Some(lock));
+        let Opened { connection, damaged } = damage::open(&settings.path)?;
+        let spool = Self::over(settings, clock, connection, damaged, Some(lock));
         spool.recover()?;
         Ok(spool)
     }
@@ -131,17 +146,29 @@ impl Spool {
             max_attempts: u32::MAX,
         };
         let connection = schema::join(&settings.path)?;
-        Ok(Self::over(settings, Clock::System, connection, None))
+        Ok(Self::over(settings, Clock::System, connection, None, None))
     }
 
     fn over(
         settings: SpoolSettings,
         clock: Clock,
         connection: Connection,
+        damaged: Option<PathBuf>,
         lock: Option<File>,
     ) -> Self {
         let (connection, waiters) = (Mutex::new(connection), Waiters::default());
-        Self { inner: Arc::new(Inner { settings, clock, connection, waiters, _lock: lock }) }
+        Self {
+            inner: Arc::new(Inner {
+                settings,
+                clock,
+                connection,
+                waiters,
+                orphans: Mutex::default(),
+                damaged,
+                latest: AtomicI64::new(i64::MIN),
+                _lock: lock,
+            }),
+        }
     }
 
     /// What it was opened with.
@@ -193,9 +220,23 @@ fn lock(root: &Path) -> Result<File, SpoolError> {
         .mode(0o600)
         .open(&path)
         .map_err(SpoolError::io("open", &path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(SpoolError::Locked { path: root.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(SpoolError::Io { what: "lock", path, source }),
+    let since = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if since.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(SpoolError::Locked { path: root.to_owned() });
+            }
+            Err(TryLockError::Error(source)) => {
+                return Err(SpoolError::Io { what: "lock", path, source });
+            }
+        }
     }
 }
+
+/// A node that was killed while it started a decoder leaves its lock with that process until it
+/// becomes the decoder, which is soon.
+const LOCK_PATIENCE: Duration = Duration::from_secs(2);

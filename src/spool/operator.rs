@@ -39,7 +39,8 @@ impl Spool {
             for (job, state) in &jobs {
                 change.execute(
                     "UPDATE job SET state = 'received', outcome = NULL, attempts = 0, reason = NULL,
-                         failure = NULL, next_attempt_at = ?2 WHERE id = ?1",
+                         failure = NULL, suspect = 0, kills = 0, next_attempt_at = ?2
+                     WHERE id = ?1",
                     params![job, change.now],
                 )?;
                 change.record(*job, &Transition::new(state, "received").because("retry"))?;

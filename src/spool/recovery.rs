@@ -10,6 +10,7 @@ use super::transition::{Change, Transition};
 use super::{Spool, SpoolError, durable, layout, lease, settle};
 
 const STOPPED: &str = "the node stopped while it worked on this";
+const ALONE: &str = "the node stopped while it drafted this study and no other";
 
 impl Spool {
     /// Removes objects in the making and files without a row (nobody was told that they are
@@ -21,16 +22,18 @@ impl Spool {
             let path = entry.map_err(SpoolError::io("list", &scratch))?.path();
             durable::remove(&path).map_err(SpoolError::io("remove", &path))?;
         }
+        self.recall_the_clock()?;
         let attempts = self.settings().max_attempts;
         self.write("give leases back", |change| {
             give_jobs_back(change, attempts)?;
             give_deliveries_back(change, attempts)?;
-            self.remove_strays(change)
+            // After damage, files without rows are what is left of the rows.
+            if self.damaged().is_none() { self.remove_strays(change) } else { Ok(()) }
         })?;
         self.unlink_doomed()
     }
 
-    fn remove_strays(&self, change: &Change<'_>) -> Result<(), Fault> {
+    pub(super) fn remove_strays(&self, change: &Change<'_>) -> Result<(), Fault> {
         let known: HashSet<String> = change
             .prepare(
                 "SELECT file FROM object WHERE deleted_at IS NULL
@@ -50,16 +53,25 @@ impl Spool {
 }
 
 fn give_jobs_back(change: &Change<'_>, max_attempts: u32) -> Result<(), Fault> {
-    let leased: Vec<(i64, u32)> = change
-        .prepare("SELECT id, attempts FROM job WHERE leased = 1")?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+    let leased: Vec<(i64, u32, u32)> = change
+        .prepare("SELECT id, attempts, kills + suspect FROM job WHERE leased = 1")?
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
-    for (job, attempts) in leased {
+    for (job, attempts, kills) in leased {
         if attempts >= max_attempts {
             lease::dead(change, job, &format!("given up after {attempts} attempts: {STOPPED}"))?;
             continue;
         }
-        change.execute("UPDATE job SET leased = 0 WHERE id = ?1", [job])?;
+        // One of those that were drafted at the same time may have done it; a suspect was alone.
+        change.execute(
+            "UPDATE job SET leased = 0, kills = kills + suspect, suspect = 1 WHERE id = ?1",
+            [job],
+        )?;
+        if kills >= lease::MOST_KILLS {
+            let reason = format!("given up, since this happened {kills} times: {ALONE}");
+            lease::dead(change, job, &reason)?;
+            continue;
+        }
         change.record(job, &Transition::new("drafting", "received").because(STOPPED))?;
     }
     Ok(())

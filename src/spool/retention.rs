@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::clock::milliseconds;
 use super::transition::Change;
@@ -22,27 +22,8 @@ impl Spool {
     /// node's own. Without destinations, a draft is the end, and the time counts from it.
     pub fn purge(&self, after: Duration) -> Result<usize, SpoolError> {
         let deleted = self.write("delete what is delivered", |change| {
-            let until = change.now.saturating_sub(milliseconds(after));
-            let studies: Vec<i64> = change
-                .prepare_cached(
-                    "SELECT study.id FROM study
-                     WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.study = study.id
-                             AND (job.leased OR job.state IN ('received', 'failed')
-                                 OR job.drafted_at > ?1))
-                         AND NOT EXISTS (SELECT 1 FROM delivery
-                             JOIN job ON job.id = delivery.job WHERE job.study = study.id
-                             AND (delivery.leased OR delivery.state IN ('waiting', 'failed')
-                                 OR delivery.state = 'sent' AND delivery.commitment = 1
-                                 OR delivery.sent_at > ?1))
-                         AND NOT EXISTS (SELECT 1 FROM object WHERE object.study = study.id
-                             AND object.deleted_at IS NULL AND object.received_at > ?1)
-                         AND EXISTS (SELECT 1 FROM object WHERE object.study = study.id
-                             AND object.deleted_at IS NULL)",
-                )?
-                .query_map([until], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
             let mut deleted = 0;
-            for study in studies {
+            for study in finished(change, change.now.saturating_sub(milliseconds(after)))? {
                 doom_objects(change, study)?;
                 deleted += change.execute(
                     "UPDATE object SET deleted_at = ?2 WHERE study = ?1 AND deleted_at IS NULL",
@@ -58,6 +39,23 @@ impl Spool {
         })?;
         self.unlink_doomed()?;
         Ok(deleted)
+    }
+
+    /// How many studies and objects [`Spool::purge`] would find now.
+    pub fn purgeable(&self, after: Duration) -> Result<(usize, usize), SpoolError> {
+        let until = self.inner.clock.now().saturating_sub(milliseconds(after));
+        self.read("look for what is delivered", |transaction| {
+            let studies = finished(transaction, until)?;
+            let mut objects = 0;
+            for study in &studies {
+                objects += transaction
+                    .prepare_cached(
+                        "SELECT count(*) FROM object WHERE study = ?1 AND deleted_at IS NULL",
+                    )?
+                    .query_row([study], |row| row.get::<_, i64>(0))?;
+            }
+            Ok((studies.len(), usize::try_from(objects).unwrap_or(usize::MAX)))
+        })
     }
 
     /// Deletes files that no row came to name.
@@ -96,6 +94,28 @@ impl Spool {
             Ok(())
         })
     }
+}
+
+/// The studies that were finished before a time and still have objects.
+fn finished(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached(
+            "SELECT study.id FROM study
+             WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.study = study.id
+                     AND (job.leased OR job.state IN ('received', 'failed')
+                         OR job.drafted_at > ?1))
+                 AND NOT EXISTS (SELECT 1 FROM delivery
+                     JOIN job ON job.id = delivery.job WHERE job.study = study.id
+                     AND (delivery.leased OR delivery.state IN ('waiting', 'failed')
+                         OR delivery.state = 'sent' AND delivery.commitment = 1
+                         OR delivery.sent_at > ?1))
+                 AND NOT EXISTS (SELECT 1 FROM object WHERE object.study = study.id
+                     AND object.deleted_at IS NULL AND object.received_at > ?1)
+                 AND EXISTS (SELECT 1 FROM object WHERE object.study = study.id
+                     AND object.deleted_at IS NULL)",
+        )?
+        .query_map([until], |row| row.get(0))?
+        .collect()
 }
 
 /// Notes the files of a study's objects for deletion.

@@ -12,7 +12,7 @@ use super::error::SpoolError;
 use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST, COMMITMENT];
+const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST, COMMITMENT, KILLS];
 
 /// A destination that cannot be reached puts off all that waits for it, not each by itself.
 const UNREACHABLE: &str = "
@@ -26,6 +26,14 @@ UPDATE delivery SET artefact = 'report' WHERE object IS NULL;
 DROP INDEX delivery_once;
 CREATE UNIQUE INDEX delivery_once
     ON delivery (job, destination, coalesce(object, 0), coalesce(artefact, ''));
+";
+
+/// What ends the program, or a process of it, is found out and given up.
+const KILLS: &str = "
+ALTER TABLE job ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0; -- drafted alone from now on
+ALTER TABLE job ADD COLUMN kills INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX job_leased ON job (id) WHERE leased = 1;
+CREATE INDEX job_suspect ON job (next_attempt_at) WHERE suspect = 1;
 ";
 
 const FIRST: &str = "
@@ -187,6 +195,18 @@ pub(super) fn open(root: &Path) -> Result<Connection, SpoolError> {
     transaction.pragma_update(None, "user_version", known).map_err(database("be migrated"))?;
     transaction.commit().map_err(database("be migrated"))?;
     Ok(connection)
+}
+
+/// Looks for damage; a database that is whole says nothing.
+pub(super) fn check(connection: &Connection) -> Result<(), SpoolError> {
+    let found: String = connection
+        .query_row("PRAGMA quick_check(1)", [], |row| row.get(0))
+        .map_err(database("be checked"))?;
+    if found == "ok" {
+        return Ok(());
+    }
+    let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT);
+    Err(database("be trusted")(rusqlite::Error::SqliteFailure(code, Some(found))))
 }
 
 /// Opens the database beside a node, which may be another program: as it is or not at all.

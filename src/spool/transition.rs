@@ -126,6 +126,7 @@ impl Spool {
         let transaction =
             connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(told)?;
         let change = Change { transaction, told: RefCell::default(), now: self.inner.clock.now() };
+        self.mind_the_clock(&change).map_err(told)?;
         let result = work(&change).map_err(|fault| match fault {
             Fault::Sql(source) => told(source),
             Fault::Told(error) => error,

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use super::failure::Failure;
 use super::{WorklistState, api, blocking, overlay};
 use crate::object::StoredObject;
-use crate::radiograph::{GreyImage, render, render_in, resize};
+use crate::radiograph::{Decoder, GreyImage, resize};
 use crate::report::picture::caption;
 use crate::spool::{JobDetail, SpooledObject};
 
@@ -116,7 +116,8 @@ pub(super) async fn png(
     }
     let _decoding = DECODING.acquire().await;
     let file = path.clone();
-    let png = blocking(move || draw(&file, size, window)).await?;
+    let decoder = state.decoder.clone();
+    let png = blocking(move || draw(&decoder, &file, size, window)).await?;
     if small {
         state.kept.keep(Picture { of: path, size, png: Arc::new(png.clone()) });
     }
@@ -129,11 +130,15 @@ pub(super) fn picture(job: &JobDetail) -> Option<&SpooledObject> {
     chosen.or_else(|| job.objects.iter().find(|object| object.is_image()))
 }
 
-fn draw(path: &std::path::Path, size: u32, window: Option<(f64, f64)>) -> Result<Vec<u8>, Failure> {
-    let object = StoredObject::open(path).map_err(|error| unreadable(&error))?;
+fn draw(
+    decoder: &Decoder,
+    path: &std::path::Path,
+    size: u32,
+    window: Option<(f64, f64)>,
+) -> Result<Vec<u8>, Failure> {
     let image = match window {
-        None => render(&object).map(|rendered| rendered.image),
-        Some((center, width)) => render_in(&object, center, width),
+        None => decoder.render(path).map(|rendered| rendered.image),
+        Some((center, width)) => decoder.render_in(path, center, width),
     };
     let image = fitted(image.map_err(|error| unreadable(&error))?, size);
     encode(image.pixels(), (image.width(), image.height()), ExtendedColorType::L8)

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::drafting::Recipient;
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::Metrics;
+use crate::radiograph::Decoder;
 use crate::report::NodeIdentity;
 use crate::spool::{JobDetail, Spool};
 
@@ -66,6 +67,7 @@ pub struct WorklistState {
     model: Arc<dyn Fn() -> bool + Send + Sync>,
     access: Access,
     audit: Audit,
+    decoder: Decoder,
     kept: Arc<image::Kept>,
 }
 
@@ -84,9 +86,9 @@ impl WorklistState {
         node: NodeIdentity,
         model: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let (access, kept) = (Access::local(), Arc::default());
+        let (access, decoder, kept) = (Access::local(), Decoder::here(), Arc::default());
         let (model, audit) = (Arc::new(model), Audit::default());
-        Self { spool, metrics, recipients, node, model, access, audit, kept }
+        Self { spool, metrics, recipients, node, model, access, audit, decoder, kept }
     }
 
     /// With somebody who is told who looked at what, and signed what.
@@ -108,6 +110,12 @@ impl WorklistState {
             Ok(())
         })
         .await
+    }
+
+    /// With pictures decoded by another decoder than this process.
+    #[must_use]
+    pub fn with_decoder(self, decoder: Decoder) -> Self {
+        Self { decoder, ..self }
     }
 
     /// With users who sign in.

@@ -2,6 +2,9 @@
 //! What no peer should send is in `attacks`.
 
 mod attacks;
+mod limits;
+mod memory;
+mod pixels;
 mod raw;
 mod requestor;
 

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::process::{Output, Stdio};
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -180,6 +181,40 @@ fn purge_deletes_what_was_delivered_long_enough_ago() {
     assert_eq!(before - desk.bench.files().len(), 2, "the objects of studies 1 and 3");
     let detail = desk.bench.spool.job(&study_uid(1)).unwrap().unwrap();
     assert!(detail.text.is_some() && detail.objects.is_empty());
+}
+
+#[test]
+fn purge_before_its_time_asks_and_takes_only_what_is_done() {
+    let now = || i64::try_from(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis()).unwrap();
+    let desk = Desk::new();
+    let objects = || desk.bench.files().iter().filter(|f| f.extension().unwrap() == "dcm").count();
+    // Done an hour ago by the program's clock.
+    let store = rusqlite::Connection::open(desk.bench.folder.path().join("jobs.sqlite")).unwrap();
+    for update in [
+        "UPDATE job SET drafted_at = ?1 WHERE drafted_at IS NOT NULL",
+        "UPDATE delivery SET sent_at = ?1 WHERE sent_at IS NOT NULL",
+        "UPDATE object SET received_at = ?1",
+    ] {
+        store.execute(update, [now() - 3_600_000]).unwrap();
+    }
+    let before = objects();
+    let answer = desk.succeed(&["purge", "--json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer, json!({"objects": 0, "older_than": "7d"}));
+    desk.succeed(&["purge", "--older-than", "2h"]);
+    assert_eq!(objects(), before);
+    let refused = desk.queue(&["purge", "--older-than", "30m"], "n\n");
+    assert_eq!(refused.status.code(), Some(1));
+    let text = process::text(&refused);
+    assert!(text.contains("2 objects of 2 studies") && text.contains("[y/N]"), "{text}");
+    assert_eq!(objects(), before);
+    let answer = desk.succeed(&["purge", "--older-than", "30m", "--yes", "--json"]);
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    assert_eq!(answer, json!({"objects": 2, "older_than": "30m"}));
+    assert_eq!(objects(), before - 2, "what failed or waits stays");
+    let row = desk.bench.row(1);
+    assert_eq!(row.state, JobState::Delivered);
+    desk.fail(&["purge", "--older-than", "soon"], 2);
 }
 
 #[test]

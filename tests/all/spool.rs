@@ -12,7 +12,9 @@ use thorascribe::vocabulary::{ByteSize, Priority};
 
 mod action;
 pub(crate) mod bench;
+mod damage;
 mod durability;
+mod kills;
 mod model;
 mod sign;
 

@@ -180,7 +180,18 @@ fn work(
     if loaded.send(Ok(identity)).is_err() {
         return;
     }
-    let mut batch = Batch::new(&model, limits.slots, beat);
+    // A fault outside of any one draft fails those under way; the next ones start afresh.
+    while let Err(panic) =
+        catch_unwind(AssertUnwindSafe(|| drafts(&model, limits, &mut queue, beat)))
+    {
+        let reason = reason(panic.as_ref());
+        tracing::error!(reason, "the engine broke off and starts anew");
+    }
+}
+
+/// Drafts until nobody can ask any more.
+fn drafts(model: &Model, limits: EngineLimits, queue: &mut mpsc::Receiver<Job>, beat: &Beat) {
+    let mut batch = Batch::new(model, limits.slots, beat);
     let mut next = None;
     loop {
         if batch.is_empty() && next.is_none() {

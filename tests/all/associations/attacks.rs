@@ -146,7 +146,11 @@ fn control_pdus_that_lie_about_their_length_are_aborted() {
     lying[6 + 68 + 2] = 0xFF;
     let mut short = vec![1, 0, 0, 0, 0, 10];
     short.extend_from_slice(&[0; 10]);
-    for bytes in [lying, short] {
+    // A sub-item of a presentation context that reaches beyond the context.
+    let mut within = bytes_of(&request(&[(1, CR, &[EXPLICIT])]));
+    let syntax = within.windows(2).position(|w| w == [0x40, 0]).unwrap();
+    within[syntax + 2] = 0x7F;
+    for bytes in [lying, within, short] {
         let mut peer = Peer::connect(scp.address);
         peer.send(&bytes);
         assert_eq!(peer.aborted(), INVALID);
@@ -325,6 +329,18 @@ fn hostile_data_sets_are_not_understood() {
     huge.extend_from_slice(&[0xE0, 0x7F, 0x10, 0, b'O', b'B', 0, 0, 0xFE, 0xFF, 0xFF, 0xFF]);
     assert_eq!(peer.store(&command, &huge).status.0, 0xC000);
     assert_eq!(peer.store(&command, &[]).status.0, 0xC000);
+    // An item that reaches beyond its sequence.
+    let mut lying = data_set(CR, "1.2.3");
+    lying.extend_from_slice(&[0x40, 0, 0x75, 0x02, b'S', b'Q', 0, 0, 8, 0, 0, 0]);
+    lying.extend_from_slice(&[0xFE, 0xFF, 0, 0xE0, 0xFF, 0xFF, 0xFF, 0x7F]);
+    assert_eq!(peer.store(&command, &lying).status.0, 0xC000);
+    // Paths and NUL in the UIDs of the study and the series.
+    for (uid, hostile) in [("1.2.3.4\0", "../../x\0"), ("1.2.3.4.5\0", "1.2\0/../x\0")] {
+        let mut data = data_set(CR, "1.2.3");
+        let at = data.windows(uid.len()).rposition(|w| w == uid.as_bytes()).unwrap();
+        data[at..at + uid.len()].copy_from_slice(&hostile.as_bytes()[..uid.len()]);
+        assert_eq!(peer.store(&command, &data).status.0, 0xC000, "{hostile:?}");
+    }
     assert_eq!(peer.echo(3).status.0, 0);
     peer.release();
     assert!(scp.files().is_empty());

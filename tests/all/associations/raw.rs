@@ -48,13 +48,15 @@ pub(super) struct Scp {
 pub(super) struct Setup {
     pub(super) deadline: Duration,
     pub(super) limits: Limits,
+    pub(super) object: thorascribe::object::Limits,
     pub(super) min_free: ByteSize,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let deadline = Duration::from_secs(30);
-        Self { deadline, limits: Limits::default(), min_free: ByteSize(0) }
+        let (limits, object) = (Limits::default(), thorascribe::object::Limits::default());
+        Self { deadline, limits, object, min_free: ByteSize(0) }
     }
 }
 
@@ -82,8 +84,14 @@ impl Scp {
         let offer = Offer::everything("THORASCRIBE".parse().unwrap());
         let metrics = Metrics::new();
         let timers = Timers::uniform(setup.deadline);
-        let reception =
-            Reception::with(offer, timers, setup.limits, spool.clone(), metrics.clone());
+        let reception = Reception::with(
+            offer,
+            timers,
+            setup.limits,
+            setup.object,
+            spool.clone(),
+            metrics.clone(),
+        );
         let any = "127.0.0.1:0".parse().unwrap();
         let listener = runtime.block_on(Listener::bind(any)).unwrap();
         let address = listener.local_addr().unwrap();

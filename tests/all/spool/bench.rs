@@ -40,6 +40,11 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new() -> Self {
+        Self::with(settings)
+    }
+
+    /// The same with other settings.
+    pub(crate) fn with(settings: impl FnOnce(&Path) -> SpoolSettings) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual();
         let spool = Spool::open_with(settings(folder.path()), clock.clone()).unwrap();
@@ -49,8 +54,9 @@ impl Bench {
     /// What a crash leaves: the database and the files, no memory.
     pub(crate) fn reopen(self) -> Self {
         let Self { folder, clock, spool } = self;
+        let settings = spool.settings().clone();
         drop(spool);
-        let spool = Spool::open_with(settings(folder.path()), clock.clone()).unwrap();
+        let spool = Spool::open_with(settings, clock.clone()).unwrap();
         Self { folder, clock, spool }
     }
 
@@ -59,7 +65,9 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         copy(self.folder.path(), folder.path());
         let clock = self.clock.clone();
-        let spool = Spool::open_with(settings(folder.path()), clock.clone()).unwrap();
+        let settings =
+            SpoolSettings { path: folder.path().to_owned(), ..self.spool.settings().clone() };
+        let spool = Spool::open_with(settings, clock.clone()).unwrap();
         Self { folder, clock, spool }
     }
 

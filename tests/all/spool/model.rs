@@ -41,6 +41,9 @@ struct Job {
     attempts: u32,
     due: Duration,
     leased: bool,
+    /// Whether the node died while it was drafted; then it is drafted alone.
+    suspect: bool,
+    kills: u32,
     last: Duration,
     complete: Option<Duration>,
     sealed: Option<Vec<Object>>,
@@ -170,6 +173,8 @@ impl Model {
                     attempts: 0,
                     due: Duration::ZERO,
                     leased: false,
+                    suspect: false,
+                    kills: 0,
                     last: now,
                     complete: None,
                     sealed: None,
@@ -193,15 +198,19 @@ impl Model {
     /// The job that is drafted next: study and index.
     fn lease_draft(&mut self) -> Option<(u32, usize)> {
         let mut candidates = Vec::new();
+        let jobs = || self.studies.values().flat_map(|study| &study.jobs);
+        let busy = jobs().any(|job| job.leased);
+        let alone = jobs().any(|job| job.leased && job.suspect);
+        let due =
+            |job: &Job| job.complete.is_some() && job.state == "received" && job.due <= self.now;
+        let suspects = jobs().any(|job| job.suspect && due(job));
         for (uid, study) in &self.studies {
             if study.jobs.iter().any(|job| job.leased) {
                 continue;
             }
             for (index, job) in study.jobs.iter().enumerate() {
-                if let Some(at) = job.complete
-                    && job.state == "received"
-                    && job.due <= self.now
-                {
+                let turn = if job.suspect { !busy } else { !alone && !suspects };
+                if let Some(at) = job.complete.filter(|_| due(job) && turn) {
                     candidates.push((at, job.number, *uid, index));
                 }
             }
@@ -312,6 +321,12 @@ impl Model {
                 let job = &mut study.jobs[index];
                 if job.leased && job.attempts >= self.max_attempts {
                     job.state = "failed";
+                } else if job.leased {
+                    job.kills += u32::from(job.suspect);
+                    job.suspect = true;
+                    if job.kills >= 2 {
+                        job.state = "failed";
+                    }
                 }
                 job.leased = false;
                 let mut settled = false;
@@ -339,6 +354,7 @@ impl Model {
                 || job.outcome == Some("skipped") && Some(job.version) == newest;
             if undone && !job.leased && job.sealed.is_some() {
                 (job.state, job.outcome, job.attempts, job.due) = ("received", None, 0, now);
+                (job.suspect, job.kills) = (false, 0);
             }
         }
         for index in 0..study.jobs.len() {

@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// What the gate does with bytes.
@@ -21,7 +21,7 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 struct Shared {
     mode: AtomicU8,
-    target: u16,
+    target: AtomicU16,
     withheld: AtomicUsize,
 }
 
@@ -39,7 +39,7 @@ impl Gate {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Shared {
             mode: AtomicU8::new(mode as u8),
-            target,
+            target: AtomicU16::new(target),
             withheld: AtomicUsize::new(0),
         });
         let of_thread = Arc::clone(&shared);
@@ -62,6 +62,11 @@ impl Gate {
         self.shared.mode.store(mode as u8, Ordering::SeqCst);
     }
 
+    /// Leads connections to another port from now on.
+    pub(crate) fn lead_to(&self, target: u16) {
+        self.shared.target.store(target, Ordering::SeqCst);
+    }
+
     /// Counts the answers withheld so far.
     pub(crate) fn withheld(&self) -> impl Fn() -> usize + use<> {
         let shared = Arc::clone(&self.shared);
@@ -79,7 +84,9 @@ fn pass(shared: &Arc<Shared>, node: TcpStream) {
     if shared.is(Mode::Closed) {
         return;
     }
-    let Ok(pacs) = TcpStream::connect(("127.0.0.1", shared.target)) else { return };
+    let Ok(pacs) = TcpStream::connect(("127.0.0.1", shared.target.load(Ordering::SeqCst))) else {
+        return;
+    };
     let (from_node, to_pacs) = (node.try_clone().unwrap(), pacs.try_clone().unwrap());
     std::thread::spawn(move || copy(from_node, to_pacs, |_| true));
     let shared = Arc::clone(shared);

@@ -15,6 +15,8 @@ pub(crate) mod modality;
 pub(crate) mod node;
 pub(crate) mod objects;
 pub(crate) mod orthanc;
+pub(crate) mod pacs;
+pub(crate) mod power;
 pub(crate) mod process;
 pub(crate) mod service_manager;
 pub(crate) mod wait;
