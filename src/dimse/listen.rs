@@ -44,7 +44,7 @@ impl Listener {
     /// Takes over a socket that listens already.
     pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        TcpListener::from_std(socket).map(Self)
+        Ok(Self { socket: TcpListener::from_std(socket)?, tls: None })
     }
 
     /// Where it listens.

@@ -189,7 +189,7 @@ fn a_day_of_the_node_is_in_the_audit_trail_and_no_patient_is_in_its_log() {
     assert!(ok && found["messages"] == messages.len(), "{found}");
     // The same by syslog.
     let mut sent = Vec::new();
-    let mut datagram = [0; 65_536];
+    let mut datagram = vec![0; 65_536];
     while let Ok(length) = syslog.recv(&mut datagram) {
         let text = String::from_utf8(datagram[..length].to_vec()).unwrap();
         let (header, message) = text.split_once('\u{FEFF}').unwrap();

@@ -203,12 +203,7 @@ fn a_bad_destination_says_which_key() {
         ("ORTHANC", "", "destination.ae_title", "at least one character"),
         ("port = 4242", "", "destination.port", "add port to this [[destination]]"),
         ("port = 4242", "port = 1\ntls = true", "destination.tls", "nobody is named who vouches"),
-        (
-            "port = 4242",
-            "port = 1\ntls_key = \"k\"",
-            "destination.tls_certificate",
-            "belong together",
-        ),
+        ("port = 4242", "port = 1\ntls_key = \"k\"", "destination.tls_key", "belong together"),
         (
             "port = 4242",
             "port = 1\nreceives = [\"keyobject\"]",

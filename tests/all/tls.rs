@@ -52,15 +52,6 @@ impl Hospital {
         Node::start(&Settings { tables, ..Settings::default() })
     }
 
-    /// `storescu` with BCP 195's profile.
-    fn storescu(&self, node: &Node, of: &Certificate, authority: &Authority) -> Output {
-        let mut command = Command::new(dcmtk::program("storescu"));
-        command.args(["-v", "-aet", "STORESCU", "-aec", "THORASCRIBE", "+tls"]);
-        command.arg(&of.key).arg(&of.certificate).arg("+cf").arg(authority.file());
-        command.args(["+py", "127.0.0.1", &node.tls().to_string()]);
-        run(command.arg(plain().path()))
-    }
-
     /// `openssl s_client`: what it says, and whether the handshake came about.
     fn s_client(
         &self,
@@ -82,6 +73,15 @@ impl Hospital {
     }
 }
 
+/// `storescu` with BCP 195's profile.
+fn storescu(node: &Node, of: &Certificate, authority: &Authority) -> Output {
+    let mut command = Command::new(dcmtk::program("storescu"));
+    command.args(["-v", "-aet", "STORESCU", "-aec", "THORASCRIBE", "+tls"]);
+    command.arg(&of.key).arg(&of.certificate).arg("+cf").arg(authority.file());
+    command.args(["+py", "127.0.0.1", &node.tls().to_string()]);
+    run(command.arg(plain().path()))
+}
+
 fn counted(node: &Node, outcome: &str) -> u64 {
     let line = format!("thorascribe_associations_total{{outcome=\"{outcome}\"}} ");
     let (_, metrics) = http::request(node.http.port(), "GET", "/metrics", &[]).unwrap();
@@ -98,16 +98,16 @@ fn accepted(output: &Output) -> bool {
 fn dcmtk_stores_over_tls_with_a_certificate_and_not_without_the_right_one() {
     let hospital = Hospital::new();
     let node = hospital.start("");
-    let good = hospital.storescu(&node, &hospital.modality, &hospital.authority);
+    let good = storescu(&node, &hospital.modality, &hospital.authority);
     assert!(accepted(&good), "{}\n{}", text(&good), node.log());
     node.wait_for_job(&plain().study, "the object", |_| true);
     let stranger = Authority::new();
     let other = stranger.certify("modality.example", 30);
-    let refused = hospital.storescu(&node, &other, &hospital.authority);
+    let refused = storescu(&node, &other, &hospital.authority);
     assert!(!accepted(&refused), "{}", text(&refused));
     wait_until("the failed handshake is counted", || counted(&node, "tls_failed") == 1);
     // A client that does not trust the node's authority.
-    let distrusted = hospital.storescu(&node, &hospital.modality, &stranger);
+    let distrusted = storescu(&node, &hospital.modality, &stranger);
     assert!(!accepted(&distrusted));
     // Plain DICOM to the port of TLS, and TLS to the plain one.
     let mut echo = Command::new(dcmtk::program("echoscu"));
@@ -163,7 +163,7 @@ fn a_silent_tls_client_holds_no_slot_and_is_let_go_in_time() {
     let node = hospital.start(limits);
     let mut silent = TcpStream::connect(("127.0.0.1", node.tls())).unwrap();
     let since = Instant::now();
-    let good = hospital.storescu(&node, &hospital.modality, &hospital.authority);
+    let good = storescu(&node, &hospital.modality, &hospital.authority);
     assert!(accepted(&good), "{}", text(&good));
     silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     assert_eq!(silent.read(&mut [0; 1]).unwrap_or(0), 0);
@@ -171,7 +171,7 @@ fn a_silent_tls_client_holds_no_slot_and_is_let_go_in_time() {
     // 128 wait at most; the oldest gives way.
     let crowd: Vec<TcpStream> =
         (0..300).map(|_| TcpStream::connect(("127.0.0.1", node.tls())).unwrap()).collect();
-    let good = hospital.storescu(&node, &hospital.modality, &hospital.authority);
+    let good = storescu(&node, &hospital.modality, &hospital.authority);
     assert!(accepted(&good), "{}", text(&good));
     drop(crowd);
 }
@@ -330,8 +330,8 @@ fn a_peer_is_known_by_its_certificate() {
         hospital.modality.fingerprint()
     );
     let node = hospital.start(&peer);
-    assert!(accepted(&hospital.storescu(&node, &hospital.modality, &hospital.authority)));
-    let refused = hospital.storescu(&node, &other, &hospital.authority);
+    assert!(accepted(&storescu(&node, &hospital.modality, &hospital.authority)));
+    let refused = storescu(&node, &other, &hospital.authority);
     assert!(text(&refused).contains("Calling AE Title Not Recognized"), "{}", text(&refused));
     assert_eq!(associate(node.port(), "ANY", "THORASCRIBE", None), "rejected 1/1/3");
     wait_until("both are counted", || counted(&node, "rejected") == 2);
