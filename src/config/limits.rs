@@ -54,6 +54,8 @@ pub struct Limits {
     pub decode_timeout: Span,
 }
 
+/// Longer than any use; sums with the present must not overflow.
+const LONGEST: Duration = Duration::from_hours(24 * 365);
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
@@ -88,10 +90,10 @@ impl Checker<'_> {
             user_items: user_items?,
             association_bytes: association_bytes?,
             association_time: association_time?,
-            request_timeout: request_timeout?,
-            idle_timeout: idle_timeout?,
-            read_timeout: read_timeout?,
-            write_timeout: write_timeout?,
+            request_timeout: request_timeout?.0,
+            idle_timeout: idle_timeout?.0,
+            read_timeout: read_timeout?.0,
+            write_timeout: write_timeout?.0,
             artim: artim?,
             min_rate: min_rate?,
             depth: depth?,
@@ -129,8 +131,6 @@ impl Checker<'_> {
     /// A duration that is not 0.
     fn span(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Span> {
         let span: Span = self.parsed(keys, key, SPAN)?;
-        // So far beyond any use that sums with the present could overflow.
-        const LONGEST: Duration = Duration::from_hours(24 * 365);
         if span.0.is_zero() || span.0 > LONGEST {
             let why = format!("{span} is no time to wait: more than 0, at most 365d");
             self.complain(keys, key, &why, "write for example \"30s\"");
@@ -140,10 +140,13 @@ impl Checker<'_> {
     }
 
     /// The same, or nothing: then another key counts.
-    fn own_span(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Option<Span>> {
+    fn own_span(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Own> {
         if self.text(keys, key)?.is_empty() {
-            return Some(None);
+            return Some(Own(None));
         }
-        self.span(keys, key).map(Some)
+        self.span(keys, key).map(|span| Own(Some(span)))
     }
 }
+
+/// A duration of its own, or none.
+struct Own(Option<Span>);

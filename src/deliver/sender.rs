@@ -70,16 +70,15 @@ async fn step(
     changes: &mut Changes,
 ) -> Result<(), SpoolError> {
     let (spool, name) = (delivery.spool.clone(), destination.name.clone());
-    match blocking(move || spool.lease_delivery(&name)).await? {
-        Some(lease) => attempt(delivery, destination, lease).await,
-        None => {
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = changes.next() => {}
-            }
-            Ok(())
-        }
+    let lease = blocking(move || spool.lease_delivery(&name)).await?;
+    if let Some(lease) = lease {
+        return attempt(delivery, destination, lease).await;
     }
+    tokio::select! {
+        () = closing.cancelled() => {}
+        () = changes.next() => {}
+    }
+    Ok(())
 }
 
 async fn attempt(

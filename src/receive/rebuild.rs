@@ -19,19 +19,17 @@ pub fn rebuild(spool: &Spool, node: &AeTitle) -> Result<(), SpoolError> {
     let lost = spool.unrecorded()?;
     let (mut recorded, mut unreadable) = (0, 0);
     for file in &lost {
-        match StoredObject::open(&file.path) {
-            Ok(object) => match received(&object, node) {
-                Some(received) => {
-                    spool.record(file, &received)?;
-                    recorded += 1;
-                    continue;
-                }
-                None => error!(file = %file.path.display(), "of a class that is not known"),
-            },
-            Err(error) => error!(file = %file.path.display(), %error, "an object is damaged"),
+        let found = StoredObject::open(&file.path);
+        if let Err(error) = &found {
+            error!(file = %file.path.display(), %error, "an object is damaged");
         }
-        spool.put_aside(file)?;
-        unreadable += 1;
+        if let Some(received) = found.ok().and_then(|object| received(&object, node)) {
+            spool.record(file, &received)?;
+            recorded += 1;
+        } else {
+            spool.put_aside(file)?;
+            unreadable += 1;
+        }
     }
     spool.rebuilt()?;
     warn!(

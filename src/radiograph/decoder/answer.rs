@@ -20,9 +20,9 @@ enum Head {
 /// Writes what rendering came to.
 pub(super) fn write(
     to: &mut impl Write,
-    rendered: Result<Rendered, RadiographError>,
+    rendered: &Result<Rendered, RadiographError>,
 ) -> io::Result<()> {
-    let (head, pixels) = match &rendered {
+    let (head, pixels) = match rendered {
         Ok(Rendered { image, window }) => {
             let (columns, rows) = (image.width(), image.height());
             (Head::Rendered { columns, rows, window: *window }, image.pixels())

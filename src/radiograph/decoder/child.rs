@@ -32,7 +32,7 @@ pub fn run(order: &Order) -> io::Result<()> {
         Ok(object) => grey::develop_within(&object, order.window, &order.limits),
         Err(error) => Err(RadiographError::Object(error.to_string())),
     };
-    answer::write(&mut io::BufWriter::new(io::stdout().lock()), rendered)
+    answer::write(&mut io::BufWriter::new(io::stdout().lock()), &rendered)
 }
 
 /// Bounds memory and processor time, and ends with the parent. What the system refuses (a sandbox
