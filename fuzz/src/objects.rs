@@ -23,15 +23,13 @@ const MOST_PIXELS: i64 = 1 << 16;
 /// A byte that picks the transfer syntax and a data set in it; beyond the syntaxes, a whole file.
 pub fn data_sets(bytes: &[u8]) {
     let Some((syntax, bytes)) = bytes.split_first() else { return };
-    match TransferSyntax::ALL.get(usize::from(*syntax)) {
-        Some(syntax) => look(&StoredObject::from_data_set(bytes.to_vec(), *syntax)),
-        None => {
-            if let Ok(meta) = meta::parse(bytes) {
-                assert!(meta.data_set_offset <= bytes.len());
-            }
-            with_file(bytes, |path| look(&StoredObject::open(path)));
-        }
+    if let Some(syntax) = TransferSyntax::ALL.get(usize::from(*syntax)) {
+        return look(&StoredObject::from_data_set(bytes.to_vec(), *syntax));
     }
+    if let Ok(meta) = meta::parse(bytes) {
+        assert!(meta.data_set_offset <= bytes.len());
+    }
+    with_file(bytes, |path| look(&StoredObject::open(path)));
 }
 
 /// Does with an object what the node does with each.
