@@ -32,7 +32,8 @@ pub fn data_sets(bytes: &[u8]) {
     with_file(bytes, |path| look(&StoredObject::open(path)));
 }
 
-/// Does with an object what the node does with each.
+/// Does with an object what the node does with each. `to_dicom_object` is left out: dicom-object makes
+/// room for a value before it has its bytes, and nothing in the node calls it.
 fn look(object: &Result<StoredObject, ObjectError>) {
     let object = match object {
         Ok(object) => object,
@@ -48,7 +49,6 @@ fn look(object: &Result<StoredObject, ObjectError>) {
     drop(StudyFacts::of(object, 1));
     black_box(is_own(object));
     drop(check(object));
-    drop(object.to_dicom_object());
     for assume_chest in [false, true] {
         if let Err(reason) = eligibility(object, assume_chest) {
             assert!(!reason.to_string().is_empty());
