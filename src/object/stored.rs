@@ -1,7 +1,7 @@
 //! A stored object: a file or a data set that passed the scan.
 
 use std::fs::File;
-use std::io::{Cursor, Read};
+use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
@@ -10,8 +10,6 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
 use dicom_object::InMemDicomObject;
-use dicom_parser::dataset::LazyDataToken;
-use dicom_parser::dataset::lazy_read::LazyDataSetReader;
 use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use flate2::read::DeflateDecoder;
 use memmap2::Mmap;
@@ -262,33 +260,11 @@ impl StoredObject {
             .ok_or_else(|| unreadable("its transfer syntax is not registered".to_owned()))?;
         // The scan bounds depth and lengths; a panic of the library fails this object alone.
         catch_unwind(AssertUnwindSafe(|| {
-            foresee(&bytes, syntax)?;
             InMemDicomObject::read_dataset_with_ts(&bytes[..], syntax)
-                .map_err(|error| error.to_string())
         }))
         .map_err(|_panic| unreadable("the reader gave up".to_owned()))?
-        .map_err(unreadable)
+        .map_err(|error| unreadable(error.to_string()))
     }
-}
-
-/// Walks over the values as the library sees them: it takes room for each before it has its bytes,
-/// and where it loses its way among sequences it sees other lengths than the scan.
-fn foresee(bytes: &[u8], syntax: &dicom_encoding::TransferSyntax) -> Result<(), String> {
-    let mut tokens = LazyDataSetReader::new_with_ts(Cursor::new(bytes), syntax)
-        .map_err(|error| error.to_string())?;
-    while let Some(token) = tokens.advance() {
-        let token = token.map_err(|error| error.to_string())?;
-        let length = match &token {
-            LazyDataToken::LazyValue { header, .. } => header.len.0,
-            LazyDataToken::LazyItemValue { len, .. } => *len,
-            _ => 0,
-        };
-        if length as usize > bytes.len() {
-            return Err(format!("it sees a value of {length} bytes among {}", bytes.len()));
-        }
-        token.skip().map_err(|error| error.to_string())?;
-    }
-    Ok(())
 }
 
 fn uid<T: FromStr<Err = UidError>>(

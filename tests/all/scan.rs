@@ -12,7 +12,6 @@ use thorascribe::vocabulary::TransferSyntax;
 
 use super::support::data_set::{DataSet, element, identity, implicit, part_10, stating};
 use super::support::fixtures;
-use super::support::objects::root;
 
 const ITEM: (u16, u16) = (0xFFFE, 0xE000);
 const ITEM_END: (u16, u16) = (0xFFFE, 0xE00D);
@@ -131,18 +130,6 @@ fn nesting_is_bounded_without_recursion() {
     assert_eq!(reason(&nest(65)), Reason::Depth(64));
     let object = read([identity(), nest(64)].concat()).unwrap();
     object.to_dicom_object().unwrap();
-}
-
-/// The library loses its way after an empty sequence that ends an item, and would take two
-/// gigabytes for a value of some bytes.
-#[test]
-fn what_the_library_sees_otherwise_costs_nothing() {
-    let path = root().join("fixtures/fuzz/data_sets/crash-room-for-a-value");
-    let bytes = std::fs::read(path).unwrap();
-    let syntax = TransferSyntax::ALL[usize::from(bytes[0])];
-    let object = StoredObject::from_data_set(bytes[1..].to_vec(), syntax).unwrap();
-    let error = object.to_dicom_object().unwrap_err().to_string();
-    assert!(error.contains("it sees a value of"), "{error}");
 }
 
 #[test]

@@ -103,14 +103,12 @@ pub(crate) fn activated(
         .unwrap();
     let mut running = Running(child);
     let mut stdout = BufReader::new(running.0.stdout.take().unwrap());
-    match ready(&mut stdout) {
-        Ok((dicom, http)) => Ok((running, dicom, http)),
-        Err(_) => {
-            let status = running.0.wait().unwrap();
-            assert_eq!(status.code(), Some(1));
-            Err(std::fs::read_to_string(folder.join("stderr")).unwrap())
-        }
+    if let Ok((dicom, http)) = ready(&mut stdout) {
+        return Ok((running, dicom, http));
     }
+    let status = running.0.wait().unwrap();
+    assert_eq!(status.code(), Some(1));
+    Err(std::fs::read_to_string(folder.join("stderr")).unwrap())
 }
 
 /// A thread that stands still until this is dropped.
