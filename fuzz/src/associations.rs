@@ -7,7 +7,7 @@ use thorascribe::dimse::Timers;
 use thorascribe::dimse::command::{Command, MAX_COMMAND, Response, field};
 use thorascribe::dimse::machine::{Action, Machine};
 use thorascribe::dimse::negotiate::{self, Answer, Offer, ProposedContext};
-use thorascribe::dimse::pdu::{self, HEADER, Kind, MAX_DATA, Pdu};
+use thorascribe::dimse::pdu::{self, Bounds, HEADER, Kind, Pdu};
 use thorascribe::vocabulary::{AeTitle, SopClass, TransferSyntax};
 
 const NODE: &str = "THORASCRIBE";
@@ -25,7 +25,7 @@ pub fn associations(bytes: &[u8]) {
         command: Vec::new(),
     };
     while let Some((head, tail)) = rest.split_first_chunk::<HEADER>() {
-        let (kind, length) = match pdu::header(*head, MAX_DATA) {
+        let (kind, length) = match pdu::header(*head, &Bounds::default()) {
             Ok(read) => read,
             Err(error) => return ended(&side.machine.on_fault(&error)),
         };
@@ -60,7 +60,7 @@ struct Side {
 impl Side {
     /// A PDU other than P-DATA; none when the association is over.
     fn whole(&mut self, kind: Kind, body: &[u8]) -> Option<()> {
-        let pdu = match pdu::decode(kind, body) {
+        let pdu = match pdu::decode(kind, body, &Bounds::default()) {
             Ok(pdu) => pdu,
             Err(error) => {
                 ended(&self.machine.on_fault(&error));
@@ -76,10 +76,14 @@ impl Side {
                             request.presentation_contexts.iter().map(|c| c.id).collect();
                         assert!(agreement.contexts.keys().all(|id| proposed.contains(id)));
                         let written = pdu::encode(&Pdu::Accept(accept)).expect("an acceptance");
-                        let read = pdu::decode(Kind::Accept, &written[HEADER..]);
+                        let read =
+                            pdu::decode(Kind::Accept, &written[HEADER..], &Bounds::default());
                         assert!(matches!(read, Ok(Pdu::Accept(_))), "{read:?}");
                         self.machine.established(agreement, self.now);
                         Some(())
+                    }
+                    Answer::Judge(..) | Answer::Unidentified => {
+                        panic!("no peer is configured, and one is to name its user")
                     }
                     Answer::Reject(rejection) => {
                         assert!(pdu::encode(&Pdu::Reject(rejection)).is_ok());

@@ -63,10 +63,10 @@ impl Drop for Disk {
     fn drop(&mut self) {
         let unmount = || self.run("umount", &["-l"]);
         // A test that has failed already says why.
-        if !std::thread::panicking() {
-            unmount();
-        } else {
+        if std::thread::panicking() {
             drop(std::panic::catch_unwind(std::panic::AssertUnwindSafe(unmount)));
+        } else {
+            unmount();
         }
     }
 }

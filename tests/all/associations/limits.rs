@@ -29,6 +29,7 @@ fn echo() -> Vec<u8> {
         message_id: 1,
         class: Some(VERIFICATION.into()),
         instance: None,
+        kind: None,
         has_data: false,
     };
     p_data(3, 3, &request.encode())
@@ -181,7 +182,8 @@ fn given_up_after(
 fn timed(changed: &str) -> Node {
     let keys = ["request_timeout", "idle_timeout", "read_timeout", "write_timeout", "artim"];
     let others = keys.iter().filter(|key| !changed.contains(**key));
-    let others: String = others.map(|key| format!("{key} = \"10m\"\n")).collect();
+    let others: Vec<String> = others.map(|key| format!("{key} = \"10m\"\n")).collect();
+    let others = others.concat();
     node(&format!("[receive]\ntimeout = \"10m\"\n[limits]\n{changed}{others}"))
 }
 

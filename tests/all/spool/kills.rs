@@ -57,9 +57,8 @@ fn of_those_drafted_when_the_node_died_the_one_that_did_it_is_found() {
         if leases.is_empty() {
             break;
         }
-        if deaths > 0 && leases.len() > 1 {
-            panic!("{} suspects are drafted at once", leases.len());
-        }
+        let together = leases.len();
+        assert!(deaths == 0 || together <= 1, "{together} suspects are drafted at once");
         if leases.iter().any(|lease| lease.study == study_uid(2)) {
             deaths += 1;
             let next = bench.crash();

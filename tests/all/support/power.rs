@@ -148,7 +148,7 @@ impl Power {
         let mut table = String::new();
         for (name, (inode, is_folder)) in names {
             let kind = if is_folder { "folder" } else { "file" };
-            table.push_str(&format!("{inode} {kind} {name}\n"));
+            table.extend([&inode.to_string(), " ", kind, " ", &name, "\n"]);
             let path = self.spool().join(below).join(&name);
             if is_folder {
                 self.adopt(&below.join(&name));

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::modality::python;
-use super::node::{program, ready};
+use super::node::{Addresses, program, ready};
 use super::objects::root;
 use super::process::Running;
 use super::wait::PATIENCE;
@@ -103,7 +103,7 @@ pub(crate) fn activated(
         .unwrap();
     let mut running = Running(child);
     let mut stdout = BufReader::new(running.0.stdout.take().unwrap());
-    if let Ok((dicom, http)) = ready(&mut stdout) {
+    if let Ok(Addresses { dicom, http, .. }) = ready(&mut stdout) {
         return Ok((running, dicom, http));
     }
     let status = running.0.wait().unwrap();
