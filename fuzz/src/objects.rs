@@ -32,8 +32,7 @@ pub fn data_sets(bytes: &[u8]) {
     with_file(bytes, |path| look(&StoredObject::open(path)));
 }
 
-/// Does with an object what the node does with each. `to_dicom_object` is left out: dicom-object makes
-/// room for a value before it has its bytes, and nothing in the node calls it.
+/// Does with an object what the node does with each.
 fn look(object: &Result<StoredObject, ObjectError>) {
     let object = match object {
         Ok(object) => object,

@@ -30,11 +30,6 @@ impl Node {
     pub(super) const fn head(&self) -> usize {
         self.start - self.header as usize
     }
-
-    /// Where the next element begins: behind the delimiter, where there is one.
-    pub(super) const fn tail(&self) -> usize {
-        if self.undefined { self.end + 8 } else { self.end }
-    }
 }
 
 /// All nodes of a data set in the order of their bytes.

@@ -11,7 +11,6 @@ mod index;
 mod item;
 pub mod meta;
 mod pixel;
-mod rewrite;
 mod scan;
 mod stored;
 mod turns;
@@ -68,7 +67,4 @@ pub enum ObjectError {
         /// The rule that it breaks.
         source: UidError,
     },
-    /// dicom-object cannot read what the scan passed.
-    #[error("dicom-object cannot read the data set: {0}")]
-    Unreadable(String),
 }

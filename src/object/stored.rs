@@ -2,15 +2,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::str::FromStr;
 
 use dicom_core::Tag;
 use dicom_dictionary_std::tags;
-use dicom_encoding::transfer_syntax::TransferSyntaxIndex;
-use dicom_object::InMemDicomObject;
-use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 use flate2::read::DeflateDecoder;
 use memmap2::Mmap;
 
@@ -18,7 +14,7 @@ use super::index::Index;
 use super::item::{Item, PersonName, RawElement};
 use super::pixel::{self, PixelData};
 use super::scan::{self, Limits};
-use super::{ObjectError, meta, rewrite};
+use super::{ObjectError, meta};
 use crate::vocabulary::{
     InstanceUid, SeriesUid, SopClass, StudyUid, TransferSyntax, Uid, UidError,
 };
@@ -243,27 +239,6 @@ impl StoredObject {
     /// The pixel data, if there are any.
     pub fn pixel_data(&self) -> Option<PixelData<'_>> {
         pixel::pixel_data(self.bytes.data_set(), &self.index)
-    }
-
-    /// The object in dicom-object's form, without pixel data. Sequences of unknown VR and
-    /// undefined length become values of unknown VR.
-    pub fn to_dicom_object(&self) -> Result<InMemDicomObject, ObjectError> {
-        let bytes = rewrite::readable(self.bytes.data_set(), &self.index);
-        let uid = match self.transfer_syntax {
-            TransferSyntax::ImplicitLittle | TransferSyntax::ExplicitBig => self.transfer_syntax,
-            _ => TransferSyntax::ExplicitLittle,
-        }
-        .uid();
-        let unreadable = |what: String| ObjectError::Unreadable(what);
-        let syntax = TransferSyntaxRegistry
-            .get(uid)
-            .ok_or_else(|| unreadable("its transfer syntax is not registered".to_owned()))?;
-        // The scan bounds depth and lengths; a panic of the library fails this object alone.
-        catch_unwind(AssertUnwindSafe(|| {
-            InMemDicomObject::read_dataset_with_ts(&bytes[..], syntax)
-        }))
-        .map_err(|_panic| unreadable("the reader gave up".to_owned()))?
-        .map_err(|error| unreadable(error.to_string()))
     }
 }
 

@@ -131,7 +131,10 @@ impl Spool {
             Fault::Sql(source) => told(source),
             Fault::Told(error) => error,
         })?;
-        change.commit(&self.inner.waiters).map_err(told)?;
+        let committed = change.commit(&self.inner.waiters);
+        // A lease that was not committed gives itself back as it goes, which takes the connection.
+        drop(connection);
+        committed.map_err(told)?;
         Ok(result)
     }
 

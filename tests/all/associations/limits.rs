@@ -229,7 +229,8 @@ fn how_long_an_association_may_take_is_what_the_configuration_says() {
 
 #[test]
 fn how_slowly_a_peer_may_send_is_what_the_configuration_says() {
-    let node = timed("read_timeout = \"1s\"\nmin_rate = \"10 KiB\"\n");
+    // What is said after the end counts no more: ARTIM ends that too.
+    let node = timed("read_timeout = \"1s\"\nmin_rate = \"10 KiB\"\nartim = \"1s\"\n");
     let command = p_data(1, 3, &c_store(Some(CR), Some("1.2.3")));
     let data = p_data(1, 0, &data_set(CR, "1.2.3"));
     for (state, bytes) in [
