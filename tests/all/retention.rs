@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::support::job_store::rows;
 use super::support::objects::fixture;
 use super::support::pacs::{ENHANCED, Pacs};
 use super::support::{Node, Settings, modality, wait_until};
@@ -82,4 +83,43 @@ fn with_a_lax_umask_too_only_the_node_s_user_can_read_its_spool() {
         let wanted = if path.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(mode, wanted, "{}", path.display());
     }
+}
+
+#[test]
+fn a_node_killed_while_it_deletes_goes_on_and_keeps_what_it_should() {
+    const STUDIES: usize = 12;
+    let folder = TempDir::new().unwrap();
+    let pacs = Pacs::start(ENHANCED, "0000");
+    // All of it goes at once, some time after the last.
+    let tables = format!(
+        "[model]\nmax_tokens = 8\n[retention]\nafter_delivery = \"4s\"\n{}",
+        pacs.destination("pacs")
+    );
+    let mut node = Node::start(&Settings { tables, ..Settings::default() });
+    let copies: Vec<_> = (0..STUDIES)
+        .map(|n| fixture("cr-ap-rle").copy(folder.path(), &format!("{n:02}")))
+        .collect();
+    let files: Vec<&Path> = copies.iter().map(|copy| copy.path.as_path()).collect();
+    let answers = modality::send(node.port(), 4, &files);
+    assert!(answers.values().all(|status| *status == Some(0)), "{answers:?}");
+    let deleted = "SELECT file FROM object WHERE deleted_at IS NOT NULL";
+    let mut kills = 0;
+    wait_until("all objects are deleted", || {
+        let noted = rows(&node.spool(), "SELECT file FROM doomed").len();
+        if noted > 0 && kills < 3 {
+            node.kill();
+            kills += 1;
+            node.restart();
+        }
+        rows(&node.spool(), deleted).len() == STUDIES && objects(&node) == 0
+    });
+    println!("{kills} kills");
+    for copy in &copies {
+        node.wait_for_state(&copy.study, "delivered");
+        assert_eq!(pacs.sent(&copy.study).1, 1, "nothing goes again");
+    }
+    let reports = everything(&node.spool());
+    let reports = reports.iter().filter(|path| path.extension().is_some_and(|e| e == "report"));
+    assert_eq!(reports.count(), 3 * STUDIES, "the reports stay, one an SR class");
+    assert!(rows(&node.spool(), "SELECT file FROM doomed").is_empty());
 }
