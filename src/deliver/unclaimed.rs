@@ -8,8 +8,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::sender::{Delivery, blocking};
 use super::Destination;
+use super::sender::{Delivery, blocking};
 use crate::spool::{Patience, Spool, SpoolError};
 
 /// How often it is looked for: a sender that ends with a reload may have asked for a commitment
@@ -57,8 +57,7 @@ fn look(spool: &Spool, named: &[Destination]) -> Result<Vec<(String, u64)>, Spoo
     for (destination, objects) in spool.waive_commitments_but(&asked)? {
         warn!(
             destination,
-            objects,
-            "this destination is no longer asked to commit: what it acknowledged is done"
+            objects, "this destination is no longer asked to commit: what it acknowledged is done"
         );
     }
     let mut waiting = spool.waiting_destinations()?;

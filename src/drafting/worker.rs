@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::deliveries::{Recipient, deliveries};
-use super::forward::forward;
 use super::disposition::{Disposition, DraftingError, disposition};
 use super::examine::{Criteria, Examined, examine};
+use super::forward::forward;
 use super::judge;
 use super::pictures::{PictureError, pictures};
 use super::reports::{predecessors, reports};
@@ -290,8 +290,7 @@ async fn draft(
     let verdict = drafting.judge(&lease.study, &facts);
     let coded = found.iter().filter_map(CodedFinding::of).collect();
     let draft = report_of(drafting, lease, &answer, coded, verdict.priority);
-    let mut deliveries =
-        deliveries(&drafting.recipients(), &verdict.sends, &lease.objects, true);
+    let mut deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease.objects, true);
     let looked = answer.looked.clone();
     let files = artefacts(drafting, lease, &chosen.path, &draft, looked, &mut deliveries).await?;
     let mut seconds = answer.seconds.by_step();

@@ -7,9 +7,7 @@ use tracing::{error, warn};
 use super::caption::caption;
 use crate::object::{ObjectError, StoredObject};
 use crate::report::{identity, read_back};
-use crate::spool::{
-    FoundArtefact, Lost, Received, Sender, Spool, SpoolError, Unrecorded,
-};
+use crate::spool::{FoundArtefact, Lost, Received, Sender, Spool, SpoolError, Unrecorded};
 use crate::vocabulary::{AeTitle, SopClass};
 
 /// Rows in one transaction: a start that is cut short goes on after the last of them.
@@ -63,10 +61,7 @@ pub fn rebuild(spool: &Spool, node: &AeTitle) -> Result<(), SpoolError> {
     Ok(())
 }
 
-fn record(
-    spool: &Spool,
-    batch: &mut Vec<(Unrecorded, Received)>,
-) -> Result<usize, SpoolError> {
+fn record(spool: &Spool, batch: &mut Vec<(Unrecorded, Received)>) -> Result<usize, SpoolError> {
     if !batch.is_empty() {
         spool.record(batch)?;
     }

@@ -23,9 +23,10 @@ pub(crate) fn signed(report: &StoredObject) -> Option<(String, PatientText)> {
     let name = observers.first()?.person_name(tags::VERIFYING_OBSERVER_NAME)?.alphabetic;
     let mut sections = Vec::new();
     for section in report.items(tags::CONTENT_SEQUENCE) {
-        let is_summary = section.codes(tags::CONCEPT_NAME_CODE_SEQUENCE).first().is_some_and(|name| {
-            name.value == codes::SUMMARY.value && name.scheme == codes::SUMMARY.scheme
-        });
+        let is_summary =
+            section.codes(tags::CONCEPT_NAME_CODE_SEQUENCE).first().is_some_and(|name| {
+                name.value == codes::SUMMARY.value && name.scheme == codes::SUMMARY.scheme
+            });
         if section.value(tags::VALUE_TYPE).as_deref() == Some("CONTAINER") && !is_summary {
             let items = section.items(tags::CONTENT_SEQUENCE);
             sections.extend(items.iter().filter_map(|item| item.text(tags::TEXT_VALUE)));

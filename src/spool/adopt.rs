@@ -66,7 +66,8 @@ pub(super) fn adopt<'f>(
         let study: i64 =
             change.query_row("SELECT id FROM study WHERE uid = ?1", [uid], |row| row.get(0))?;
         let reported = |files: &[&FoundArtefact]| files.iter().any(|file| is_report(file));
-        let newest = versions.iter().rfind(|(_, files)| reported(files)).map(|(version, _)| *version);
+        let newest =
+            versions.iter().rfind(|(_, files)| reported(files)).map(|(version, _)| *version);
         if let Some((version, files)) = newest.and_then(|newest| versions.remove_entry(&newest)) {
             match job_of(change, study, version, &files)? {
                 Some(job) => {
@@ -222,7 +223,8 @@ fn seal(
         return Ok(());
     }
     for (object, _) in own {
-        change.execute("INSERT OR IGNORE INTO job_object VALUES (?1, ?2)", params![job.id, object])?;
+        change
+            .execute("INSERT OR IGNORE INTO job_object VALUES (?1, ?2)", params![job.id, object])?;
     }
     change.execute(
         "UPDATE job SET sealed_at = ?2, complete_at = ?2 WHERE id = ?1",

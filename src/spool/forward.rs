@@ -57,11 +57,7 @@ impl Spool {
     }
 
     /// Adds its deliveries, unless somebody else did, or it is another job by now.
-    pub fn forward(
-        &self,
-        job: &Unforwarded,
-        deliveries: &[NewDelivery],
-    ) -> Result<(), SpoolError> {
+    pub fn forward(&self, job: &Unforwarded, deliveries: &[NewDelivery]) -> Result<(), SpoolError> {
         self.write("send on what has no draft", |change| {
             let noted = change.execute(
                 "UPDATE job SET unforwarded = 0 WHERE id = ?1 AND unforwarded = 1

@@ -13,9 +13,9 @@ use super::draft::{Artefact, Drafted, NewArtefact, NewDelivery, PreviousDraft, S
 use super::error::Fault;
 use super::job::{self, parsed};
 use super::orphan::Orphan;
-use super::{adopt, settle};
 use super::transition::{Change, Transition};
 use super::{Sender, Spool, SpoolError, durable, layout};
+use super::{adopt, settle};
 use crate::vocabulary::{InstanceUid, Priority, StudyUid};
 
 /// A job that ended its process so many times is given up.

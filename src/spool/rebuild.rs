@@ -98,21 +98,24 @@ impl Spool {
     /// Gives objects their rows back, in one transaction. In a job store that was damaged they
     /// belong to the jobs that are there; in one that is older than they are, they are new to it.
     pub fn record(&self, objects: &[(Unrecorded, Received)]) -> Result<(), SpoolError> {
-        let mut digests = Vec::with_capacity(objects.len());
+        let mut readable = Vec::with_capacity(objects.len());
         for (file, received) in objects {
             let digest = fs::File::open(&file.path)
-                .and_then(|mut open| incoming::digest(&mut open, received.data_set_offset))
-                .map_err(SpoolError::io("read", &file.path))?;
-            digests.push(digest);
+                .and_then(|mut open| incoming::digest(&mut open, received.data_set_offset));
+            match digest {
+                Ok(digest) => readable.push((file, received, digest)),
+                // It stays where it is, for the next start.
+                Err(error) => tracing::error!(file = file.name, %error, "cannot be read"),
+            }
         }
         let joins = self.damaged().is_none();
         let copies = self.write("record objects", |change| {
             let mut copies = Vec::new();
-            for ((file, received), digest) in objects.iter().zip(&digests) {
+            for (file, received, digest) in &readable {
                 let at = milliseconds(file.written).min(change.now);
                 match incoming::record(change, received, digest, (&file.name, at), joins)? {
                     Recorded::Kept => {}
-                    Recorded::Known(other) if self.path(&other).is_file() => copies.push(file),
+                    Recorded::Known(other) if self.path(&other).is_file() => copies.push(*file),
                     Recorded::Known(other) => {
                         change.execute(
                             "UPDATE object SET file = ?2 WHERE file = ?1",

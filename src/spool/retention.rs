@@ -120,8 +120,7 @@ impl Spool {
                 )?
                 .query_row([file], |row| row.get(0))?;
             if !needed {
-                let removed =
-                    durable::remove_below(&self.path(layout::STUDIES), &self.path(file));
+                let removed = durable::remove_below(&self.path(layout::STUDIES), &self.path(file));
                 if let Err(error) = removed {
                     tracing::error!(file, %error, "a file cannot be deleted; tried again later");
                     continue;

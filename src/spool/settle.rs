@@ -85,7 +85,8 @@ fn supersede_undrafted(change: &Change<'_>, job: i64, which: &str) -> Result<(),
         job,
     )?;
     for old in older {
-        change.execute("UPDATE job SET state = 'superseded', unforwarded = 0 WHERE id = ?1", [old])?;
+        change
+            .execute("UPDATE job SET state = 'superseded', unforwarded = 0 WHERE id = ?1", [old])?;
         change.record(old, &Transition::new("received", "superseded"))?;
     }
     Ok(())

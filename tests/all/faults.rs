@@ -342,9 +342,7 @@ fn what_a_destination_acknowledged_counts_though_the_audit_cannot_be_written() {
     job_store::execute(&node.spool(), "ALTER TABLE caption RENAME TO hidden");
     gate.set(Mode::Open);
     wait_until("the report arrives", || pacs.sent(&copy.study).1 > 0);
-    wait_until("the node knows", || {
-        phases(&node.spool()).get(&copy.study) == Some(&Phase::Ended)
-    });
+    wait_until("the node knows", || phases(&node.spool()).get(&copy.study) == Some(&Phase::Ended));
     job_store::execute(&node.spool(), "ALTER TABLE hidden RENAME TO caption");
     let row = node.wait_for_state(&copy.study, "delivered");
     assert_eq!(row["deliveries"][0]["state"], "sent", "{row:#}");

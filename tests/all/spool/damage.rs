@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-use thorascribe::spool::{Clock, JobState, Lost, Spool, Unrecorded};
+use thorascribe::spool::{Clock, DeliveryObject, JobState, Lost, Spool, Unrecorded};
 use thorascribe::vocabulary::{SopClass, Uid};
 
 use super::bench::{
-    Bench, META, QUIET, copy, finish, rebuild, received, report, send, settings, store, study_uid,
+    Bench, META, QUIET, copy, draft, finish, rebuild, received, report, report_text, report_uid,
+    send, settings, store, study_uid,
 };
 
 const STUDIES: u32 = 12;
@@ -96,6 +97,62 @@ fn whichever_page_of_the_job_store_is_damaged_every_acknowledged_study_is_kept()
     println!("{damaged} of {pages} pages are noticed; what was delivered stays so in {kept}");
     // Most pages hold an index, or a table that nothing depends on.
     assert!(damaged > 15 && kept > pages as usize / 2, "{damaged}, {kept} of {pages}");
+}
+
+#[test]
+fn whichever_page_is_damaged_a_second_version_stays_the_second_and_its_report_the_same() {
+    const TWICE: u32 = 6;
+    let bench = Bench::new();
+    for instance in 1..=2 {
+        for study in 1..=TWICE {
+            bench.store(study, instance, format!("{study} {instance}").as_bytes());
+        }
+        bench.clock.advance(QUIET);
+        bench.spool.seal_due().unwrap();
+        while let Some(lease) = bench.spool.lease_draft().unwrap() {
+            finish(lease, vec![report("pacs")]);
+        }
+        while send(&bench.spool, "pacs").is_some() {}
+    }
+    let Bench { folder, spool, clock } = bench;
+    drop(spool);
+    let pages = fs::metadata(folder.path().join("jobs.sqlite")).unwrap().len() / PAGE;
+    let mut redone = 0;
+    for page in 0..pages {
+        let place = tempfile::tempdir().unwrap();
+        copy(folder.path(), place.path());
+        let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
+        file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
+        let spool = Spool::open_with(settings(place.path()), clock.clone()).unwrap();
+        if spool.damaged().is_none() {
+            continue;
+        }
+        rebuild(&spool);
+        clock.advance(QUIET);
+        spool.seal_due().unwrap();
+        while let Some(lease) = spool.lease_draft().unwrap() {
+            assert_eq!((lease.version, lease.objects.len()), (2, 2), "page {page}");
+            let mut drafted = draft(&lease, vec![report("pacs")]);
+            // As by another clock, or another version of the program.
+            drafted.artefacts[0].bytes = b"made anew".to_vec();
+            lease.drafted(drafted).unwrap();
+        }
+        while let Some(lease) = spool.lease_delivery("pacs").unwrap() {
+            let DeliveryObject::Report(files) = &lease.object else { panic!("{lease:?}") };
+            let first = report_text("report", &lease.study, 2, 2);
+            assert_eq!(fs::read(&files[0].path).unwrap(), first, "page {page}");
+            assert_eq!(files[0].instance, report_uid(&lease.study, 2), "page {page}");
+            let instance = files[0].instance.clone();
+            lease.sent(&instance).unwrap();
+            redone += 1;
+        }
+        for study in 1..=TWICE {
+            let row = spool.job(&study_uid(study)).unwrap().unwrap().row;
+            assert_eq!((row.version, row.state), (2, JobState::Delivered), "page {page}: {study}");
+        }
+    }
+    println!("{redone} reports went again");
+    assert!(redone > 0);
 }
 
 /// The objects among the files without rows.

@@ -5,9 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::json;
-use thorascribe::spool::{
-    ArtefactKind, DeliveryObject, JobState, NewArtefact, Signed, Spool,
-};
+use thorascribe::spool::{ArtefactKind, DeliveryObject, JobState, NewArtefact, Signed, Spool};
 use thorascribe::vocabulary::{InstanceUid, PatientText, SopClass};
 
 use super::bench::{
@@ -154,8 +152,11 @@ fn a_job_store_older_than_the_files_gets_what_it_lacks() {
     assert_eq!(made, [(name(study), 1, 1), (name(study), 2, 2), (name(3), 1, 1)]);
     let sent = sent(&bench);
     assert!(sent.contains(&report_of(study, 1, 1)) || sent.len() == 2, "{sent:?}");
-    assert!(sent.iter().all(|(uid, text)| text != "made anew"
-        || *uid != report_uid(&study_uid(study), 1)), "{sent:?}");
+    assert!(
+        sent.iter()
+            .all(|(uid, text)| text != "made anew" || *uid != report_uid(&study_uid(study), 1)),
+        "{sent:?}"
+    );
 }
 
 #[test]
