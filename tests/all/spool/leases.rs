@@ -83,7 +83,9 @@ fn leases_that_could_not_be_given_back_are_given_back_whoever_comes_for_them() {
     const STUDIES: u32 = 6;
     const STAGES: usize = 8;
     let bench = Bench::new();
-    (1..=STUDIES).for_each(|study| drop(bench.store(study, 1, b"one")));
+    for study in 1..=STUDIES {
+        bench.store(study, 1, b"one");
+    }
     bench.clock.advance(QUIET);
     bench.spool.seal_due().unwrap();
     let leases: Vec<_> =
