@@ -14,7 +14,7 @@ use crate::dimse::Status;
 use crate::dimse::n_action::{CommitmentRequest, STORAGE_COMMITMENT, SYNTAXES};
 use crate::dimse::requestor::{ProposedContext, RequestError, Requestor};
 use crate::receive::commitment::note;
-use crate::spool::{Commitment, SpoolError, retry};
+use crate::spool::{Changes, Commitment, Patience, SpoolError, retry};
 
 /// Requests to one destination at the same time.
 const AT_A_TIME: usize = 4;
@@ -28,38 +28,65 @@ const LONGEST: Duration = Duration::from_hours(24);
 /// Asks until `closing`; the request under way is finished.
 ///
 /// # Errors
-/// Only the spool's own: a destination's failures are outcomes.
+/// A spool that is damaged: a destination's failures are outcomes, and a spool that fails is waited
+/// for.
 pub(super) async fn run(
     delivery: Arc<Delivery>,
     destination: Destination,
     closing: CancellationToken,
 ) -> Result<(), SpoolError> {
     let mut changes = delivery.spool.changed();
+    let mut patience = Patience::of("storage commitment");
     let mut asking = JoinSet::new();
-    while !closing.is_cancelled() {
-        let (spool, name) = (delivery.spool.clone(), destination.name.clone());
-        let free = asking.len() < AT_A_TIME;
-        let next = if free {
-            blocking(move || spool.next_commitment(&name, SENDING)).await?
+    let shared = Shared { delivery, destination, closing };
+    while !shared.closing.is_cancelled() {
+        if let Err(failure) = step(&shared, &mut changes, &mut asking).await {
+            let pause = patience.after(failure)?;
+            tokio::select! {
+                () = shared.closing.cancelled() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
         } else {
-            None
-        };
-        if let Some(asked) = next {
-            let (delivery, destination) = (Arc::clone(&delivery), destination.clone());
-            let closing = closing.clone();
-            asking.spawn(async move { attempt(&delivery, &destination, asked, closing).await });
-            continue;
-        }
-        tokio::select! {
-            () = closing.cancelled() => break,
-            Some(ended) = asking.join_next() => ended.unwrap_or(Ok(()))?,
-            () = changes.next(), if free => {}
+            patience.reset();
         }
     }
     while let Some(ended) = asking.join_next().await {
-        ended.unwrap_or(Ok(()))?;
+        if let Err(failure) = ended.unwrap_or(Ok(())) {
+            patience.after(failure)?;
+        }
     }
     Ok(())
+}
+
+/// What the requests to one destination share.
+#[derive(Clone)]
+struct Shared {
+    delivery: Arc<Delivery>,
+    destination: Destination,
+    closing: CancellationToken,
+}
+
+/// Begins a request, or waits until there is something to do. A request whose end could not be
+/// noted is made again when its time is over.
+async fn step(
+    shared: &Shared,
+    changes: &mut Changes,
+    asking: &mut JoinSet<Result<(), SpoolError>>,
+) -> Result<(), SpoolError> {
+    let free = asking.len() < AT_A_TIME;
+    if free {
+        let (spool, name) = (shared.delivery.spool.clone(), shared.destination.name.clone());
+        if let Some(asked) = blocking(move || spool.next_commitment(&name, SENDING)).await? {
+            let Shared { delivery, destination, closing } = shared.clone();
+            asking.spawn(async move { attempt(&delivery, &destination, asked, closing).await });
+            return Ok(());
+        }
+    }
+    tokio::select! {
+        () = shared.closing.cancelled() => Ok(()),
+        Some(ended) = asking.join_next() => ended.unwrap_or(Ok(())),
+        () = changes.next(), if free => Ok(()),
+    }
 }
 
 async fn attempt(

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use super::{Delivery, Destination, commitment, sender};
+use super::{Delivery, Destination, commitment, sender, unclaimed};
 use crate::spool::SpoolError;
 
 /// Why delivery stopped by itself.
@@ -31,6 +31,7 @@ pub async fn run(
     closing: CancellationToken,
 ) -> Result<(), DispatchError> {
     let mut senders = JoinSet::new();
+    senders.spawn(unclaimed::run(delivery.clone(), destinations.clone(), closing.clone()));
     let mut running: Vec<(Destination, CancellationToken)> = Vec::new();
     loop {
         let wanted = destinations.borrow_and_update().clone();

@@ -13,7 +13,7 @@ use crate::dimse::requestor::{RequestError, Requestor};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::spool::{Changes, DeliveryLease, DeliveryObject, Patience, Spool, SpoolError, retry};
-use crate::vocabulary::{InstanceUid, SopClass, StudyUid};
+use crate::vocabulary::{InstanceUid, PatientText, SopClass, StudyUid};
 
 /// What the senders of all destinations share.
 #[derive(Debug, Clone)]
@@ -43,10 +43,6 @@ pub(super) async fn run(
     closing: CancellationToken,
 ) -> Result<(), SpoolError> {
     let mut changes = delivery.spool.changed();
-    if !destination.commitment {
-        let (spool, name) = (delivery.spool.clone(), destination.name.clone());
-        blocking(move || spool.waive_commitments(&name)).await?;
-    }
     let mut patience = Patience::of("delivery");
     while !closing.is_cancelled() {
         if let Err(failure) = step(&delivery, &destination, &closing, &mut changes).await {
@@ -116,11 +112,13 @@ async fn attempt(
             warn!(destination = destination.name, %study, attempts, reason, "delivery dead");
         }
     }
-    if let (Disposition::Sent(_), Some((instance, class))) = (&outcome, &sent) {
-        told(delivery, destination, &study, (instance.clone(), *class)).await?;
-    }
+    let gone = match (&outcome, &sent) {
+        (Disposition::Sent(_), Some(sent)) => Some(sent.clone()),
+        _ => None,
+    };
     let commit = destination.commitment;
-    blocking(move || match (outcome, sent) {
+    // First the spool: whatever else fails, what the destination has does not go again.
+    let noted = blocking(move || match (outcome, sent) {
         (Disposition::Sent(remark), Some((instance, class))) => {
             lease.sent_with(&instance, remark.as_deref(), commit.then_some(class))
         }
@@ -133,25 +131,34 @@ async fn attempt(
         }
         (Disposition::Dead(reason), _) => lease.dead(&reason),
     })
-    .await
+    .await;
+    if let Some(gone) = gone {
+        tell(delivery, destination, study, gone).await;
+    }
+    noted
 }
 
-/// Notes a sent object in the audit trail.
-async fn told(
+/// Notes a sent object in the audit trail: it is with the destination, whatever the spool says.
+async fn tell(
     delivery: &Delivery,
     destination: &Destination,
-    study: &StudyUid,
+    uid: StudyUid,
     (instance, class): (InstanceUid, SopClass),
-) -> Result<(), SpoolError> {
-    let (spool, audit, uid) = (delivery.spool.clone(), delivery.audit.clone(), study.clone());
+) {
+    let (spool, audit) = (delivery.spool.clone(), delivery.audit.clone());
     let ae_title = destination.remote.called.to_string();
     let destination = audit::Peer { ae_title, host: destination.remote.host.clone() };
-    blocking(move || {
-        let study = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
+    let told = tokio::task::spawn_blocking(move || {
+        let patient_id = spool.patient_id(&uid).unwrap_or_else(|error| {
+            warn!(%error, study = %uid, "the audit trail lacks a patient's ID");
+            PatientText::default()
+        });
+        let study = audit::Study { patient_id, uid };
         audit.record(&Event::Sent { destination, study, class, instance });
-        Ok(())
-    })
-    .await
+    });
+    if let Err(lost) = told.await {
+        std::panic::resume_unwind(lost.into_panic());
+    }
 }
 
 fn label(outcome: &Disposition) -> &'static str {

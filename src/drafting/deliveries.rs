@@ -1,7 +1,7 @@
 //! What goes where: what each destination receives anyway, and what routes add.
 
 use crate::config::Receives;
-use crate::spool::{DraftLease, NewDelivery, NewDeliveryObject};
+use crate::spool::{NewDelivery, NewDeliveryObject, SpooledObject};
 use crate::triage::Send;
 
 /// A destination as drafting sees it: what it is to be sent.
@@ -17,7 +17,7 @@ pub struct Recipient {
 pub(super) fn deliveries(
     recipients: &[Recipient],
     sends: &[Send],
-    lease: &DraftLease,
+    objects_of_job: &[SpooledObject],
     report: bool,
 ) -> Vec<NewDelivery> {
     let own = recipients.iter().map(|r| (r.name.as_str(), r.receives.as_slice()));
@@ -42,7 +42,7 @@ pub(super) fn deliveries(
             add(NewDeliveryObject::KeyObject);
         }
         if wants(Receives::Images) {
-            let images = lease.objects.iter().filter(|object| !object.own_object);
+            let images = objects_of_job.iter().filter(|object| !object.own_object);
             images.for_each(|image| add(NewDeliveryObject::Image(image.instance.clone())));
         }
     }

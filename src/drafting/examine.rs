@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::object::StoredObject;
+use crate::object::{ObjectError, StoredObject};
 use crate::radiograph::choose::{self, Candidate};
 use crate::radiograph::eligible::{View, check_age};
 use crate::radiograph::{Decoder, NotEligible, RadiographError, eligibility_by};
@@ -33,7 +33,7 @@ pub(super) struct Criteria {
 /// positions in `unreadable` were tried.
 ///
 /// # Errors
-/// The decoder was killed, or could not be started.
+/// The decoder was killed, or could not be started; a file could not be read.
 pub(super) fn examine(
     objects: &[SpooledObject],
     criteria: &Criteria,
@@ -69,14 +69,14 @@ pub(super) fn examine(
 /// Why an object is not drafted from.
 enum Unfit {
     Because(String),
-    /// Nothing can be said of it: the decoder failed.
+    /// Nothing can be said of it: the decoder failed, or the disk.
     Undecided(RadiographError),
 }
 
 impl From<NotEligible> for Unfit {
     fn from(reason: NotEligible) -> Self {
         match reason {
-            NotEligible::Pixels(error) if error.is_of_the_decoder() => Self::Undecided(error),
+            NotEligible::Pixels(error) if error.is_passing() => Self::Undecided(error),
             reason => Self::Because(reason.to_string()),
         }
     }
@@ -90,8 +90,10 @@ fn judge(spooled: &SpooledObject, criteria: &Criteria) -> Result<Candidate, Unfi
         let class = spooled.sop_class.name();
         return Err(Unfit::Because(format!("{class} is stored, not drafted from")));
     }
-    let object =
-        StoredObject::open(&spooled.path).map_err(|error| Unfit::Because(error.to_string()))?;
+    let object = StoredObject::open(&spooled.path).map_err(|error| match error {
+        ObjectError::Io { .. } => Unfit::Undecided(error.into()),
+        error => Unfit::Because(error.to_string()),
+    })?;
     let decoded = || criteria.decoder.render(&spooled.path).map(drop);
     let eligible = eligibility_by(&object, criteria.assume_chest, decoded)?;
     check_age(&object, criteria.youngest)?;

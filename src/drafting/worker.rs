@@ -15,6 +15,7 @@ use tracing::{info, warn};
 use super::deliveries::{Recipient, deliveries};
 use super::disposition::{Disposition, DraftingError, disposition};
 use super::examine::{Criteria, Examined, examine};
+use super::forward::forward;
 use super::judge;
 use super::pictures::{PictureError, pictures};
 use super::reports::{predecessors, reports};
@@ -105,6 +106,7 @@ async fn step(
             done = jobs.join_next() => ended(done),
         };
     }
+    while forward(drafting).await? {}
     let spool = drafting.spool.clone();
     let lease = blocking(move || {
         spool.seal_due()?;
@@ -161,24 +163,16 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
         if unchanged(&lease, position) {
             info!(study = %lease.study, "later images change nothing");
             let verdict = undrafted(drafting, &lease, None).await;
-            let deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease, false);
+            let deliveries =
+                deliveries(&drafting.recipients(), &verdict.sends, &lease.objects, false);
             return blocking(move || lease.unchanged(&deliveries)).await;
         }
         match draft(drafting, &lease, position, view).await {
             Ok(drafted) => {
                 info!(study = %lease.study, version = lease.version, "drafted");
-                let (spool, audit) = (drafting.spool.clone(), drafting.audit.clone());
-                let model = drafting.engine.identity().name.clone();
-                return blocking(move || {
-                    let uid = lease.study.clone();
-                    lease.drafted(drafted)?;
-                    let study = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
-                    audit.record(&Event::Drafted { study, model });
-                    Ok(())
-                })
-                .await;
+                return kept(drafting, lease, drafted).await;
             }
-            Err(DraftingError::Radiograph(error)) if !error.is_of_the_decoder() => {
+            Err(DraftingError::Radiograph(error)) if !error.is_passing() => {
                 let reason = crate::observe::chain(&error);
                 warn!(study = %lease.study, reason, "an image cannot be read; trying the next best");
                 unreadable.insert(position);
@@ -187,6 +181,23 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
             Err(error) => return failed(drafting, lease, &error).await,
         }
     }
+}
+
+/// Hands a draft to the spool, and tells of it.
+async fn kept(drafting: &Drafting, lease: DraftLease, drafted: Drafted) -> Result<(), SpoolError> {
+    let (spool, audit) = (drafting.spool.clone(), drafting.audit.clone());
+    let model = drafting.engine.identity().name.clone();
+    blocking(move || {
+        let uid = lease.study.clone();
+        lease.drafted(drafted)?;
+        let patient_id = spool.patient_id(&uid).unwrap_or_else(|error| {
+            warn!(%error, study = %uid, "the audit trail lacks a patient's ID");
+            PatientText::default()
+        });
+        audit.record(&Event::Drafted { study: audit::Study { patient_id, uid }, model });
+        Ok(())
+    })
+    .await
 }
 
 /// Whether the image to draft from is the one that the version before was drafted from.
@@ -203,7 +214,7 @@ fn unchanged(lease: &DraftLease, position: usize) -> bool {
 async fn skipped(drafting: &Drafting, lease: DraftLease, reason: String) -> Result<(), SpoolError> {
     info!(study = %lease.study, reason, "skipped");
     let verdict = undrafted(drafting, &lease, Some(reason.clone())).await;
-    let deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease, false);
+    let deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease.objects, false);
     blocking(move || lease.skipped(&reason, verdict.priority, &deliveries)).await
 }
 
@@ -232,12 +243,12 @@ impl Drafting {
         }
     }
 
-    fn recipients(&self) -> Vec<Recipient> {
+    pub(super) fn recipients(&self) -> Vec<Recipient> {
         self.recipients.borrow().clone()
     }
 
     /// Asks the rules and routes as they are now.
-    fn judge(&self, study: &StudyUid, facts: &Facts) -> Verdict {
+    pub(super) fn judge(&self, study: &StudyUid, facts: &Facts) -> Verdict {
         let triage = Arc::clone(&self.triage.borrow());
         let verdict = triage.judge(facts);
         for rule in verdict.rules.iter().filter(|rule| rule.matched) {
@@ -279,7 +290,7 @@ async fn draft(
     let verdict = drafting.judge(&lease.study, &facts);
     let coded = found.iter().filter_map(CodedFinding::of).collect();
     let draft = report_of(drafting, lease, &answer, coded, verdict.priority);
-    let mut deliveries = deliveries(&drafting.recipients(), &verdict.sends, lease, true);
+    let mut deliveries = deliveries(&drafting.recipients(), &verdict.sends, &lease.objects, true);
     let looked = answer.looked.clone();
     let files = artefacts(drafting, lease, &chosen.path, &draft, looked, &mut deliveries).await?;
     let mut seconds = answer.seconds.by_step();
@@ -321,7 +332,7 @@ async fn read(
 }
 
 fn open(path: &Path) -> Result<StoredObject, RadiographError> {
-    StoredObject::open(path).map_err(|error| RadiographError::Object(error.to_string()))
+    StoredObject::open(path).map_err(RadiographError::from)
 }
 
 /// The reports, and where they go somewhere the pictures; a delivery of a picture that cannot be
@@ -418,14 +429,14 @@ fn report_of(
 }
 
 /// Runs work on an object or a model apart from the network's threads; a panic in it is an error.
-async fn guarded<T: Send + 'static>(
+pub(super) async fn guarded<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, DraftingError> {
     let run = move || catch_unwind(AssertUnwindSafe(work)).ok().ok_or(DraftingError::Panic);
     tokio::task::spawn_blocking(run).await.unwrap_or(Err(DraftingError::Panic))
 }
 
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
     match tokio::task::spawn_blocking(work).await {

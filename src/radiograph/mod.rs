@@ -22,6 +22,8 @@ mod rle;
 
 use std::borrow::Cow;
 
+use crate::object::ObjectError;
+
 pub use self::image::GreyImage;
 pub use age::age_years;
 pub use decoder::{DecodeLimits, Decoder, Order, run as decode};
@@ -60,6 +62,9 @@ pub enum RadiographError {
     /// The file is no object that can be read.
     #[error("the object cannot be read: {0}")]
     Object(String),
+    /// Its file cannot be read at present.
+    #[error("the object cannot be read at present: {0}")]
+    Unreadable(String),
     /// The process that decoded it ended without an answer.
     #[error("decoding it ended its process: {0}")]
     Killed(String),
@@ -82,7 +87,17 @@ pub enum RadiographError {
 
 impl RadiographError {
     /// Whether it says nothing of the object itself: another attempt may succeed.
-    pub const fn is_of_the_decoder(&self) -> bool {
-        matches!(self, Self::Killed(_) | Self::Unstarted(_))
+    pub const fn is_passing(&self) -> bool {
+        matches!(self, Self::Killed(_) | Self::Unstarted(_) | Self::Unreadable(_))
+    }
+}
+
+impl From<ObjectError> for RadiographError {
+    /// Why there is no object to look at: by the system's fault, or by its own.
+    fn from(error: ObjectError) -> Self {
+        match error {
+            ObjectError::Io { .. } => Self::Unreadable(error.to_string()),
+            error => Self::Object(error.to_string()),
+        }
     }
 }

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod key_object;
 mod maker;
 pub(crate) mod picture;
+pub(crate) mod read_back;
 pub mod sr;
 mod text;
 pub mod verification;

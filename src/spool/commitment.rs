@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use uuid::{Builder, Uuid};
 
 use super::clock::milliseconds;
@@ -44,6 +44,9 @@ pub struct Reported {
 }
 
 const GROUP: &str = "job = ?1 AND destination = ?2 AND state = 'sent' AND commitment = 1";
+/// Another study may bear the job's number by now, but nobody else was asked in that transaction.
+const ASKED: &str = "EXISTS (SELECT 1 FROM commitment
+    WHERE commitment.uid = ?3 AND commitment.job = ?1 AND commitment.destination = ?2)";
 
 impl Spool {
     /// The next job whose objects are all with a destination and wait for its commitment. Unless
@@ -89,10 +92,16 @@ impl Spool {
     fn put_off(&self, asked: &Commitment, by: Duration, why: &str) -> Result<(), SpoolError> {
         self.write("put a commitment off", |change| {
             let at = change.now.saturating_add(milliseconds(by));
-            change.execute(
-                &format!("UPDATE delivery SET commit_at = ?3, reason = ?4 WHERE {GROUP}"),
-                params![asked.job, asked.destination, at, why],
+            let uid = asked.transaction.as_str();
+            let put_off = change.execute(
+                &format!(
+                    "UPDATE delivery SET commit_at = ?4, reason = ?5 WHERE {GROUP} AND {ASKED}"
+                ),
+                params![asked.job, asked.destination, uid, at, why],
             )?;
+            if put_off == 0 {
+                return Ok(());
+            }
             let step = Transition::new("sent", "sent").to(&asked.destination).because(why);
             Ok(change.record(asked.job, &step)?)
         })
@@ -101,7 +110,10 @@ impl Spool {
     /// The destination will never commit; only `queue retry` tries again.
     pub fn commitment_refused(&self, asked: &Commitment, why: &str) -> Result<(), SpoolError> {
         self.write("give a commitment up", |change| {
-            give_up(change, asked.job, &asked.destination, why)
+            if is_open(change, asked)? {
+                give_up(change, asked.job, &asked.destination, why)?;
+            }
+            Ok(())
         })
     }
 
@@ -145,29 +157,56 @@ impl Spool {
 
     /// Whether anything that was asked for in a transaction still waits.
     pub fn is_commitment_open(&self, asked: &Commitment) -> Result<bool, SpoolError> {
-        self.read("look for a commitment", |transaction| {
-            transaction
-                .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM delivery WHERE {GROUP})"))?
-                .query_row(params![asked.job, asked.destination], |row| row.get(0))
-        })
+        self.read("look for a commitment", |transaction| is_open(transaction, asked))
     }
 
-    /// A destination is no longer asked to commit: what was sent to it is done.
-    pub fn waive_commitments(&self, destination: &str) -> Result<(), SpoolError> {
+    /// Only these destinations are asked to commit: what was sent to any other is done. The others
+    /// for which something waited, and how many objects.
+    pub fn waive_commitments_but(
+        &self,
+        asked: &[String],
+    ) -> Result<Vec<(String, usize)>, SpoolError> {
         self.write("waive commitments", |change| {
-            let jobs: Vec<i64> = change
+            let waited_for: Vec<String> = change
                 .prepare_cached(
-                    "UPDATE delivery SET commitment = 0, reason = NULL
-                     WHERE destination = ?1 AND state = 'sent' AND commitment = 1 RETURNING job",
+                    "SELECT DISTINCT destination FROM delivery
+                     WHERE state = 'sent' AND commitment = 1",
                 )?
-                .query_map([destination], |row| row.get(0))?
+                .query_map([], |row| row.get(0))?
                 .collect::<Result<_, _>>()?;
-            for job in jobs {
-                settle::settle(change, job)?;
+            let mut waived = Vec::new();
+            for destination in waited_for.into_iter().filter(|name| !asked.contains(name)) {
+                let count = waive(change, &destination)?;
+                waived.push((destination, count));
             }
-            Ok(())
+            Ok(waived)
         })
     }
+}
+
+fn is_open(connection: &Connection, asked: &Commitment) -> rusqlite::Result<bool> {
+    let uid = asked.transaction.as_str();
+    connection
+        .prepare_cached(&format!(
+            "SELECT EXISTS (SELECT 1 FROM delivery WHERE {GROUP} AND {ASKED})"
+        ))?
+        .query_row(params![asked.job, asked.destination, uid], |row| row.get(0))
+}
+
+fn waive(change: &Change<'_>, destination: &str) -> Result<usize, Fault> {
+    let jobs: Vec<i64> = change
+        .prepare_cached(
+            "UPDATE delivery SET commitment = 0, reason = NULL
+             WHERE destination = ?1 AND state = 'sent' AND commitment = 1 RETURNING job",
+        )?
+        .query_map([destination], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for job in &jobs {
+        let step = Transition::new("sent", "sent").to(destination);
+        change.record(*job, &step.because("no longer asked to commit to it"))?;
+        settle::settle(change, *job)?;
+    }
+    Ok(jobs.len())
 }
 
 /// The job that waits longest, and how often its objects were asked for.

@@ -2,7 +2,9 @@
 //! it and from the objects' files.
 //!
 //! The file `rebuilding` is there from before the first step until after the last one, so that a
-//! crash in between starts over. What was set aside is kept for whoever wants to look.
+//! start after a crash in between goes on where that one was: anew until all was copied that can be
+//! read, then with the objects that have no row yet. What was set aside is kept for whoever wants
+//! to look.
 
 use std::fs;
 use std::io;
@@ -14,6 +16,8 @@ use super::salvage;
 use super::{SpoolError, durable, layout, schema};
 
 const MARKER: &str = "rebuilding";
+/// The second line of the file `rebuilding`, once there is nothing more to copy.
+const COPIED: &str = "copied";
 
 /// A database, and where the damaged one before it lies, if there was one.
 pub(super) struct Opened {
@@ -42,11 +46,23 @@ pub(super) fn open(root: &Path) -> Result<Opened, SpoolError> {
             Err(error) => return Err(error),
         }
     }
-    let name = fs::read_to_string(&marker).map_err(SpoolError::io("read", &marker))?;
-    let aside = root.join(name.trim());
+    let text = fs::read_to_string(&marker).map_err(SpoolError::io("read", &marker))?;
+    let name = text.lines().next().unwrap_or_default().trim();
+    let aside = root.join(name);
+    if text.lines().nth(1) == Some(COPIED) {
+        let whole = schema::open(root).and_then(|new| schema::check(&new).map(|()| new));
+        match whole {
+            Ok(connection) => return Ok(Opened { connection, damaged: Some(aside) }),
+            Err(error) if error.is_damage() => {}
+            Err(error) => return Err(error),
+        }
+    }
     set_aside(root, &aside).map_err(SpoolError::io("set aside", &root.join(layout::DATABASE)))?;
     let mut connection = schema::open(root)?;
     salvage::salvage(&aside, &mut connection)?;
+    let scratch = root.join(layout::INCOMING);
+    durable::write(&marker, &scratch, format!("{name}\n{COPIED}\n").as_bytes())
+        .map_err(SpoolError::io("write", &marker))?;
     Ok(Opened { connection, damaged: Some(aside) })
 }
 

@@ -61,6 +61,8 @@ struct Guard {
     delivery: i64,
     job: i64,
     destination: String,
+    /// The lease's own: another delivery may bear the number by now.
+    token: i64,
     finished: bool,
 }
 
@@ -84,9 +86,11 @@ impl Spool {
                 })
                 .optional()?;
             let Some((delivery, job, object, artefact)) = due else { return Ok(None) };
+            let token: i64 = rand::random();
             change.execute(
-                "UPDATE delivery SET leased = 1, attempts = attempts + 1 WHERE id = ?1",
-                [delivery],
+                "UPDATE delivery SET leased = 1, lease = ?2, attempts = attempts + 1
+                 WHERE id = ?1",
+                [delivery, token],
             )?;
             change.record(job, &Transition::new("waiting", "sending").to(destination))?;
             let object = match (object, artefact.as_deref()) {
@@ -117,6 +121,7 @@ impl Spool {
                             delivery,
                             job,
                             destination: destination.to_owned(),
+                            token,
                             finished: false,
                         },
                     })
@@ -287,8 +292,8 @@ impl DeliveryLease {
         let spool = self.guard.spool.clone();
         spool.write(what, |change| {
             let released = change.execute(
-                "UPDATE delivery SET leased = 0 WHERE id = ?1 AND leased = 1 AND attempts = ?2",
-                params![self.guard.delivery, self.attempts],
+                "UPDATE delivery SET leased = 0 WHERE id = ?1 AND leased = 1 AND lease = ?2",
+                params![self.guard.delivery, self.guard.token],
             )?;
             if released == 0 {
                 tracing::info!(job = self.job, "the job was dropped while it was delivered");
@@ -327,7 +332,8 @@ impl Drop for Guard {
         if self.finished {
             return;
         }
-        let Self { delivery, job, ref destination, .. } = *self;
-        self.spool.orphaned(Orphan::Delivery { delivery, job, destination: destination.clone() });
+        let Self { delivery, job, token, ref destination, .. } = *self;
+        let destination = destination.clone();
+        self.spool.orphaned(Orphan::Delivery { delivery, job, token, destination });
     }
 }

@@ -166,29 +166,16 @@ fn keep(
         let path = spool.path(&name);
         durable::place(file, &path).map_err(|e| spool.file_error("keep", &path, e))
     };
-    let known: Option<(i64, bool)> = change
-        .prepare_cached(
-            "SELECT id, deleted_at IS NOT NULL FROM object
-             WHERE study = ?1 AND instance = ?2 AND digest = ?3",
-        )?
-        .query_row(params![study, received.instance.as_str(), digest], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })
-        .optional()?;
-    if let Some((object, deleted)) = known {
-        if deleted {
-            // Back after retention took it: a later version of the study may need it.
+    if let Some((object, there)) = known(change, study, received, digest)? {
+        if there.is_none() {
             place(file)?;
-            change.execute(
-                "UPDATE object SET deleted_at = NULL, received_at = ?2 WHERE id = ?1",
-                params![object, change.now],
-            )?;
+            back(change, object, &name)?;
         }
         return Ok(Receipt::Duplicate);
     }
     let contents = contents(change, received)?;
     place(file)?;
-    insert(change, study, received, digest, &name, contents + 1)?;
+    insert(change, study, received, digest, (&name, change.now), contents + 1)?;
     if !received.own_object {
         caption::keep(change, study, &received.caption)?;
         join(change, study)?;
@@ -196,19 +183,75 @@ fn keep(
     Ok(if contents == 0 { Receipt::Stored } else { Receipt::NewContent })
 }
 
-/// Writes the row of an object whose file has its name already.
+/// What recording a file came to.
+pub(super) enum Recorded {
+    /// It is the object's file now.
+    Kept,
+    /// The object has another file.
+    Known(String),
+}
+
+/// Writes the row of an object whose file has its name already, and since when. With `joins` the
+/// study's jobs do not know it yet.
 pub(super) fn record(
     change: &Change<'_>,
     received: &Received,
     digest: &str,
-    name: &str,
-) -> Result<(), Fault> {
+    (name, written_at): (&str, i64),
+    joins: bool,
+) -> Result<Recorded, Fault> {
     let study = study(change, received)?;
+    match known(change, study, received, digest)? {
+        Some((_, Some(file))) => return Ok(Recorded::Known(file)),
+        Some((object, None)) => {
+            back(change, object, name)?;
+            return Ok(Recorded::Kept);
+        }
+        None => {}
+    }
     let contents = contents(change, received)?;
-    insert(change, study, received, digest, name, contents + 1)?;
+    insert(change, study, received, digest, (name, written_at), contents + 1)?;
+    // It may be older than one that has its row.
+    change.execute(
+        "UPDATE object SET latest = (id = (SELECT id FROM object newest
+             WHERE newest.study = ?1 AND newest.instance = ?2
+             ORDER BY received_at DESC, id DESC LIMIT 1))
+         WHERE study = ?1 AND instance = ?2",
+        params![study, received.instance.as_str()],
+    )?;
     if !received.own_object {
         caption::keep(change, study, &received.caption)?;
+        if joins {
+            join(change, study)?;
+        }
     }
+    Ok(Recorded::Kept)
+}
+
+/// The row of this very object, and its file unless retention took it.
+fn known(
+    change: &Change<'_>,
+    study: i64,
+    received: &Received,
+    digest: &str,
+) -> rusqlite::Result<Option<(i64, Option<String>)>> {
+    change
+        .prepare_cached(
+            "SELECT id, CASE WHEN deleted_at IS NULL THEN file END FROM object
+             WHERE study = ?1 AND instance = ?2 AND digest = ?3",
+        )?
+        .query_row(params![study, received.instance.as_str(), digest], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()
+}
+
+/// Back after retention took it: a later version of the study may need it.
+fn back(change: &Change<'_>, object: i64, name: &str) -> rusqlite::Result<()> {
+    change.execute(
+        "UPDATE object SET deleted_at = NULL, received_at = ?2, file = ?3 WHERE id = ?1",
+        params![object, change.now, name],
+    )?;
     Ok(())
 }
 
@@ -243,7 +286,7 @@ fn insert(
     study: i64,
     received: &Received,
     digest: &str,
-    name: &str,
+    (name, received_at): (&str, i64),
     content: i64,
 ) -> Result<(), Fault> {
     let instance = received.instance.as_str();
@@ -271,7 +314,7 @@ fn insert(
             received.sender.calling.as_str(),
             received.sender.called.as_str(),
             received.sender.address.to_string(),
-            change.now,
+            received_at,
         ])?;
     Ok(())
 }

@@ -7,12 +7,14 @@
 //! studies/3f/3f…/        one folder a study, named by the digest of its UID
 //!     <instance>-<content>.dcm       an object, named by the digests of its UID and its data set
 //!     v<version>-<content>.report    an artefact of a draft
+//! unreadable/            files that nobody can use; nothing is deleted that may have been promised
 //! ```
 //! A peer's UID is never part of a path.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::job::ArtefactKind;
 use crate::vocabulary::hexadecimal;
 use sha2::{Digest, Sha256};
 
@@ -44,6 +46,12 @@ pub(super) fn artefact(study: &str, version: u32, kind: &str, bytes: &[u8]) -> S
     let mut content = hexadecimal(&Sha256::digest(bytes));
     content.truncate(32);
     format!("{}/v{version}-{content}.{kind}", study_folder(study))
+}
+
+/// Version and kind of an artefact, by its file's name.
+pub(super) fn artefact_of(path: &Path) -> Option<(u32, ArtefactKind)> {
+    let (version, _) = path.file_stem()?.to_str()?.strip_prefix('v')?.split_once('-')?;
+    Some((version.parse().ok()?, path.extension()?.to_str()?.parse().ok()?))
 }
 
 /// Every file below `studies/`, as a path below the spool's folder.

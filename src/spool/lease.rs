@@ -13,9 +13,9 @@ use super::draft::{Artefact, Drafted, NewArtefact, NewDelivery, PreviousDraft, S
 use super::error::Fault;
 use super::job::{self, parsed};
 use super::orphan::Orphan;
-use super::settle;
 use super::transition::{Change, Transition};
 use super::{Sender, Spool, SpoolError, durable, layout};
+use super::{adopt, settle};
 use crate::vocabulary::{InstanceUid, Priority, StudyUid};
 
 /// A job that ended its process so many times is given up.
@@ -45,6 +45,8 @@ pub struct DraftLease {
 struct Guard {
     spool: Spool,
     job: i64,
+    /// The lease's own: another study may bear the job's number by now.
+    token: i64,
     finished: bool,
 }
 
@@ -55,7 +57,8 @@ impl Spool {
         self.write("lease a job", |change| {
             let Some(job) = next(change)? else { return Ok(None) };
             settle::supersede_waiting(change, job)?;
-            seal(change, job)?;
+            let token = rand::random();
+            seal(change, job, token)?;
             change.record(job, &Transition::new("received", "drafting"))?;
             let lease = change
                 .prepare_cached(
@@ -72,7 +75,7 @@ impl Spool {
                         sender: sender(change, job)?,
                         objects: objects(self, change, job)?,
                         previous: previous(self, change, study, row.get(1)?)?,
-                        guard: Guard { spool: self.clone(), job, finished: false },
+                        guard: Guard { spool: self.clone(), job, token, finished: false },
                     })
                 })?;
             Ok(Some(lease))
@@ -104,7 +107,7 @@ fn next(change: &Change<'_>) -> rusqlite::Result<Option<i64>> {
 }
 
 /// From its first attempt on, a job keeps the objects that it has.
-fn seal(change: &Change<'_>, job: i64) -> rusqlite::Result<()> {
+fn seal(change: &Change<'_>, job: i64, token: i64) -> rusqlite::Result<()> {
     change
         .prepare_cached(
             "INSERT OR IGNORE INTO job_object (job, object)
@@ -115,14 +118,14 @@ fn seal(change: &Change<'_>, job: i64) -> rusqlite::Result<()> {
         .execute([job])?;
     change
         .prepare_cached(
-            "UPDATE job SET leased = 1, attempts = attempts + 1,
+            "UPDATE job SET leased = 1, lease = ?3, attempts = attempts + 1,
                  sealed_at = coalesce(sealed_at, ?2) WHERE id = ?1",
         )?
-        .execute(params![job, change.now])?;
+        .execute(params![job, change.now, token])?;
     Ok(())
 }
 
-fn sender(change: &Change<'_>, job: i64) -> rusqlite::Result<Sender> {
+pub(super) fn sender(change: &rusqlite::Connection, job: i64) -> rusqlite::Result<Sender> {
     change
         .prepare_cached(
             "SELECT calling, called, address FROM object
@@ -245,9 +248,7 @@ impl DraftLease {
             files.push(file);
         }
         let kept = self.finish("keep a draft", |change, lease| {
-            for (artefact, file) in drafted.artefacts.iter().zip(&files) {
-                insert_artefact(change, lease.job, artefact, file)?;
-            }
+            adopt::keep_artefacts(change, lease.job, &drafted.artefacts, &files)?;
             change.execute(
                 "UPDATE job SET state = 'drafted', outcome = 'drafted', priority = ?2, text = ?3,
                      draft = ?4, seconds = ?5, drafted_at = ?6, reason = NULL, failure = NULL,
@@ -266,7 +267,8 @@ impl DraftLease {
                 ],
             )?;
             change.record(lease.job, &Transition::new("drafting", "drafted"))?;
-            settle::add_deliveries(change, lease, lease.job, &drafted.deliveries)?;
+            let from = (lease.job, &lease.study);
+            settle::add_deliveries(change, from, lease.job, &drafted.deliveries)?;
             settle::supersede_older(change, lease.job)?;
             settle::settle(change, lease.job)
         })?;
@@ -305,7 +307,7 @@ impl DraftLease {
                 [lease.job],
             )?;
             change.record(lease.job, &Transition::new("drafting", "merged"))?;
-            settle::add_deliveries(change, lease, target, deliveries)?;
+            settle::add_deliveries(change, (lease.job, &lease.study), target, deliveries)?;
             settle::settle(change, target)
         })?;
         Ok(())
@@ -366,8 +368,8 @@ impl DraftLease {
         let spool = self.guard.spool.clone();
         let kept = spool.write(what, |change| {
             let released = change.execute(
-                "UPDATE job SET leased = 0 WHERE id = ?1 AND leased = 1 AND attempts = ?2",
-                params![self.job, self.attempts],
+                "UPDATE job SET leased = 0 WHERE id = ?1 AND leased = 1 AND lease = ?2",
+                params![self.job, self.guard.token],
             )?;
             if released == 0 {
                 tracing::info!(job = self.job, "the job was dropped while it was drafted");
@@ -394,14 +396,14 @@ fn skip(
         params![lease.job, reason, change.now, job::rank(priority)],
     )?;
     change.record(lease.job, &Transition::new("drafting", "skipped").because(reason))?;
-    settle::add_deliveries(change, lease, lease.job, deliveries)?;
+    settle::add_deliveries(change, (lease.job, &lease.study), lease.job, deliveries)?;
     settle::settle(change, lease.job)
 }
 
-/// Marks a job as given up in drafting.
+/// Marks a job as given up in drafting; its images still go where images go.
 pub(super) fn dead(change: &Change<'_>, job: i64, reason: &str) -> rusqlite::Result<()> {
     change.execute(
-        "UPDATE job SET state = 'failed', reason = ?2, leased = 0 WHERE id = ?1",
+        "UPDATE job SET state = 'failed', reason = ?2, leased = 0, unforwarded = 1 WHERE id = ?1",
         params![job, reason],
     )?;
     change.record(job, &Transition::new("drafting", "failed").because(reason))
@@ -434,6 +436,6 @@ impl Drop for Guard {
         if self.finished {
             return;
         }
-        self.spool.orphaned(Orphan::Draft { job: self.job });
+        self.spool.orphaned(Orphan::Draft { job: self.job, token: self.token });
     }
 }

@@ -4,6 +4,7 @@
 //! the next piece of work. Promises: an object whose [`Incoming::commit`] returned is on the disk,
 //! file and row; a crash anywhere resumes from the last committed state; every attempt that is
 //! lost is counted and made again, until `max_attempts`; a version number of a study is used once;
+//! an object's file is deleted only after its row says so, whatever became of the row;
 //! artefacts and drafts are opaque here. May use: `vocabulary`.
 //!
 //! A job is a version of a study: `received` → `drafted` → `delivered`, or `skipped`, `failed`,
@@ -21,6 +22,7 @@ use rusqlite::Connection;
 
 use crate::vocabulary::ByteSize;
 
+mod adopt;
 mod caption;
 mod clock;
 mod commitment;
@@ -31,6 +33,7 @@ mod depth;
 mod draft;
 mod durable;
 mod error;
+mod forward;
 mod incoming;
 mod job;
 mod layout;
@@ -62,13 +65,14 @@ pub use draft::{
     Artefact, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, PreviousDraft, SpooledObject,
 };
 pub use error::SpoolError;
+pub use forward::Unforwarded;
 pub use incoming::{Incoming, Receipt, Received, Sender};
 pub use job::{ArtefactKind, DeliveryState, JobState};
 pub use lease::DraftLease;
 pub use listing::{JobFilter, Listed};
 pub use operator::Retried;
 pub use patience::Patience;
-pub use rebuild::Unrecorded;
+pub use rebuild::{FoundArtefact, Lost, Unrecorded};
 pub use sign::Signed;
 pub use view::{DeliveryView, EventView, JobDetail, JobView, Signature, VersionView};
 pub use waiters::Changes;

@@ -39,7 +39,7 @@ impl Spool {
             for (job, state) in &jobs {
                 change.execute(
                     "UPDATE job SET state = 'received', outcome = NULL, attempts = 0, reason = NULL,
-                         failure = NULL, suspect = 0, kills = 0, next_attempt_at = ?2
+                         failure = NULL, suspect = 0, kills = 0, unforwarded = 0, next_attempt_at = ?2
                      WHERE id = ?1",
                     params![job, change.now],
                 )?;

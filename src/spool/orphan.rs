@@ -17,23 +17,24 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub(super) enum Orphan {
     /// On drafting a job.
-    Draft { job: i64 },
+    Draft { job: i64, token: i64 },
     /// On a delivery of a job.
-    Delivery { delivery: i64, job: i64, destination: String },
+    Delivery { delivery: i64, job: i64, token: i64, destination: String },
 }
 
 impl Orphan {
     fn give_back(&self, change: &Change<'_>) -> rusqlite::Result<()> {
         let again = change.now.saturating_add(milliseconds(PAUSE));
-        let (table, id, job) = match self {
-            Self::Draft { job } => ("job", job, job),
-            Self::Delivery { delivery, job, .. } => ("delivery", delivery, job),
+        let (table, id, job, token) = match self {
+            Self::Draft { job, token } => ("job", job, job, token),
+            Self::Delivery { delivery, job, token, .. } => ("delivery", delivery, job, token),
         };
         let released = change.execute(
             &format!(
-                "UPDATE {table} SET leased = 0, next_attempt_at = ?2 WHERE id = ?1 AND leased = 1"
+                "UPDATE {table} SET leased = 0, next_attempt_at = ?2
+                 WHERE id = ?1 AND leased = 1 AND lease = ?3"
             ),
-            params![id, again],
+            params![id, again, token],
         )?;
         if released == 0 {
             return Ok(());
@@ -60,18 +61,21 @@ impl Spool {
 
     /// Gives back what could not be given back before.
     pub(super) fn give_orphans_back(&self) -> Result<(), SpoolError> {
-        let orphans = self.orphans().clone();
+        // Taken, not looked at: another stage may come for them at the same time.
+        let orphans = std::mem::take(&mut *self.orphans());
         if orphans.is_empty() {
             return Ok(());
         }
-        self.write("give leases back", |change| {
+        let given_back = self.write("give leases back", |change| {
             for orphan in &orphans {
                 orphan.give_back(change)?;
             }
             Ok(())
-        })?;
-        self.orphans().drain(..orphans.len());
-        Ok(())
+        });
+        if given_back.is_err() {
+            self.orphans().extend(orphans);
+        }
+        given_back
     }
 
     fn orphans(&self) -> std::sync::MutexGuard<'_, Vec<Orphan>> {

@@ -1,20 +1,19 @@
 //! What a start does about the end before it.
 
-use std::collections::HashSet;
 use std::fs;
 
 use rusqlite::params;
 
 use super::error::Fault;
 use super::transition::{Change, Transition};
-use super::{Spool, SpoolError, durable, layout, lease, settle};
+use super::{Spool, SpoolError, durable, lease, settle};
 
 const STOPPED: &str = "the node stopped while it worked on this";
 const ALONE: &str = "the node stopped while it drafted this study and no other";
 
 impl Spool {
-    /// Removes objects in the making and files without a row (nobody was told that they are
-    /// kept), and gives back every lease: only the node that holds the lock can have had one.
+    /// Removes objects in the making (nobody was told that they are kept), and gives back every
+    /// lease: only the node that holds the lock can have had one.
     pub(super) fn recover(&self) -> Result<(), SpoolError> {
         let scratch = self.scratch();
         let unfinished = fs::read_dir(&scratch).map_err(SpoolError::io("list", &scratch))?;
@@ -26,29 +25,9 @@ impl Spool {
         let attempts = self.settings().max_attempts;
         self.write("give leases back", |change| {
             give_jobs_back(change, attempts)?;
-            give_deliveries_back(change, attempts)?;
-            // After damage, files without rows are what is left of the rows.
-            if self.damaged().is_none() { self.remove_strays(change) } else { Ok(()) }
+            give_deliveries_back(change, attempts)
         })?;
         self.unlink_doomed()
-    }
-
-    pub(super) fn remove_strays(&self, change: &Change<'_>) -> Result<(), Fault> {
-        let known: HashSet<String> = change
-            .prepare(
-                "SELECT file FROM object WHERE deleted_at IS NULL
-                 UNION SELECT file FROM artefact",
-            )?
-            .query_map([], |row| row.get(0))?
-            .collect::<Result<_, _>>()?;
-        let root = &self.settings().path;
-        for (name, path) in layout::files(root).map_err(SpoolError::io("list", root))? {
-            if !known.contains(&name) {
-                tracing::info!(file = name, "a file that no row names is removed");
-                durable::remove(&path).map_err(SpoolError::io("remove", &path))?;
-            }
-        }
-        Ok(())
     }
 }
 

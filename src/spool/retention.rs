@@ -7,8 +7,15 @@ use std::time::Duration;
 use rusqlite::{Connection, params};
 
 use super::clock::milliseconds;
+use super::error::Fault;
 use super::transition::Change;
 use super::{Spool, SpoolError, durable, layout};
+
+/// Studies whose rows are changed, or files that are unlinked, in one transaction: what comes in
+/// meanwhile waits for no more than these.
+const BATCH: usize = 100;
+/// How long others have their turn between two of those.
+const TURN: Duration = Duration::from_millis(5);
 
 impl Spool {
     /// Deletes the objects of studies that were finished for longer than the spool's
@@ -21,10 +28,25 @@ impl Spool {
     /// or is worked on, and no delivery either; a study without any job has only objects of the
     /// node's own. Without destinations, a draft is the end, and the time counts from it.
     pub fn purge(&self, after: Duration) -> Result<usize, SpoolError> {
-        let deleted = self.write("delete what is delivered", |change| {
+        let mut deleted = 0;
+        loop {
+            let (studies, objects) = self.doom_finished(after)?;
+            deleted += objects;
+            self.unlink_doomed()?;
+            if studies < BATCH {
+                return Ok(deleted);
+            }
+        }
+    }
+
+    /// Notes the objects of some finished studies for deletion: how many studies, how many objects.
+    fn doom_finished(&self, after: Duration) -> Result<(usize, usize), SpoolError> {
+        self.write("delete what is delivered", |change| {
             let mut deleted = 0;
-            for study in finished(change, change.now.saturating_sub(milliseconds(after)))? {
-                doom_objects(change, study)?;
+            let until = change.now.saturating_sub(milliseconds(after));
+            let studies = finished(change, until, BATCH)?;
+            for study in &studies {
+                doom_objects(change, *study)?;
                 deleted += change.execute(
                     "UPDATE object SET deleted_at = ?2 WHERE study = ?1 AND deleted_at IS NULL",
                     params![study, change.now],
@@ -35,17 +57,15 @@ impl Spool {
                     params![study, change.now],
                 )?;
             }
-            Ok(deleted)
-        })?;
-        self.unlink_doomed()?;
-        Ok(deleted)
+            Ok((studies.len(), deleted))
+        })
     }
 
     /// How many studies and objects [`Spool::purge`] would find now.
     pub fn purgeable(&self, after: Duration) -> Result<(usize, usize), SpoolError> {
         let until = self.inner.clock.now().saturating_sub(milliseconds(after));
         self.read("look for what is delivered", |transaction| {
-            let studies = finished(transaction, until)?;
+            let studies = finished(transaction, until, usize::MAX)?;
             let mut objects = 0;
             for study in &studies {
                 objects += transaction
@@ -71,33 +91,49 @@ impl Spool {
     }
 
     /// Unlinks files whose rows are gone. Their rows went in an earlier commit; one that came back
-    /// since is spared, and nobody can bring one back while this transaction runs.
+    /// since is spared, and nobody can bring one back while a transaction runs. One that cannot be
+    /// unlinked stays noted, and is tried again the next time.
     pub(super) fn unlink_doomed(&self) -> Result<(), SpoolError> {
-        self.write("unlink files", |change| {
-            let files: Vec<String> = change
-                .prepare_cached("DELETE FROM doomed RETURNING file")?
-                .query_map([], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            for file in files {
-                let needed: bool = change
-                    .prepare_cached(
-                        "SELECT EXISTS (SELECT 1 FROM object WHERE file = ?1 AND deleted_at IS NULL)
-                             OR EXISTS (SELECT 1 FROM artefact WHERE file = ?1)",
-                    )?
-                    .query_row([&file], |row| row.get(0))?;
-                if !needed {
-                    let path = self.path(&file);
-                    durable::remove_below(&self.path(layout::STUDIES), &path)
-                        .map_err(SpoolError::io("remove", &path))?;
+        let mut last = String::new();
+        loop {
+            let files = self.write("unlink files", |change| self.unlink_some(change, &last))?;
+            let is_last = files.len() < BATCH;
+            match files.into_iter().next_back() {
+                Some(file) if !is_last => last = file,
+                _ => return Ok(()),
+            }
+            std::thread::sleep(TURN);
+        }
+    }
+
+    /// Unlinks the next files, in the order of their names: those that were looked at.
+    fn unlink_some(&self, change: &Change<'_>, after: &str) -> Result<Vec<String>, Fault> {
+        let files: Vec<String> = change
+            .prepare_cached("SELECT file FROM doomed WHERE file > ?1 ORDER BY file LIMIT ?2")?
+            .query_map(params![after, i64::try_from(BATCH).unwrap_or(i64::MAX)], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for file in &files {
+            let needed: bool = change
+                .prepare_cached(
+                    "SELECT EXISTS (SELECT 1 FROM object WHERE file = ?1 AND deleted_at IS NULL)
+                         OR EXISTS (SELECT 1 FROM artefact WHERE file = ?1)",
+                )?
+                .query_row([file], |row| row.get(0))?;
+            if !needed {
+                let removed = durable::remove_below(&self.path(layout::STUDIES), &self.path(file));
+                if let Err(error) = removed {
+                    tracing::error!(file, %error, "a file cannot be deleted; tried again later");
+                    continue;
                 }
             }
-            Ok(())
-        })
+            change.prepare_cached("DELETE FROM doomed WHERE file = ?1")?.execute([file])?;
+        }
+        Ok(files)
     }
 }
 
-/// The studies that were finished before a time and still have objects.
-fn finished(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
+/// So many of the studies that were finished before a time and still have objects.
+fn finished(connection: &Connection, until: i64, most: usize) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached(
             "SELECT study.id FROM study
@@ -112,9 +148,10 @@ fn finished(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
                  AND NOT EXISTS (SELECT 1 FROM object WHERE object.study = study.id
                      AND object.deleted_at IS NULL AND object.received_at > ?1)
                  AND EXISTS (SELECT 1 FROM object WHERE object.study = study.id
-                     AND object.deleted_at IS NULL)",
+                     AND object.deleted_at IS NULL)
+             LIMIT ?2",
         )?
-        .query_map([until], |row| row.get(0))?
+        .query_map(params![until, i64::try_from(most).unwrap_or(i64::MAX)], |row| row.get(0))?
         .collect()
 }
 

@@ -8,8 +8,18 @@ use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior, params_f
 use super::SpoolError;
 
 /// Parents before children.
-const TABLES: [&str; 9] =
-    ["study", "object", "job", "job_object", "artefact", "delivery", "event", "caption", "doomed"];
+const TABLES: [&str; 10] = [
+    "study",
+    "object",
+    "job",
+    "job_object",
+    "artefact",
+    "delivery",
+    "commitment",
+    "event",
+    "caption",
+    "doomed",
+];
 
 /// What must hold again: rows whose parents are gone go too, and work whose parts are gone is done
 /// anew. A draft made again is the same object, so its destinations do not get another.
@@ -21,6 +31,7 @@ DELETE FROM job_object WHERE job NOT IN (SELECT id FROM job)
 DELETE FROM artefact WHERE job NOT IN (SELECT id FROM job);
 DELETE FROM delivery WHERE job NOT IN (SELECT id FROM job)
     OR object IS NOT NULL AND object NOT IN (SELECT id FROM object);
+DELETE FROM commitment WHERE job NOT IN (SELECT id FROM job);
 DELETE FROM event WHERE study NOT IN (SELECT id FROM study);
 DELETE FROM caption WHERE study NOT IN (SELECT id FROM study);
 UPDATE job SET image = NULL WHERE image NOT IN (SELECT id FROM object);

@@ -12,7 +12,7 @@ use super::error::SpoolError;
 use super::{durable, layout};
 
 /// Each entry brings a database from its index to the next version (`PRAGMA user_version`).
-const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST, COMMITMENT, KILLS];
+const MIGRATIONS: &[&str] = &[FIRST, UNREACHABLE, MADE, WORKLIST, COMMITMENT, KILLS, LEASES];
 
 /// A destination that cannot be reached puts off all that waits for it, not each by itself.
 const UNREACHABLE: &str = "
@@ -34,6 +34,16 @@ ALTER TABLE job ADD COLUMN suspect INTEGER NOT NULL DEFAULT 0; -- drafted alone 
 ALTER TABLE job ADD COLUMN kills INTEGER NOT NULL DEFAULT 0;
 CREATE INDEX job_leased ON job (id) WHERE leased = 1;
 CREATE INDEX job_suspect ON job (next_attempt_at) WHERE suspect = 1;
+";
+
+/// The number of a job or a delivery that is gone is given again: a lease has a name of its own.
+const LEASES: &str = "
+ALTER TABLE job ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE delivery ADD COLUMN lease INTEGER NOT NULL DEFAULT 0;
+-- What is to be sent of it is not yet on its way: the images of a job that was given up, a signed
+-- report that was found.
+ALTER TABLE job ADD COLUMN unforwarded INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX job_unforwarded ON job (id) WHERE unforwarded = 1;
 ";
 
 const FIRST: &str = "
@@ -181,6 +191,10 @@ pub(super) fn open(root: &Path) -> Result<Connection, SpoolError> {
         .map_err(SpoolError::io("open", &path))?;
     durable::sync_folder(root).map_err(SpoolError::io("sync", root))?;
     let mut connection = connect(&path)?;
+    // On a full disk what needs no change must not be changed.
+    if version(&connection)? == known() {
+        return Ok(connection);
+    }
     let transaction = connection
         .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)
         .map_err(database("be migrated"))?;

@@ -43,8 +43,9 @@ fn set_back(change: &Change<'_>) -> rusqlite::Result<()> {
              drafted_at = min(drafted_at, ?1), complete_at = min(complete_at, ?1)
          WHERE max(first_at, last_at, next_attempt_at, coalesce(drafted_at, 0),
              coalesce(complete_at, 0)) > ?1",
-        "UPDATE delivery SET next_attempt_at = min(next_attempt_at, ?1), sent_at = min(sent_at, ?1)
-         WHERE max(next_attempt_at, coalesce(sent_at, 0)) > ?1",
+        "UPDATE delivery SET next_attempt_at = min(next_attempt_at, ?1), sent_at = min(sent_at, ?1),
+             commit_at = min(commit_at, ?1)
+         WHERE max(next_attempt_at, coalesce(sent_at, 0), commit_at) > ?1",
         "UPDATE object SET received_at = ?1 WHERE received_at > ?1",
     ] {
         change.execute(update, params![change.now])?;

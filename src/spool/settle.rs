@@ -5,14 +5,14 @@ use rusqlite::{OptionalExtension, params};
 use super::draft::{NewDelivery, NewDeliveryObject};
 use super::error::{Fault, SpoolError};
 use super::job::ArtefactKind;
-use super::lease::DraftLease;
 use super::transition::{Change, Transition};
+use crate::vocabulary::StudyUid;
 
-/// Adds deliveries to a job. What a destination already has, or is just getting, from another
+/// Adds deliveries of the objects of one job (and its study) to a job of that study. What a destination already has, or is just getting, from another
 /// version of the study is not sent twice.
 pub(super) fn add_deliveries(
     change: &Change<'_>,
-    lease: &DraftLease,
+    (from, study): (i64, &StudyUid),
     job: i64,
     deliveries: &[NewDelivery],
 ) -> Result<(), Fault> {
@@ -28,9 +28,9 @@ pub(super) fn add_deliveries(
                          JOIN job_object ON job_object.object = object.id
                          WHERE job_object.job = ?1 AND object.instance = ?2",
                     )?
-                    .query_row(params![lease.job, instance.as_str()], |row| row.get(0))
+                    .query_row(params![from, instance.as_str()], |row| row.get(0))
                     .optional()?;
-                let study = lease.study.clone();
+                let study = study.clone();
                 let instance = instance.to_string();
                 Some(object.ok_or(SpoolError::UnknownImage { study, instance })?)
             }
@@ -85,7 +85,8 @@ fn supersede_undrafted(change: &Change<'_>, job: i64, which: &str) -> Result<(),
         job,
     )?;
     for old in older {
-        change.execute("UPDATE job SET state = 'superseded' WHERE id = ?1", [old])?;
+        change
+            .execute("UPDATE job SET state = 'superseded', unforwarded = 0 WHERE id = ?1", [old])?;
         change.record(old, &Transition::new("received", "superseded"))?;
     }
     Ok(())
@@ -99,8 +100,9 @@ pub(super) fn supersede_older(change: &Change<'_>, job: i64) -> Result<(), Fault
     let older = ids(
         change,
         "SELECT old.id FROM job old JOIN job new ON new.study = old.study
-         WHERE new.id = ?1 AND old.version < new.version AND old.outcome IS NOT NULL
-             AND old.signed_at IS NULL",
+         WHERE new.id = ?1 AND old.version < new.version AND old.signed_at IS NULL
+             AND (old.outcome IS NOT NULL
+                 OR EXISTS (SELECT 1 FROM delivery WHERE delivery.job = old.id))",
         job,
     )?;
     for old in older {

@@ -3,11 +3,13 @@
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::support::job_store::rows;
 use super::support::node::destination;
 use super::support::objects::{Fixture, fixtures, root};
+use super::support::power::Power;
 use super::support::process::{Running, free_port, run, text};
 use super::support::{Node, Orthanc, Settings, dcmtk, modality, wait_for, wait_until};
 
@@ -183,4 +185,109 @@ fn a_pacs_that_cannot_commit_is_a_failure_that_says_so() {
         let reason = failed["reason"].as_str().unwrap();
         assert!(reason.contains("storage commitment") && reason.contains(why), "{reason}");
     }
+}
+
+#[test]
+fn a_disk_that_fails_while_commitments_are_asked_for_ends_nothing() {
+    let pacs = Pacs::start("silent");
+    let power = Power::new();
+    let mut environment = power.environment();
+    environment.push(("THORASCRIBE_DELIVER__COMMITMENT_WAIT", "3s".to_owned()));
+    let tables = pacs.destination();
+    let mut node = Node::start(&Settings { tables, environment, ..Settings::default() });
+    let study = &radiograph().study;
+    assert_eq!(dcmtk::dcmsend(node.port(), &[&radiograph().path()]), 1);
+    wait_until("the first request", || !pacs.asked().is_empty());
+    node.wait_for_job(study, "the request is noted", |job| {
+        job["deliveries"].to_string().contains("awaited")
+    });
+    // EIO: no transaction is kept.
+    power.set_sync_error(5);
+    wait_until("the request that cannot be noted", || {
+        let log = node.whole_log();
+        log.lines().any(|line| line.contains("storage commitment") && line.contains("trying again"))
+    });
+    assert!(node.is_alive(), "{}", node.log());
+    power.set_sync_error(0);
+    let before = pacs.asked().len();
+    wait_until("it goes on asking", || pacs.asked().len() > before);
+    let asked = pacs.asked().pop().unwrap();
+    for object in 0..2 {
+        assert_eq!(report(&node, &asked, object), "0");
+    }
+    let done = node.wait_for_state(study, "delivered");
+    assert_eq!(states(&done), ["committed", "committed"]);
+}
+
+#[test]
+fn nothing_waits_for_a_commitment_that_nobody_asks_for_any_more() {
+    let pacs = Pacs::start("silent");
+    let node = pacs.node(&[], 0);
+    let study = &radiograph().study;
+    wait_for("the request", || pacs.asked().pop());
+    node.wait_for_job(study, "the request is noted", |job| {
+        job["deliveries"].to_string().contains("awaited")
+    });
+    // The destination gets another name, so nobody asks on behalf of the old one.
+    let renamed = node.configuration().replace("name = \"pacs\"", "name = \"archive\"");
+    node.configure(&renamed);
+    node.signal(rustix::process::Signal::HUP);
+    let done = node.wait_for_state(study, "delivered");
+    assert_eq!(states(&done), ["sent", "sent"]);
+    assert!(node.log().contains("no longer asked to commit"), "{}", node.log());
+}
+
+#[test]
+fn deliveries_that_wait_for_a_name_that_is_gone_are_said() {
+    let pacs = Pacs::start("silent");
+    let table = pacs.destination().replace(&pacs.port.to_string(), &free_port().to_string());
+    let mut node = Node::start(&Settings::to(&[table]));
+    let study = &radiograph().study;
+    assert_eq!(dcmtk::dcmsend(node.port(), &[&radiograph().path()]), 1);
+    node.wait_for_job(study, "an attempt", |job| {
+        job["deliveries"][0]["attempts"].as_u64() >= Some(1)
+    });
+    node.configure(&node.configuration().replace("name = \"pacs\"", "name = \"archive\""));
+    node.signal(rustix::process::Signal::HUP);
+    let said = |node: &Node| {
+        let log = node.whole_log();
+        log.lines()
+            .filter(|line| line.contains("a destination that is not configured"))
+            .filter(|line| line.contains("pacs"))
+            .count()
+    };
+    wait_until("it is said at the reload", || said(&node) == 1);
+    node.restart();
+    wait_until("it is said at the start", || said(&node) == 2);
+    assert_eq!(node.jobs(study)[0]["state"], "drafted");
+}
+
+#[test]
+fn a_node_killed_where_a_commitment_is_asked_for_or_given_goes_on_from_there() {
+    let pacs = Pacs::start("silent");
+    let mut node = pacs.node(&[], 0);
+    let study = &radiograph().study;
+    // The request is in the store, and may be with the destination or not.
+    wait_until("a request", || !rows(&node.spool(), "SELECT uid FROM commitment").is_empty());
+    node.kill();
+    let transaction = rows(&node.spool(), "SELECT uid FROM commitment").remove(0).remove(0);
+    let objects = rows(&node.spool(), "SELECT sent_class, sent_instance FROM delivery");
+    assert_eq!(objects.len(), 2);
+    node.restart();
+    let asked = json!({"transaction": transaction, "objects": objects});
+    for object in 0..2 {
+        assert_eq!(report(&node, &asked, object), "0");
+    }
+    wait_until("it is committed", || {
+        let committed = "SELECT state FROM delivery WHERE state = 'committed'";
+        rows(&node.spool(), committed).len() == 2
+    });
+    node.kill();
+    node.restart();
+    let done = node.wait_for_state(study, "delivered");
+    assert_eq!(states(&done), ["committed", "committed"]);
+    // Nothing goes again, and nothing more is asked.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(pacs.lines("stored").len(), 2);
+    assert!(pacs.asked().len() <= 1);
 }

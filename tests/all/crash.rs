@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::support::gate::{Gate, Mode};
-use super::support::job_store::{Phase, phases};
+use super::support::job_store::{Phase, phases, rows};
 use super::support::node::destination;
 use super::support::objects::fixture;
-use super::support::{Copy, Node, Orthanc, Settings, modality};
+use super::support::{Copy, Node, Orthanc, Settings, modality, wait_until};
 
 /// How many kills each phase must see.
 const KILLS_A_PHASE: usize = 6;
@@ -160,4 +160,80 @@ fn a_node_killed_in_any_state_loses_nothing_and_repeats_nothing() {
         story.unanswered,
         reports.len()
     );
+}
+
+/// The states of a study's versions, the oldest first.
+fn versions(node: &Node, study: &str) -> Vec<String> {
+    let query = format!(
+        "SELECT state FROM job WHERE study = (SELECT id FROM study WHERE uid = '{study}')
+         ORDER BY version"
+    );
+    rows(&node.spool(), &query).concat()
+}
+
+/// Kills the node as soon as a study's versions are in these states, and starts it again.
+fn kill_in(node: &mut Node, study: &str, states: &[&str]) {
+    wait_until(&format!("{states:?} of {study}"), || versions(node, study) == states);
+    node.kill();
+    assert_eq!(versions(node, study), states);
+    node.restart();
+}
+
+#[test]
+fn a_node_killed_where_a_job_is_skipped_superseded_or_failed_goes_on_from_there() {
+    let orthanc = Orthanc::start();
+    let gate = Gate::before(orthanc.port(), Mode::Closed);
+    let tables = format!(
+        "[model]\nmax_tokens = 16\n{}",
+        destination("pacs", "ORTHANC", gate.port(), &["report", "images"])
+    );
+    // Two attempts: the second comes while the gate is shut.
+    let mut node = Node::start(&Settings { tables, max_attempts: 2, ..Settings::default() });
+    let folder = TempDir::new().unwrap();
+    let send = |node: &Node, copy: &Copy| {
+        let answers = modality::send(node.port(), 1, &[&copy.path]);
+        assert_eq!(answers[&copy.instance], Some(0), "{}", node.log());
+    };
+    let stored = || {
+        let mut arrivals = orthanc.arrivals();
+        arrivals.sort();
+        arrivals
+    };
+
+    // Skipped, with its image on the way.
+    let hand = fixture("cr-hand").copy(folder.path(), "k");
+    send(&node, &hand);
+    kill_in(&mut node, &hand.study, &["skipped"]);
+
+    // Superseded by a version with a better view, before anything of it went.
+    let ap = fixture("ap-then-pa-ap").copy(folder.path(), "k");
+    send(&node, &ap);
+    node.wait_for_state(&ap.study, "drafted");
+    let pa = fixture("ap-then-pa-pa").copy(folder.path(), "k");
+    send(&node, &pa);
+    kill_in(&mut node, &ap.study, &["superseded", "drafted"]);
+
+    // Given up, since the destination was down for too long.
+    let chest = fixture("cr-ap-jpeg-extended").copy(folder.path(), "k");
+    send(&node, &chest);
+    kill_in(&mut node, &chest.study, &["failed"]);
+
+    gate.set(Mode::Open);
+    for copy in [&hand, &ap, &chest] {
+        let retry = node.command(&["queue", "retry", &copy.study]);
+        assert!(retry.status.success());
+    }
+    node.wait_for_state(&chest.study, "delivered");
+    let newest = node.wait_for_state(&ap.study, "delivered");
+    assert_eq!(newest["version"], 2);
+    // One hand; two views and one report; one view and one report.
+    let mut wanted = vec![hand.study.clone()];
+    wanted.extend(std::iter::repeat_n(ap.study.clone(), 3));
+    wanted.extend(std::iter::repeat_n(chest.study.clone(), 2));
+    wanted.sort();
+    wait_until("all that is due arrives", || stored() == wanted);
+    node.kill();
+    node.restart();
+    assert_eq!(versions(&node, &ap.study), ["superseded", "delivered"]);
+    assert_eq!(stored(), wanted, "and nothing twice");
 }

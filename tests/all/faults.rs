@@ -9,10 +9,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::support::gate::{Gate, Mode};
+use super::support::job_store::{self, Phase, phases};
 use super::support::node::{destination, program};
 use super::support::objects::fixture;
 use super::support::pacs::{CT, ENHANCED, Pacs};
 use super::support::{Copy, Node, Orthanc, Settings, modality, process, wait_until};
+
+mod lost;
 
 /// A small file system of its own, unmounted when dropped.
 struct Disk {
@@ -250,4 +253,99 @@ fn a_damaged_job_store_is_made_anew_with_every_acknowledged_study() {
     let names = std::fs::read_dir(node.spool()).unwrap().map(|e| e.unwrap().file_name());
     let kept = names.filter(|name| name.to_string_lossy().contains("damaged")).count();
     assert!(kept >= 2, "the damaged ones are kept");
+}
+
+/// DX images for presentation.
+const DX: &str = "1.2.840.10008.5.1.4.1.1.1.1";
+
+#[test]
+fn the_images_of_a_study_that_cannot_be_drafted_are_forwarded_all_the_same() {
+    let folder = TempDir::new().unwrap();
+    let pacs = Pacs::start(&format!("{ENHANCED},{DX}"), "0000");
+    let gate = Gate::before(pacs.port(), Mode::Closed);
+    let table = destination("archive", "PACS", gate.port(), &["report", "images"]);
+    let tables = format!("[limits]\nside = 64\n{table}");
+    let mut node = Node::start(&Settings { tables, ..Settings::default() });
+    let copy = fixture("dx-pa-explicit").copy(folder.path(), "a");
+    assert_eq!(status_of(&node, &copy), 0);
+    let row = node.wait_for_state(&copy.study, "failed");
+    assert!(row["reason"].as_str().unwrap().contains("64 each way"), "{row:#}");
+    node.wait_for_job(&copy.study, "its image on the way", |row| {
+        row["deliveries"].as_array().is_some_and(|all| all.len() == 1)
+    });
+    // Neither is forgotten with the node.
+    node.kill();
+    gate.set(Mode::Open);
+    node.restart();
+    let row = node.wait_for_job(&copy.study, "its image there", |row| {
+        row["deliveries"][0]["state"] == "sent"
+    });
+    assert_eq!(row["deliveries"].as_array().unwrap().len(), 1, "{row:#}");
+    assert_eq!((row["state"].as_str(), pacs.sent(&copy.study).1), (Some("failed"), 1));
+    assert!(pacs.sent(&copy.study).0.contains(&copy.instance));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_at_present_is_waited_for() {
+    let folder = TempDir::new().unwrap();
+    let pacs = Pacs::start(ENHANCED, "0000");
+    let tables = short_drafts(&pacs.destination("pacs"));
+    let node = Node::start(&Settings { tables, quiet: "3s", ..Settings::default() });
+    let copy = fixture("cr-ap-jpeg-extended").copy(folder.path(), "a");
+    assert_eq!(status_of(&node, &copy), 0);
+    let object = objects(&node.spool().join("studies")).pop().expect("the object");
+    let away = folder.path().join("away");
+    std::fs::rename(&object, &away).unwrap();
+    // What cannot be read is a folder here: the error is none of the object's.
+    std::fs::create_dir(&object).unwrap();
+    let row = node.wait_for_job(&copy.study, "two attempts in vain", |row| {
+        row["attempts"].as_u64() >= Some(2)
+    });
+    assert_ne!(row["state"], "skipped", "{row:#}");
+    node.wait_for_job(&copy.study, "a reason", |row| {
+        row["reason"].as_str().is_some_and(|why| why.contains("cannot be read at present"))
+    });
+    std::fs::remove_dir(&object).unwrap();
+    std::fs::copy(&away, &object).unwrap();
+    let retry = node.command(&["queue", "retry", &copy.study]);
+    assert!(retry.status.success(), "{}", process::text(&retry));
+    node.wait_for_state(&copy.study, "delivered");
+}
+
+/// The objects below a folder.
+fn objects(folder: &Path) -> Vec<PathBuf> {
+    let (mut found, mut folders) = (Vec::new(), vec![folder.to_owned()]);
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "dcm") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn what_a_destination_acknowledged_counts_though_the_audit_cannot_be_written() {
+    let folder = TempDir::new().unwrap();
+    let pacs = Pacs::start(ENHANCED, "0000");
+    let gate = Gate::before(pacs.port(), Mode::Closed);
+    let to_gate = destination("pacs", "PACS", gate.port(), &["report"]);
+    let node = Node::start(&Settings::to(&[short_drafts(&to_gate)]));
+    let copy = fixture("cr-ap-jpeg-extended").copy(folder.path(), "a");
+    assert_eq!(status_of(&node, &copy), 0);
+    node.wait_for_state(&copy.study, "drafted");
+    // Who the patient is cannot be read.
+    job_store::execute(&node.spool(), "ALTER TABLE caption RENAME TO hidden");
+    gate.set(Mode::Open);
+    wait_until("the report arrives", || pacs.sent(&copy.study).1 > 0);
+    wait_until("the node knows", || phases(&node.spool()).get(&copy.study) == Some(&Phase::Ended));
+    job_store::execute(&node.spool(), "ALTER TABLE hidden RENAME TO caption");
+    let row = node.wait_for_state(&copy.study, "delivered");
+    assert_eq!(row["deliveries"][0]["state"], "sent", "{row:#}");
+    assert_eq!(pacs.sent(&copy.study).1, 1, "it went once\n{}", node.log());
+    assert!(node.log().contains("lacks a patient's ID"), "{}", node.log());
 }

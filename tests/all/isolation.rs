@@ -39,7 +39,7 @@ fn an_image_decoded_apart_is_the_same() {
     let (center, width) = (-500.5, 1234.0);
     let here = thorascribe::radiograph::render_in(&object, center, width).unwrap();
     assert!(decoder.render_in(&chest, center, width).unwrap() == here);
-    assert!(matches!(decoder.render(Path::new("/nowhere")), Err(RadiographError::Object(_))));
+    assert!(matches!(decoder.render(Path::new("/nowhere")), Err(RadiographError::Unreadable(_))));
 }
 
 /// What decoding apart costs; printed for the README.

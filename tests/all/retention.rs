@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::support::job_store::rows;
 use super::support::objects::fixture;
 use super::support::pacs::{ENHANCED, Pacs};
 use super::support::{Node, Settings, modality, wait_until};
@@ -82,4 +83,46 @@ fn with_a_lax_umask_too_only_the_node_s_user_can_read_its_spool() {
         let wanted = if path.is_dir() { 0o700 } else { 0o600 };
         assert_eq!(mode, wanted, "{}", path.display());
     }
+}
+
+#[test]
+fn a_node_killed_while_it_deletes_goes_on_and_keeps_what_it_should() {
+    const STUDIES: usize = 3;
+    let folder = TempDir::new().unwrap();
+    let pacs = Pacs::start(ENHANCED, "0000");
+    let tables = format!(
+        "[model]\nmax_tokens = 8\n[retention]\nafter_delivery = \"5s\"\n{}",
+        pacs.destination("pacs")
+    );
+    let mut node = Node::start(&Settings { tables, ..Settings::default() });
+    let copies: Vec<_> = (0..STUDIES)
+        .map(|n| fixture("cr-ap-rle").copy(folder.path(), &format!("{n:02}")))
+        .collect();
+    let files: Vec<&Path> = copies.iter().map(|copy| copy.path.as_path()).collect();
+    let answers = modality::send(node.port(), 1, &files);
+    assert!(answers.values().all(|status| *status == Some(0)), "{answers:?}");
+    // One of the files cannot be deleted: the node is between rows and files when it dies.
+    let object = rows(&node.spool(), "SELECT file FROM object ORDER BY file").remove(0).remove(0);
+    let object = node.spool().join(object);
+    for copy in &copies {
+        node.wait_for_state(&copy.study, "delivered");
+    }
+    std::fs::remove_file(&object).unwrap();
+    std::fs::create_dir(&object).unwrap();
+    std::fs::write(object.join("in the way"), b"").unwrap();
+    let doomed = || rows(&node.spool(), "SELECT file FROM doomed").len();
+    wait_until("one is left", || doomed() == 1 && objects(&node) == 1);
+    node.kill();
+    node.restart();
+    let doomed = || rows(&node.spool(), "SELECT file FROM doomed").len();
+    assert_eq!(doomed(), 1, "it is not forgotten");
+    std::fs::remove_dir_all(&object).unwrap();
+    wait_until("nothing is left to delete", || doomed() == 0);
+    for copy in &copies {
+        node.wait_for_state(&copy.study, "delivered");
+        assert_eq!(pacs.sent(&copy.study).1, 1, "nothing goes again");
+    }
+    let all = everything(&node.spool());
+    let reports = all.iter().filter(|path| path.extension().is_some_and(|e| e == "report"));
+    assert_eq!(reports.count(), 3 * STUDIES, "the reports stay, one an SR class");
 }

@@ -30,7 +30,7 @@ pub(super) fn develop(
 ) -> Result<Rendered, RadiographError> {
     let unstarted = |error: io::Error| RadiographError::Unstarted(error.to_string());
     let object = File::open(file)
-        .map_err(|e| RadiographError::Object(format!("{}: {e}", file.display())))?;
+        .map_err(|e| RadiographError::Unreadable(format!("{}: {e}", file.display())))?;
     let mut complaint = File::from(
         rustix::fs::memfd_create("thorascribe-decode", MemfdFlags::CLOEXEC)
             .map_err(|e| unstarted(e.into()))?,

@@ -30,6 +30,7 @@ pub fn run(order: &Order) -> io::Result<()> {
     let file = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let rendered = match StoredObject::of_file(&file) {
         Ok(object) => grey::develop_within(&object, order.window, &order.limits),
+        // The parent could read it: what fails here is this process's own memory.
         Err(error) => Err(RadiographError::Object(error.to_string())),
     };
     answer::write(&mut io::BufWriter::new(io::stdout().lock()), &rendered)

@@ -106,7 +106,6 @@ fn here(
     window: Option<(f64, f64)>,
     limits: &DecodeLimits,
 ) -> Result<Rendered, RadiographError> {
-    let object =
-        StoredObject::open(file).map_err(|error| RadiographError::Object(error.to_string()))?;
+    let object = StoredObject::open(file).map_err(RadiographError::from)?;
     grey::develop_within(&object, window, limits)
 }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 use thorascribe::spool::{
-    ArtefactKind, Caption, Clock, DeliveryObject, DeliveryState, DraftLease, Drafted, JobFilter,
-    JobView, NewArtefact, NewDelivery, NewDeliveryObject, Receipt, Received, Sender, Spool,
-    SpoolSettings,
+    ArtefactKind, Caption, Clock, DeliveryObject, DeliveryState, DraftLease, Drafted,
+    FoundArtefact, JobFilter, JobView, Lost, NewArtefact, NewDelivery, NewDeliveryObject, Receipt,
+    Received, Sender, Spool, SpoolSettings, Unrecorded,
 };
 use thorascribe::vocabulary::{
     ByteSize, InstanceUid, PatientText, Priority, SopClass, StudyUid, TransferSyntax,
@@ -109,7 +109,7 @@ impl Bench {
     }
 }
 
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     std::fs::create_dir_all(to).unwrap();
     for entry in std::fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
@@ -155,6 +155,47 @@ pub(crate) fn store(spool: &Spool, study: u32, instance: u32, data: &[u8], own: 
     incoming.commit(received(study, instance, own)).unwrap()
 }
 
+/// What the node does with files whose rows are lost: each object's data is `study instance`, or
+/// the study alone.
+pub(crate) fn rebuild(spool: &Spool) {
+    let (mut objects, mut found) = (Vec::new(), Vec::new());
+    for file in spool.unrecorded().unwrap() {
+        let bytes = std::fs::read(&file.path).unwrap();
+        match file.kind {
+            Lost::Object => {
+                let text = String::from_utf8_lossy(&bytes[META..]).into_owned();
+                let (study, instance) = text.split_once(' ').unwrap_or((&text, "1"));
+                let numbers = (study.parse().unwrap(), instance.parse().unwrap());
+                objects.push((file, received(numbers.0, numbers.1, false)));
+            }
+            Lost::Artefact(version, _) => found.push(artefact(file, version, &bytes)),
+            Lost::Unknown => spool.put_aside(&file).unwrap(),
+        }
+    }
+    spool.record(&objects).unwrap();
+    spool.rebuilt(&found).unwrap();
+}
+
+/// A report by its text: which study, and how many images it stands on.
+fn artefact(file: Unrecorded, version: u32, bytes: &[u8]) -> FoundArtefact {
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let words: Vec<&str> = text.split(' ').collect();
+    let study: StudyUid = words[2].parse().unwrap();
+    let images: u32 = words[5].parse().unwrap();
+    let number = study.as_str().rsplit('.').next().unwrap().parse().unwrap();
+    let signed = words[0] == "signed";
+    FoundArtefact {
+        file,
+        sop_class: SopClass::EnhancedSr,
+        instance: if signed { "2.25.9".parse().unwrap() } else { report_uid(&study, version) },
+        series: "2.25.7".parse().unwrap(),
+        data_set_offset: 0,
+        evidence: (1..=images).map(|instance| instance_uid(number, instance)).collect(),
+        signed: signed.then(|| ("Dr. Jane Doe".to_owned(), PatientText::new("Signed."))),
+        study,
+    }
+}
+
 pub(crate) fn report(destination: &str) -> NewDelivery {
     NewDelivery { destination: destination.to_owned(), object: NewDeliveryObject::Report }
 }
@@ -162,6 +203,12 @@ pub(crate) fn report(destination: &str) -> NewDelivery {
 pub(crate) fn image(destination: &str, study: u32, instance: u32) -> NewDelivery {
     let object = NewDeliveryObject::Image(instance_uid(study, instance));
     NewDelivery { destination: destination.to_owned(), object }
+}
+
+/// As the node's: the same version of the same study, the same UID.
+pub(crate) fn report_uid(study: &StudyUid, version: u32) -> InstanceUid {
+    let number = study.as_str().rsplit('.').next().unwrap();
+    format!("2.25.{number}.{version}").parse().unwrap()
 }
 
 pub(crate) fn draft(lease: &DraftLease, deliveries: Vec<NewDelivery>) -> Drafted {
@@ -174,13 +221,18 @@ pub(crate) fn draft(lease: &DraftLease, deliveries: Vec<NewDelivery>) -> Drafted
         artefacts: vec![NewArtefact {
             kind: ArtefactKind::Report,
             sop_class: SopClass::EnhancedSr,
-            instance: format!("2.25.{}{}", lease.job, lease.version).parse().unwrap(),
+            instance: report_uid(&lease.study, lease.version),
             series: "2.25.7".parse().unwrap(),
-            bytes: format!("report of {} version {}", lease.study, lease.version).into_bytes(),
+            bytes: report_text("report", &lease.study, lease.version, lease.objects.len()),
             data_set_offset: 0,
         }],
         deliveries,
     }
+}
+
+/// What a report's file holds here.
+pub(crate) fn report_text(word: &str, study: &StudyUid, version: u32, images: usize) -> Vec<u8> {
+    format!("{word} of {study} version {version} {images} images").into_bytes()
 }
 
 pub(crate) fn finish(lease: DraftLease, deliveries: Vec<NewDelivery>) {

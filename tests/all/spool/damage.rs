@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
 
-use thorascribe::spool::{Clock, JobState, Spool};
+use thorascribe::spool::{Clock, DeliveryObject, JobState, Lost, Spool, Unrecorded};
+use thorascribe::vocabulary::{SopClass, Uid};
 
 use super::bench::{
-    Bench, META, QUIET, finish, received, report, send, settings, store, study_uid,
+    Bench, META, QUIET, copy, draft, finish, rebuild, received, report, report_text, report_uid,
+    send, settings, store, study_uid,
 };
 
 const STUDIES: u32 = 12;
@@ -34,29 +35,6 @@ fn filled() -> Bench {
         assert!(send(&bench.spool, "pacs").is_some());
     }
     bench
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
-/// What the node does with objects whose rows are lost.
-fn rebuild(spool: &Spool) {
-    for file in spool.unrecorded().unwrap() {
-        let bytes = fs::read(&file.path).unwrap();
-        let study = String::from_utf8_lossy(&bytes[META..]).parse().unwrap();
-        spool.record(&file, &received(study, 1, false)).unwrap();
-    }
-    spool.rebuilt().unwrap();
 }
 
 /// Every study is there, in its first version; those that were delivered are, or are done anew.
@@ -122,18 +100,84 @@ fn whichever_page_of_the_job_store_is_damaged_every_acknowledged_study_is_kept()
 }
 
 #[test]
-fn a_rebuild_that_is_cut_short_begins_anew() {
+fn whichever_page_is_damaged_a_second_version_stays_the_second_and_its_report_the_same() {
+    const TWICE: u32 = 6;
+    let bench = Bench::new();
+    for instance in 1..=2 {
+        for study in 1..=TWICE {
+            bench.store(study, instance, format!("{study} {instance}").as_bytes());
+        }
+        bench.clock.advance(QUIET);
+        bench.spool.seal_due().unwrap();
+        while let Some(lease) = bench.spool.lease_draft().unwrap() {
+            finish(lease, vec![report("pacs")]);
+        }
+        while send(&bench.spool, "pacs").is_some() {}
+    }
+    let Bench { folder, spool, clock } = bench;
+    drop(spool);
+    let pages = fs::metadata(folder.path().join("jobs.sqlite")).unwrap().len() / PAGE;
+    let mut redone = 0;
+    for page in 0..pages {
+        let place = tempfile::tempdir().unwrap();
+        copy(folder.path(), place.path());
+        let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
+        file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
+        let spool = Spool::open_with(settings(place.path()), clock.clone()).unwrap();
+        if spool.damaged().is_none() {
+            continue;
+        }
+        rebuild(&spool);
+        clock.advance(QUIET);
+        spool.seal_due().unwrap();
+        while let Some(lease) = spool.lease_draft().unwrap() {
+            assert_eq!((lease.version, lease.objects.len()), (2, 2), "page {page}");
+            let mut drafted = draft(&lease, vec![report("pacs")]);
+            // As by another clock, or another version of the program.
+            drafted.artefacts[0].bytes = b"made anew".to_vec();
+            lease.drafted(drafted).unwrap();
+        }
+        while let Some(lease) = spool.lease_delivery("pacs").unwrap() {
+            let DeliveryObject::Report(files) = &lease.object else { panic!("{lease:?}") };
+            let first = report_text("report", &lease.study, 2, 2);
+            assert_eq!(fs::read(&files[0].path).unwrap(), first, "page {page}");
+            assert_eq!(files[0].instance, report_uid(&lease.study, 2), "page {page}");
+            let instance = files[0].instance.clone();
+            lease.sent(&instance).unwrap();
+            redone += 1;
+        }
+        for study in 1..=TWICE {
+            let row = spool.job(&study_uid(study)).unwrap().unwrap().row;
+            assert_eq!((row.version, row.state), (2, JobState::Delivered), "page {page}: {study}");
+        }
+    }
+    println!("{redone} reports went again");
+    assert!(redone > 0);
+}
+
+/// The objects among the files without rows.
+fn lost_objects(spool: &Spool) -> Vec<Unrecorded> {
+    let mut lost = spool.unrecorded().unwrap();
+    lost.retain(|file| file.kind == Lost::Object);
+    lost
+}
+
+#[test]
+fn a_rebuild_that_is_cut_short_goes_on() {
     let Bench { folder, spool, .. } = filled();
     drop(spool);
     let path = folder.path().to_owned();
     fs::write(path.join("jobs.sqlite"), b"no database at all").unwrap();
     let clock = Clock::manual();
     clock.advance(QUIET * 100);
-    for _ in 0..2 {
+    for round in 0..2 {
         let spool = Spool::open_with(settings(&path), clock.clone()).unwrap();
-        let lost = spool.unrecorded().unwrap();
-        assert_eq!(lost.len(), STUDIES as usize, "no file is taken for a stray");
-        spool.record(&lost[0], &received(1, 1, false)).unwrap();
+        let lost = lost_objects(&spool);
+        assert_eq!(lost.len(), STUDIES as usize - round, "what is done stays done");
+        assert!(spool.damaged().is_some());
+        let study = fs::read(&lost[0].path).unwrap()[META..].to_vec();
+        let study = String::from_utf8(study).unwrap().parse().unwrap();
+        spool.record(&[(lost[0].clone(), received(study, 1, false))]).unwrap();
         // The node dies here.
     }
     let spool = Spool::open_with(settings(&path), clock.clone()).unwrap();
@@ -144,6 +188,37 @@ fn a_rebuild_that_is_cut_short_begins_anew() {
     assert_eq!(damaged, 1, "{aside:?}");
 }
 
+/// A report on a storage commitment that was asked for before the damage.
+#[test]
+fn a_request_for_a_commitment_outlives_most_damage() {
+    let bench = filled();
+    let lease = bench.spool.lease_delivery("pacs").unwrap().unwrap();
+    let instance: thorascribe::vocabulary::InstanceUid = "2.25.4".parse().unwrap();
+    lease.sent_with(&instance, None, Some(SopClass::EnhancedSr)).unwrap();
+    let asked = bench.spool.next_commitment("pacs", QUIET).unwrap().unwrap();
+    let transaction: Uid = asked.transaction;
+    let Bench { folder, spool, clock } = bench;
+    drop(spool);
+    let pages = fs::metadata(folder.path().join("jobs.sqlite")).unwrap().len() / PAGE;
+    let (mut damaged, mut understood) = (0, 0);
+    for page in 0..pages {
+        let place = tempfile::tempdir().unwrap();
+        copy(folder.path(), place.path());
+        let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
+        file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
+        let spool = Spool::open_with(settings(place.path()), clock.clone()).unwrap();
+        if spool.damaged().is_none() {
+            continue;
+        }
+        damaged += 1;
+        rebuild(&spool);
+        let reported = spool.commitment_reported(&transaction, &[instance.clone()], &[]).unwrap();
+        understood += usize::from(reported.is_some_and(|reported| reported.committed == 1));
+    }
+    println!("{understood} of {damaged} rebuilt stores know the request");
+    assert!(damaged > 15 && understood > damaged / 2, "{understood} of {damaged}");
+}
+
 #[test]
 fn a_file_that_is_no_object_any_more_is_put_aside() {
     let bench = filled();
@@ -152,7 +227,7 @@ fn a_file_that_is_no_object_any_more_is_put_aside() {
     drop(spool);
     fs::write(folder.path().join("jobs.sqlite"), b"no database at all").unwrap();
     let spool = Spool::open_with(settings(folder.path()), clock.clone()).unwrap();
-    let lost = spool.unrecorded().unwrap();
+    let lost = lost_objects(&spool);
     spool.put_aside(&lost[0]).unwrap();
     assert!(!lost[0].path.exists());
     rebuild(&spool);

@@ -33,7 +33,7 @@ impl Write for Recorder {
 
 /// One subscriber for all threads: one of this thread's own would lose events that a test beside
 /// this one met first, since their interest is cached for the process.
-fn listen() {
+pub(super) fn listen() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let subscriber = tracing_subscriber::fmt()
@@ -49,7 +49,7 @@ fn listen() {
     });
 }
 
-fn steps_of(work: impl FnOnce()) -> Vec<String> {
+pub(super) fn steps_of(work: impl FnOnce()) -> Vec<String> {
     RECORD.set(Some(Vec::new()));
     work();
     let text = String::from_utf8(RECORD.take().unwrap()).unwrap();

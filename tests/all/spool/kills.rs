@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use thorascribe::spool::{Clock, JobState, SpoolSettings};
+use thorascribe::vocabulary::SopClass;
 
 use super::bench::{Bench, QUIET, finish, report, settings, study_uid};
 
@@ -148,4 +149,22 @@ fn what_waits_for_a_time_that_is_far_again_is_tried_when_the_clock_is_set_back()
         finish(lease, vec![]);
     }
     assert!(found.contains(study_uid(4).as_str()), "{found:?}");
+}
+
+#[test]
+fn a_commitment_is_asked_for_again_when_the_clock_is_set_back() {
+    const YEAR: i64 = 365 * 24 * 3_600_000;
+    let bench = bench();
+    let Clock::Manual(now) = bench.clock.clone() else { panic!("a manual clock") };
+    bench.store(1, 1, b"one");
+    finish(bench.lease(), vec![report("pacs")]);
+    let lease = bench.spool.lease_delivery("pacs").unwrap().unwrap();
+    let instance = "2.25.1".parse().unwrap();
+    lease.sent_with(&instance, None, Some(SopClass::EnhancedSr)).unwrap();
+    let asked = bench.spool.next_commitment("pacs", REST).unwrap().unwrap();
+    bench.spool.commitment_awaited(&asked, QUIET).unwrap();
+    assert!(bench.spool.next_commitment("pacs", REST).unwrap().is_none());
+    now.fetch_sub(YEAR, Ordering::SeqCst);
+    let again = bench.spool.next_commitment("pacs", REST).unwrap().expect("it is due");
+    assert_eq!(again.attempts, 2);
 }

@@ -65,6 +65,15 @@ fn open(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// The rows of a query, of which each column is text; none while there is no store.
+pub(crate) fn rows(spool: &Path, query: &str) -> Vec<Vec<String>> {
+    let Ok(connection) = open(&spool.join("jobs.sqlite")) else { return Vec::new() };
+    let Ok(mut statement) = connection.prepare(query) else { return Vec::new() };
+    let width = statement.column_count();
+    let rows = statement.query_map([], |row| (0..width).map(|column| row.get(column)).collect());
+    rows.unwrap().map(Result::unwrap).collect()
+}
+
 /// Changes the store in a way that no node would.
 pub(crate) fn execute(spool: &Path, statement: &str) {
     open(&spool.join("jobs.sqlite")).unwrap().execute_batch(statement).unwrap();

@@ -116,6 +116,11 @@ impl Node {
         self.running.kill();
     }
 
+    /// Whether it still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        self.running.is_alive()
+    }
+
     /// Starts it again on the same spool; the ports may be others.
     pub(crate) fn restart(&mut self) {
         self.kill();

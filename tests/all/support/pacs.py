@@ -5,6 +5,7 @@ it answers from now on: a DIMSE status in hexadecimal, or "hang". CLASSES: the s
 it takes, comma-separated UIDs.
 """
 
+import hashlib
 import json
 import sys
 import time
@@ -18,7 +19,8 @@ status = Path(sys.argv[1]) / "status"
 
 def store(event):
     data = event.dataset
-    row = {"study": data.StudyInstanceUID, "instance": data.SOPInstanceUID}
+    content = hashlib.sha256(event.request.DataSet.getvalue()).hexdigest()
+    row = {"study": data.StudyInstanceUID, "instance": data.SOPInstanceUID, "content": content}
     print(json.dumps(row), flush=True)
     while (answer := status.read_text().strip()) == "hang":
         time.sleep(0.05)

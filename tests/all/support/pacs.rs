@@ -69,6 +69,14 @@ impl Pacs {
         destination(name, "PACS", self.port, &["report"])
     }
 
+    /// The instances that it was sent of a study, each with each of its contents.
+    pub(crate) fn contents(&self, study: &str) -> BTreeSet<(String, String)> {
+        let rows = self.rows.lock().unwrap();
+        let text = |row: &Value, name: &str| row[name].as_str().unwrap().to_owned();
+        let of_study = rows.iter().filter(|row| row["study"] == study);
+        of_study.map(|row| (text(row, "instance"), text(row, "content"))).collect()
+    }
+
     /// The instances that it was sent of a study, and how often it was sent any.
     pub(crate) fn sent(&self, study: &str) -> (BTreeSet<String>, usize) {
         let rows = self.rows.lock().unwrap();
