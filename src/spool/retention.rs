@@ -97,7 +97,7 @@ impl Spool {
 }
 
 /// The studies that were finished before a time and still have objects.
-fn finished(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn finished(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached(
             "SELECT study.id FROM study
