@@ -125,4 +125,19 @@ mod tests {
             }
         }
     }
+    #[test]
+    fn a_report_of_seven_thousand_objects_is_read_and_one_of_far_more_is_not() {
+        let report = |count: u32| {
+            let longest = |n: u32| format!("2.25.1{n:058}").parse().unwrap();
+            let objects = (0..count).map(|n| (SopClass::CrImage, longest(n)));
+            let transaction = "2.25.7".parse().unwrap();
+            CommitmentRequest { transaction, objects: objects.collect() }.encode(true)
+        };
+        let syntax = TransferSyntax::ExplicitLittle;
+        let many = report(7000);
+        assert!(many.len() as u64 <= MAX_REPORT, "{}", many.len());
+        assert_eq!(CommitmentReport::parse(many, syntax).unwrap().committed.len(), 7000);
+        let crowded = CommitmentReport::parse(report(17_000), syntax);
+        assert!(matches!(crowded, Err(ReportError::Malformed(_))), "{crowded:?}");
+    }
 }

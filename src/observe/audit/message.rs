@@ -39,133 +39,117 @@ const SERIOUS_FAILURE: u8 = 8;
 impl Event {
     /// The message, by the node of an AE title.
     pub(super) fn message(&self, at: Timestamp, node: &AeTitle) -> String {
-        let (head, rest) = match self {
-            Self::Started | Self::Stopped | Self::Reloaded { .. } | Self::Lost { .. } => {
-                self.of_node(node)
-            }
-            Self::Accepted { .. } | Self::Refused { .. } => self.of_caller(node),
-            Self::Received { .. } | Self::Sent { .. } | Self::Drafted { .. } => {
-                self.of_objects(node)
-            }
-            _ => self.of_person(node),
-        };
+        let (head, rest) = self.parts(node.as_str());
         assemble(head.with("EventDateTime", at.to_string()), rest, node)
     }
 
-    /// What the node does with itself.
-    fn of_node(&self, node: &AeTitle) -> Parts {
-        let node = node.as_str();
-        let alert = |kind, outcome, what: &str| {
-            let head = identification(SECURITY_ALERT, Some(kind), "E", outcome);
-            (head, vec![process(node, None, true, None), alerting(node, what)])
-        };
+    fn parts(&self, node: &str) -> Parts {
         match self {
+            Self::Started => activity(START, node),
+            Self::Stopped => activity(STOP, node),
+            Self::Reloaded { refused } => reloaded(refused.as_deref(), node),
             Self::Lost { count } => {
                 let what = format!("{count} audit messages are lost: the log could not be written");
-                alert(RECORDING_STOPPED, SERIOUS_FAILURE, &what)
+                alert(RECORDING_STOPPED, SERIOUS_FAILURE, &what, node)
             }
-            Self::Reloaded { refused: None } => {
-                let what = "peers, destinations, rules, routes, users and certificates are those \
-                            of the configuration as it is now";
-                alert(SECURITY_CONFIGURATION, SUCCESS, what)
-            }
-            Self::Reloaded { refused: Some(why) } => {
-                let what = format!("nothing of the configuration was taken over: {why}");
-                alert(SECURITY_CONFIGURATION, MINOR_FAILURE, &what)
-            }
-            _ => {
-                let kind = if *self == Self::Started { START } else { STOP };
-                let head = identification(APPLICATION_ACTIVITY, Some(kind), "E", SUCCESS);
-                (head, vec![process(node, None, false, Some(APPLICATION))])
-            }
-        }
-    }
-
-    /// What becomes of a caller.
-    fn of_caller(&self, node: &AeTitle) -> Parts {
-        match self {
-            Self::Accepted { caller, called, user } => {
-                let head = identification(USER_AUTHENTICATION, Some(LOGIN), "E", SUCCESS);
-                let calling = process(&caller.name(), Some(&caller.host), true, None);
-                let calling = user.iter().fold(calling, |it, user| it.with("UserName", user));
-                (head, vec![calling, process(called, None, false, None)])
-            }
-            Self::Refused { caller, reason } => {
-                let head =
-                    identification(SECURITY_ALERT, Some(NODE_AUTHENTICATION), "E", MINOR_FAILURE);
-                let reporting = process(node.as_str(), None, true, None);
-                let called = process(&caller.name(), Some(&caller.host), false, None);
-                (head, vec![reporting, called, alerting(&caller.name(), reason)])
-            }
-            other => other.of_node(node),
-        }
-    }
-
-    /// What the node does with objects.
-    fn of_objects(&self, node: &AeTitle) -> Parts {
-        match self {
+            Self::Accepted { caller, called, user } => accepted(caller, called, user.as_deref()),
+            Self::Refused { caller, reason } => refused(caller, reason, node),
             Self::Received { sender, study, class, instance, known } => {
-                let action = if *known { "R" } else { "C" };
-                let head = identification(INSTANCES_TRANSFERRED, None, action, SUCCESS);
                 let from = process(&sender.name(), Some(&sender.host), true, Some(SOURCE));
-                let to = process(node.as_str(), None, false, Some(DESTINATION));
-                let moved = study.element(Some((*class, instance)));
-                (head, vec![from, to, moved, study.patient()])
+                let to = process(node, None, false, Some(DESTINATION));
+                let head = plain(INSTANCES_TRANSFERRED, if *known { "R" } else { "C" });
+                (head, study.objects([from, to], Some((*class, instance))))
             }
             Self::Sent { destination, study, class, instance } => {
-                let head = identification(INSTANCES_TRANSFERRED, None, "C", SUCCESS);
-                let from = process(node.as_str(), None, true, Some(SOURCE));
+                let from = process(node, None, true, Some(SOURCE));
                 let (name, host) = (destination.name(), Some(destination.host.as_str()));
                 let to = process(&name, host, false, Some(DESTINATION));
-                let moved = study.element(Some((*class, instance)));
-                (head, vec![from, to, moved, study.patient()])
+                let head = plain(INSTANCES_TRANSFERRED, "C");
+                (head, study.objects([from, to], Some((*class, instance))))
             }
             Self::Drafted { study, model } => {
-                let head = identification(INSTANCES_ACCESSED, None, "C", SUCCESS);
-                let drafter = process(node.as_str(), None, true, None).with("UserName", model);
-                (head, vec![drafter, study.element(None), study.patient()])
+                let drafter = process(node, None, true, None).with("UserName", model);
+                (plain(INSTANCES_ACCESSED, "C"), study.objects([drafter], None))
             }
-            other => other.of_node(node),
-        }
-    }
-
-    /// What people do.
-    fn of_person(&self, node: &AeTitle) -> Parts {
-        let own = |role| process(node.as_str(), None, false, role);
-        let about = |head, who: &Person, study: &Study| {
-            (head, vec![person(who, None), own(None), study.element(None), study.patient()])
-        };
-        let plain = |id, action| identification(id, None, action, SUCCESS);
-        match self {
-            Self::Signed { who, study } => about(plain(INSTANCES_ACCESSED, "U"), who, study),
-            Self::Viewed { who, study } => about(plain(INSTANCES_ACCESSED, "R"), who, study),
-            Self::Retried { who, study } => about(plain(PROCEDURE_RECORD, "U"), who, study),
-            Self::Deleted { who: Some(who), study } => about(plain(STUDY_DELETED, "D"), who, study),
+            Self::Signed { who, study } => by(plain(INSTANCES_ACCESSED, "U"), who, study, node),
+            Self::Viewed { who, study } => by(plain(INSTANCES_ACCESSED, "R"), who, study, node),
+            Self::Listed { who, list } => listed(who, list, node),
+            Self::Retried { who, study } => by(plain(PROCEDURE_RECORD, "U"), who, study, node),
+            Self::Deleted { who: Some(who), study } => {
+                by(plain(STUDY_DELETED, "D"), who, study, node)
+            }
             Self::Deleted { who: None, study } => {
-                let itself = process(node.as_str(), None, true, None);
-                let head = plain(STUDY_DELETED, "D");
-                (head, vec![itself, study.element(None), study.patient()])
-            }
-            Self::Listed { who, list } => {
-                let asked = vec![person(who, Some(SOURCE)), own(Some(DESTINATION)), query(list)];
-                (plain(QUERY, "E"), asked)
+                let itself = process(node, None, true, None);
+                (plain(STUDY_DELETED, "D"), study.objects([itself], None))
             }
             Self::SignIn { who, success } => {
                 let outcome = if *success { SUCCESS } else { MINOR_FAILURE };
-                let head = identification(USER_AUTHENTICATION, Some(LOGIN), "E", outcome);
-                (head, vec![person(who, None), own(None)])
+                authentication(LOGIN, outcome, who, node)
             }
-            Self::SignOut { who } => {
-                let head = identification(USER_AUTHENTICATION, Some(LOGOUT), "E", SUCCESS);
-                (head, vec![person(who, None), own(None)])
-            }
-            other => other.of_node(node),
+            Self::SignOut { who } => authentication(LOGOUT, SUCCESS, who, node),
         }
     }
 }
 
 /// The event, and all that follows it.
 type Parts = (Element, Vec<Element>);
+
+fn activity(kind: Code, node: &str) -> Parts {
+    let head = identification(APPLICATION_ACTIVITY, Some(kind), "E", SUCCESS);
+    (head, vec![process(node, None, false, Some(APPLICATION))])
+}
+
+/// What the node says of itself.
+fn alert(kind: Code, outcome: u8, what: &str, node: &str) -> Parts {
+    let head = identification(SECURITY_ALERT, Some(kind), "E", outcome);
+    (head, vec![process(node, None, true, None), alerting(node, what)])
+}
+
+fn reloaded(refused: Option<&str>, node: &str) -> Parts {
+    let (outcome, what) = match refused {
+        None => (
+            SUCCESS,
+            "peers, destinations, rules, routes, users and certificates are those of the \
+             configuration as it is now"
+                .to_owned(),
+        ),
+        Some(why) => (MINOR_FAILURE, format!("nothing of the configuration was taken over: {why}")),
+    };
+    alert(SECURITY_CONFIGURATION, outcome, &what, node)
+}
+
+fn accepted(caller: &Peer, called: &str, user: Option<&str>) -> Parts {
+    let calling = process(&caller.name(), Some(&caller.host), true, None);
+    let calling = user.into_iter().fold(calling, |calling, user| calling.with("UserName", user));
+    let head = identification(USER_AUTHENTICATION, Some(LOGIN), "E", SUCCESS);
+    (head, vec![calling, process(called, None, false, None)])
+}
+
+fn refused(caller: &Peer, reason: &str, node: &str) -> Parts {
+    let head = identification(SECURITY_ALERT, Some(NODE_AUTHENTICATION), "E", MINOR_FAILURE);
+    let reporting = process(node, None, true, None);
+    let called = process(&caller.name(), Some(&caller.host), false, None);
+    (head, vec![reporting, called, alerting(&caller.name(), reason)])
+}
+
+/// What a person does with a study.
+fn by(head: Element, who: &Person, study: &Study, node: &str) -> Parts {
+    (head, study.objects([person(who, None), process(node, None, false, None)], None))
+}
+
+fn listed(who: &Person, list: &str, node: &str) -> Parts {
+    let asked = process(node, None, false, Some(DESTINATION));
+    (plain(QUERY, "E"), vec![person(who, Some(SOURCE)), asked, query(list)])
+}
+
+fn authentication(kind: Code, outcome: u8, who: &Person, node: &str) -> Parts {
+    let head = identification(USER_AUTHENTICATION, Some(kind), "E", outcome);
+    (head, vec![person(who, None), process(node, None, false, None)])
+}
+
+fn plain(id: Code, action: &str) -> Element {
+    identification(id, None, action, SUCCESS)
+}
 
 /// Puts the parts in the order of the schema: participants, source, objects.
 fn assemble(head: Element, rest: Vec<Element>, node: &AeTitle) -> String {
@@ -271,6 +255,15 @@ impl Peer {
 }
 
 impl Study {
+    /// What follows an event on a study, or on an instance of it.
+    fn objects(
+        &self,
+        participants: impl IntoIterator<Item = Element>,
+        moved: Option<(SopClass, &InstanceUid)>,
+    ) -> Vec<Element> {
+        participants.into_iter().chain([self.element(moved), self.patient()]).collect()
+    }
+
     fn element(&self, moved: Option<(SopClass, &InstanceUid)>) -> Element {
         // A system object in the role of a report.
         let element = object(self.uid.as_str(), "2", "3", dicom(STUDY_UID));
