@@ -106,8 +106,8 @@ impl WorklistState {
 
     /// A list of studies was shown.
     pub(super) fn listed(&self, visitor: &Visitor, address: &str) {
-        if self.looks.is_new(visitor.look(address), Instant::now()) {
-            let list = address.chars().take(LONGEST).collect();
+        let list: String = address.chars().take(LONGEST).collect();
+        if self.looks.is_new(visitor.look(&list), Instant::now()) {
             self.audit.record(&Event::Listed { who: visitor.person(), list });
         }
     }

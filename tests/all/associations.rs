@@ -115,13 +115,13 @@ fn a_stop_lets_the_object_in_hand_be_finished() {
     let mut scp = Scp::start();
     let mut peer = Peer::storing(scp.address);
     let mut idle = Peer::storing(scp.address);
-    peer.send(&raw::p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+    peer.send(&p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
     let data = data_set(CR, "1.2.3");
-    peer.send(&raw::p_data(1, 0, &data[..20]));
+    peer.send(&p_data(1, 0, &data[..20]));
     wait_until("the object is in the making", || scp.files().len() == 1);
     scp.closing.cancel();
     assert_eq!(idle.aborted().0, 0);
-    peer.send(&raw::p_data(1, 2, &data[20..]));
+    peer.send(&p_data(1, 2, &data[20..]));
     assert_eq!(peer.response().status.0, 0);
     assert_eq!(peer.aborted().0, 0);
     scp.join();
@@ -132,8 +132,8 @@ fn a_stop_lets_the_object_in_hand_be_finished() {
 fn an_abandoned_object_leaves_nothing() {
     let mut scp = Scp::start();
     let mut peer = Peer::storing(scp.address);
-    peer.send(&raw::p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
-    peer.send(&raw::p_data(1, 0, &data_set(CR, "1.2.3")));
+    peer.send(&p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+    peer.send(&p_data(1, 0, &data_set(CR, "1.2.3")));
     wait_until("the object is in the making", || scp.files().len() == 1);
     scp.closing.cancel();
     scp.abandon.cancel();
