@@ -13,8 +13,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
+mod openness;
+mod retention;
 mod sockets;
 mod vitals;
 
@@ -39,15 +41,12 @@ use crate::receive::{self, Reception};
 use crate::report::NodeIdentity;
 use crate::spool::{Spool, SpoolError, SpoolSettings};
 use crate::triage::Triage;
-use crate::vocabulary::AeTitle;
 use crate::worklist::{self, Access, WorklistState};
 
 /// How long the stages may take to finish what they have in hand.
 const GRACE: Duration = Duration::from_secs(30);
 /// How many objects drafting reads at a time: each may take memory that its sender chose.
 const READING: usize = 2;
-/// How often the retention rules are applied at least.
-const RETENTION_EVERY: Duration = Duration::from_mins(1);
 
 /// Why a node did not start, or stopped by itself.
 #[derive(Debug, thiserror::Error)]
@@ -148,6 +147,8 @@ pub struct Reload {
     triage: Arc<watch::Sender<Arc<Triage>>>,
     tls: Option<CurrentServer>,
     syslog: Option<watch::Sender<Client>>,
+    addresses: Addresses,
+    audit: Audit,
 }
 
 impl fmt::Debug for Reload {
@@ -166,6 +167,7 @@ impl Reload {
         let triage = Triage::new(config)?;
         let tls = tls::load(config)?;
         warn_of_expired(&tls);
+        openness::warn_of(config, self.addresses);
         if let (Some(current), Some(new)) = (&self.tls, &tls.server) {
             current.replace(new);
         }
@@ -177,7 +179,13 @@ impl Reload {
         self.destinations.send_replace(destinations_of(config, &tls));
         self.recipients.send_replace(recipients_of(config));
         self.users.send_replace(config.users.clone());
+        self.audit.record(&Event::Reloaded { refused: None });
         Ok(())
+    }
+
+    /// Notes that nothing was taken over, and why.
+    pub fn refused(&self, why: &dyn fmt::Display) {
+        self.audit.record(&Event::Reloaded { refused: Some(why.to_string()) });
     }
 }
 
@@ -285,6 +293,8 @@ impl Node {
             triage: Arc::new(watch::Sender::new(Arc::new(triage))),
             tls: tls.server,
             syslog,
+            addresses,
+            audit: audit.clone(),
         };
         Ok(Self { config, spool, engine, metrics, audit, dicom, http, addresses, reload })
     }
@@ -328,7 +338,7 @@ impl Node {
         closing: CancellationToken,
         abandon: CancellationToken,
     ) -> Result<(), NodeError> {
-        self.warn_of_openness();
+        openness::warn_of(&self.config, self.addresses);
         let mut stages = Stages { running: JoinSet::new(), closing: closing.clone() };
         let metrics = self.metrics.clone();
         let engine = self.engine.clone();
@@ -346,7 +356,9 @@ impl Node {
             let state = state.with_decoder(drafting.decoder.clone());
             worklist::serve(self.http, state, closing.clone())
         });
-        stages.add("retention", retention(self.spool.clone(), closing.clone()));
+        stages.add("retention", {
+            retention::run(self.spool.clone(), self.audit.clone(), closing.clone())
+        });
         let delivery = Arc::new(Delivery {
             spool: self.spool.clone(),
             timers: Timers::uniform(self.config.receive.timeout.0),
@@ -366,7 +378,10 @@ impl Node {
         self.audit.record(&Event::Started);
         let ended = stages.wait(abandon).await;
         self.audit.record(&Event::Stopped);
-        self.audit.flush();
+        let audit = self.audit;
+        // Said in the log where it was not written.
+        let flushed = tokio::task::spawn_blocking(move || audit.flush()).await;
+        debug!(written = flushed.unwrap_or(false), "the audit log was waited for");
         ended
     }
 
@@ -385,38 +400,6 @@ impl Node {
             node: NodeIdentity::new(&config.node.ae_title),
             metrics: self.metrics.clone(),
             audit: self.audit.clone(),
-        }
-    }
-
-    fn warn_of_openness(&self) {
-        if self.config.destinations.is_empty() {
-            warn!("no [[destination]] is configured: drafts stay in the worklist");
-        }
-        let reached = [Some(self.addresses.dicom), self.addresses.tls].into_iter().flatten();
-        let vouched = self.addresses.tls.filter(|_| self.config.tls.client_ca.is_some());
-        let mut open = reached.filter(|at| !at.ip().is_loopback() && Some(*at) != vouched);
-        if self.config.peers.is_empty() && open.next().is_some() {
-            warn!("no [[peer]] is configured: any caller that reaches the port may send");
-        }
-        let peers = &self.config.peers;
-        let calls = |title: &AeTitle| {
-            peers.iter().any(|peer| peer.ae_title.as_ref().is_none_or(|own| own == title))
-        };
-        for destination in self.config.destinations.iter().filter(|d| d.commitment) {
-            if !peers.is_empty() && !calls(&destination.ae_title) {
-                warn!(
-                    destination = destination.name,
-                    "no [[peer]] has this destination's AE title: its reports on storage \
-                     commitments are refused, unless they come on the association that asked"
-                );
-            }
-        }
-        let proxied = self.config.http.trusted_proxy.is_some() && !self.config.users.is_empty();
-        if !self.addresses.http.ip().is_loopback() && !proxied {
-            warn!(
-                "http.bind is no loopback address: pages about patients answer only with \
-                 http.trusted_proxy and a [[user]]"
-            );
         }
     }
 }
@@ -484,21 +467,6 @@ pub(crate) fn request_of(config: &Config) -> DraftRequest {
         template: None,
         ask_findings: config.model.ask_findings,
         sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },
-    }
-}
-
-async fn retention(spool: Spool, closing: CancellationToken) -> Result<(), SpoolError> {
-    let after = spool.settings().after_delivery;
-    let pause = after.clamp(Duration::from_secs(1), RETENTION_EVERY);
-    loop {
-        tokio::select! {
-            () = closing.cancelled() => return Ok(()),
-            () = tokio::time::sleep(pause) => {}
-        }
-        let spool = spool.clone();
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || spool.retain()).await {
-            warn!(%error, "retention failed");
-        }
     }
 }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 
 use super::Outcome;
 use crate::config::Config;
-use crate::observe::audit::{self, chain};
+use crate::observe::audit;
 
 /// What may be asked of `audit`.
 #[derive(Debug, clap::Args)]
@@ -30,7 +30,7 @@ enum Action {
 pub(super) fn run(arguments: &Arguments, file: Option<&Path>) -> Outcome {
     let Action::Verify { json } = arguments.action;
     let folder = Config::load(file)?.spool.path.join(audit::FOLDER);
-    let found = chain::verify(&folder)
+    let found = audit::verify(&folder)
         .with_context(|| format!("cannot read the audit log in {}", folder.display()))?;
     let mut out = std::io::stdout();
     if json {

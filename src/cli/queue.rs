@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::config::Config;
+use crate::observe::audit::{self, Audit, Event, Person};
 use crate::spool::{JobDetail, JobFilter, JobState, JobView, Spool};
 use crate::vocabulary::{Priority, Span, StudyUid};
 
@@ -85,10 +86,10 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let spool = Spool::attach(&config.spool.path)?;
     match &arguments.action {
         Action::List(list) => show_jobs(&spool, list),
-        Action::Show(study) => show(&spool, study),
-        Action::Retry(study) => retry(&spool, study),
-        Action::Drop(drop) => forget(&spool, drop),
-        Action::Purge(arguments) => purge(&spool, arguments, config.retention.after_delivery),
+        Action::Show(study) => show(&spool, study, &audit_of(&config)?),
+        Action::Retry(study) => retry(&spool, study, &audit_of(&config)?),
+        Action::Drop(drop) => forget(&spool, drop, &audit_of(&config)?),
+        Action::Purge(arguments) => purge(&spool, arguments, &config),
     }
 }
 
@@ -138,8 +139,10 @@ fn find(spool: &Spool, study: &StudyUid) -> anyhow::Result<JobDetail> {
     })
 }
 
-fn show(spool: &Spool, study: &Study) -> Outcome {
+fn show(spool: &Spool, study: &Study, audit: &Audit) -> Outcome {
     let detail = find(spool, &study.study)?;
+    audit.record(&Event::Viewed { who: Person::of_process(), study: study_of(&detail) });
+    written(audit)?;
     let mut out = stdout().lock();
     if study.json {
         writeln!(out, "{}", serde_json::to_string(&detail)?)?;
@@ -192,8 +195,11 @@ fn describe(out: &mut impl Write, detail: &JobDetail) -> std::io::Result<()> {
     Ok(())
 }
 
-fn retry(spool: &Spool, study: &Study) -> Outcome {
+fn retry(spool: &Spool, study: &Study, audit: &Audit) -> Outcome {
     let retried = spool.retry_study(&study.study)?;
+    let uid = study.study.clone();
+    let of = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
+    audit.record(&Event::Retried { who: Person::of_process(), study: of });
     let (jobs, deliveries) = (retried.jobs, retried.deliveries);
     if study.json {
         let answer = json!({
@@ -205,10 +211,10 @@ fn retry(spool: &Spool, study: &Study) -> Outcome {
     } else {
         writeln!(stderr(), "trying again: drafts {jobs}, deliveries {deliveries}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    written(audit)
 }
 
-fn forget(spool: &Spool, drop: &Drop) -> Outcome {
+fn forget(spool: &Spool, drop: &Drop, audit: &Audit) -> Outcome {
     let study = &drop.study.study;
     let detail = find(spool, study)?;
     let question = format!(
@@ -221,16 +227,19 @@ fn forget(spool: &Spool, drop: &Drop) -> Outcome {
         anyhow::bail!("study {study} was not dropped");
     }
     spool.drop_study(study)?;
+    let who = Some(Person::of_process());
+    audit.record(&Event::Deleted { who, study: study_of(&detail) });
     if drop.study.json {
         writeln!(stdout(), "{}", json!({"study": study.as_str(), "dropped": true}))?;
     } else {
         writeln!(stderr(), "dropped study {study}")?;
     }
-    Ok(ExitCode::SUCCESS)
+    written(audit)
 }
 
 /// What the node deletes by itself is not asked about; what is deleted before its time is.
-fn purge(spool: &Spool, arguments: &Purge, retained: Span) -> Outcome {
+fn purge(spool: &Spool, arguments: &Purge, config: &Config) -> Outcome {
+    let retained = config.retention.after_delivery;
     let after = arguments.older_than.unwrap_or(retained);
     if after < retained && !arguments.yes {
         let (studies, objects) = spool.purgeable(after.0)?;
@@ -242,12 +251,48 @@ fn purge(spool: &Spool, arguments: &Purge, retained: Span) -> Outcome {
             anyhow::bail!("nothing was deleted");
         }
     }
-    let deleted = spool.purge(after.0)?;
+    let audit = audit_of(config)?;
+    let due = spool.finished_studies(after.0)?;
+    let purged = spool.purge(after.0);
+    // Some may be gone even where not all could go.
+    for uid in due {
+        if !spool.has_objects(&uid)? {
+            let study = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
+            audit.record(&Event::Deleted { who: Some(Person::of_process()), study });
+        }
+    }
+    let deleted = purged?;
     if arguments.json {
         writeln!(stdout(), "{}", json!({"objects": deleted, "older_than": after.to_string()}))?;
     } else {
         writeln!(stderr(), "{deleted} objects deleted")?;
     }
+    written(&audit)
+}
+
+/// The audit trail, beside the node that may keep it.
+fn audit_of(config: &Config) -> anyhow::Result<Audit> {
+    if !config.audit.enabled {
+        return Ok(Audit::default());
+    }
+    let folder = config.spool.path.join(audit::FOLDER);
+    Audit::beside(&config.node.ae_title, &folder).with_context(|| {
+        let folder = folder.display();
+        format!(
+            "the audit log in {folder} cannot be written, so nothing was done; \
+             set audit.enabled = false to do without"
+        )
+    })
+}
+
+fn study_of(detail: &JobDetail) -> audit::Study {
+    let (uid, patient_id) = (detail.row.study.clone(), detail.caption.patient_id.clone());
+    audit::Study { uid, patient_id }
+}
+
+/// Sees to it that what was done is in the audit trail.
+fn written(audit: &Audit) -> Outcome {
+    anyhow::ensure!(audit.flush(), "this was done, but the audit log could not be written");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -38,7 +38,10 @@ async fn serve(config: Config, file: Option<&Path>) -> Outcome {
     stop_on_signals(closing.clone(), abandon.clone())?;
     let hangup = signal(SignalKind::hangup())?;
     service_manager::tell(&[NotifyState::Status("opening the job store, loading the model")]);
-    let node = Node::bind_with(config, service_manager::sockets()?).await?;
+    let starting = tokio::spawn(service_manager::extend_start());
+    let bound = Node::bind_with(config, service_manager::sockets()?).await;
+    starting.abort();
+    let node = bound?;
     tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload()));
     let addresses = node.addresses();
     let ready = format!("ready {addresses}");
@@ -90,17 +93,18 @@ async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
                     );
                     "reloaded"
                 }
-                Err(problems) => not_taken(&problems),
+                Err(problems) => not_taken(&reload, &problems),
             },
-            Ok(Err(problems)) => not_taken(&problems),
-            Err(fault) => not_taken(&fault),
+            Ok(Err(problems)) => not_taken(&reload, &problems),
+            Err(fault) => not_taken(&reload, &fault),
         };
         service_manager::tell(&[NotifyState::Ready, NotifyState::Status(status)]);
     }
 }
 
 /// Why a reload changed nothing; the status that says so.
-fn not_taken(why: &impl std::fmt::Display) -> &'static str {
+fn not_taken(reload: &Reload, why: &impl std::fmt::Display) -> &'static str {
+    reload.refused(why);
     warn!(%why, "SIGHUP: nothing was taken over");
     "the configuration was not taken over: see the log"
 }

@@ -14,6 +14,8 @@ use crate::node::{Addresses, Sockets, SocketsError, Vitals};
 
 /// How often what waits is told, where no watchdog asks for more.
 const TELL: Duration = Duration::from_secs(10);
+/// While the node starts: how often it asks for more time, and for how long ahead.
+const START: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
 /// While the node finishes what it has in hand: how often it says so, and for how long ahead.
 const DRAIN: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(15));
 
@@ -67,6 +69,38 @@ pub(super) fn reloading() {
     }
 }
 
+/// Asks for more time to start as long as the start gets on: a job store that is made anew, or a
+/// large model. Ends with its task.
+pub(super) async fn extend_start() {
+    let mut beats = interval_at(Instant::now(), START.0);
+    beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = None;
+    loop {
+        beats.tick().await;
+        let worked = work_done();
+        // One that hangs does no work; then the manager's own patience counts.
+        if worked.is_none() || worked != before {
+            tell(&[NotifyState::ExtendTimeoutUsec(microseconds(START.1))]);
+        }
+        before = worked;
+    }
+}
+
+/// Processor time of this process in the system's ticks, of a hundredth of a second each.
+fn work_done() -> Option<u64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    // The second field is a name in brackets that may hold anything; utime and stime are the 14th
+    // and the 15th (proc(5)).
+    let (_, fields) = stat.rsplit_once(')')?;
+    let times: Vec<u64> =
+        fields.split_whitespace().skip(11).take(2).filter_map(|time| time.parse().ok()).collect();
+    Some(times.iter().sum())
+}
+
+fn microseconds(span: Duration) -> u32 {
+    u32::try_from(span.as_micros()).unwrap_or(u32::MAX)
+}
+
 /// Feeds the watchdog as long as the node makes progress, says what waits, and, once the node is
 /// asked to stop, that it still finishes what it has in hand. Ends with its task.
 pub(super) async fn accompany(
@@ -89,7 +123,7 @@ pub(super) async fn accompany(
     }
     let stopping = "stopping: finishing what is in hand";
     tell(&[NotifyState::Stopping, NotifyState::Status(stopping)]);
-    let ahead = u32::try_from(DRAIN.1.as_micros()).unwrap_or(u32::MAX);
+    let ahead = microseconds(DRAIN.1);
     let mut drain = interval_at(Instant::now(), DRAIN.0);
     loop {
         tokio::select! {

@@ -41,6 +41,15 @@ impl Checker<'_> {
         let address = self.text(keys, "syslog")?;
         let ca = self.file(keys, "syslog_ca")?;
         let name = Some(self.text(keys, "syslog_name")?).filter(|name| !name.is_empty());
+        if !address.starts_with("tls://") {
+            let given = [ca.as_ref().map(|_| "syslog_ca"), name.as_ref().map(|_| "syslog_name")];
+            for key in given.into_iter().flatten() {
+                let why = "audit.syslog is not reached over TLS, so there is no certificate to hold \
+                           this against";
+                let remedy = format!("set audit.syslog to \"tls://…\", or take {key} out");
+                self.complain(keys, key, why, &remedy);
+            }
+        }
         if address.is_empty() {
             return Some(None);
         }

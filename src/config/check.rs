@@ -55,6 +55,9 @@ impl Checker<'_> {
         let audit = self.audit(settings, tls.as_ref());
         let log = self.log(settings);
         let destinations = self.destinations(settings, tls.as_ref());
+        if let (Some(tls), Some(audit), Some(destinations)) = (&tls, &audit, &destinations) {
+            self.unused_identity(settings, tls, audit, destinations);
+        }
         let peers = self.peers(settings, tls.as_ref());
         let users = self.users(settings);
         let rules = self.rules(settings);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::error::{Place, Problem};
 use super::file::Settings;
 use super::value::{ADDRESS, Checker, Keys};
+use super::{Audit, Destination};
 
 /// A file that the configuration names, and where it does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,6 +80,10 @@ impl Checker<'_> {
             self.complain(&keys, "bind", why, "set tls.certificate and tls.key to PEM files");
         }
         let client_ca = self.file(&keys, "client_ca")?;
+        if bind.is_none() && client_ca.is_some() {
+            let why = "no caller shows a certificate, for no port speaks TLS: tls.bind is empty";
+            self.complain(&keys, "client_ca", why, "set tls.bind, or take client_ca out");
+        }
         let ca = self.file(&keys, "ca")?;
         Some(Tls { bind, identity, client_ca, ca })
     }
@@ -114,6 +119,12 @@ impl Checker<'_> {
         let name = Some(self.text(keys, "tls_name")?).filter(|name| !name.is_empty());
         let identity = self.identity(keys, ["tls_certificate", "tls_key"])?;
         if !wanted {
+            let identity = identity.map(|_| "tls_certificate");
+            let given = [ca.map(|_| "tls_ca"), name.map(|_| "tls_name"), identity];
+            for key in given.into_iter().flatten() {
+                let why = "tls is false: what goes there is sent in plain";
+                self.complain(keys, key, why, &format!("set tls = true, or take {key} out"));
+            }
             return Some(None);
         }
         let Some(ca) = ca.or_else(|| of_node?.ca.clone()) else {
@@ -124,6 +135,25 @@ impl Checker<'_> {
         };
         let identity = identity.or_else(|| of_node?.identity.clone());
         Some(Some(DestinationTls { ca, name, identity }))
+    }
+
+    /// A certificate of the node that nobody would be shown: the key that uses it was forgotten.
+    pub(super) fn unused_identity(
+        &mut self,
+        settings: &Settings,
+        tls: &Tls,
+        audit: &Audit,
+        destinations: &[Destination],
+    ) {
+        let syslog = audit.syslog.as_ref().is_some_and(|syslog| syslog.tls.is_some());
+        let used = tls.bind.is_some() || syslog || destinations.iter().any(|d| d.tls.is_some());
+        if let (true, false, Some(keys)) =
+            (tls.identity.is_some(), used, Keys::of_table(settings, "tls"))
+        {
+            let why = "nobody is shown it: tls.bind is empty, no destination has tls = true, and \
+                       audit.syslog is not reached over TLS";
+            self.complain(&keys, "certificate", why, "set tls.bind, or take certificate out");
+        }
     }
 
     /// `Some(None)` for an empty text.

@@ -12,10 +12,9 @@ use tracing::{Span, debug, error, info, warn};
 use super::c_echo;
 use super::c_store::{self, Peer, StoreReply, StoreRequest, StoreService};
 use super::command::{Command, Request, field};
-use super::complaints::{Complaints, Say};
+use super::complaints::Say;
 use super::connection::{Connection, Incoming, Stop};
 use super::data::{self, Feed};
-use super::excerpt::Excerpt;
 use super::listen::{Hall, Place};
 use super::machine::{Ended, Machine, Phase};
 use super::n_action::STORAGE_COMMITMENT;
@@ -24,6 +23,7 @@ use super::negotiate::{self, Agreement, Answer, Caller, Context, Offer};
 use super::pdu::{Abort, Bounds, Pdu, Rejection};
 use super::status::Status;
 use super::timers::Timers;
+use crate::vocabulary::Excerpt;
 
 /// What one peer may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +106,7 @@ pub(super) struct Arrival {
 /// What happened on one association.
 #[derive(Debug)]
 struct Tally<'a> {
-    complaints: &'a Complaints,
+    hall: &'a Hall,
     /// The caller's AE title, as it says.
     calling: String,
     echoes: u32,
@@ -116,9 +116,9 @@ struct Tally<'a> {
 }
 
 impl<'a> Tally<'a> {
-    fn new(complaints: &'a Complaints) -> Self {
+    fn new(hall: &'a Hall) -> Self {
         let calling = String::new();
-        Self { complaints, calling, echoes: 0, stored: 0, refused: 0, bytes: 0 }
+        Self { hall, calling, echoes: 0, stored: 0, refused: 0, bytes: 0 }
     }
 }
 
@@ -138,18 +138,17 @@ impl Acceptor {
         let machine = Machine::acceptor(self.timers, since);
         let mut connection =
             Connection::new(stream, machine, self.timers, self.bounds(), stop.clone());
-        let (complaints, address) = (&hall.slots.complaints, caller.address);
-        let mut tally = Tally::new(complaints);
-        let run = self.run(&mut connection, caller, hall, &place, &stop, &mut tally);
+        let mut tally = Tally::new(hall);
+        let run = self.run(&mut connection, caller, &place, &stop, &mut tally);
         let Err(ended) = run.await;
-        self.tell(&ended, &tally, since, address);
+        self.tell(&ended, &tally, since, caller.address);
         place.enter();
         connection.close().await;
     }
 
     /// Logs how an association ended.
     fn tell(&self, ended: &Ended, tally: &Tally<'_>, since: Instant, address: IpAddr) {
-        let Tally { echoes, stored, refused, bytes, complaints, calling } = tally;
+        let Tally { echoes, stored, refused, bytes, hall, calling } = tally;
         let seconds = since.elapsed().as_secs_f32();
         let outcome = ended.outcome();
         match ended {
@@ -158,23 +157,23 @@ impl Acceptor {
             Ended::Released | Ended::Stopped => {
                 info!(outcome, echoes, stored, refused, bytes, seconds, "{ended}");
             }
-            _ => match complaints.of(address, Instant::now()) {
+            _ => match hall.complaints.of(address, Instant::now()) {
                 Say::Debug => debug!(outcome, echoes, stored, refused, bytes, seconds, "{ended}"),
                 say => {
                     warn!(outcome, echoes, stored, refused, bytes, seconds, "{ended}");
                     announce(say);
-                    self.service.turned_away(address, calling, ended);
                 }
             },
+        }
+        if hall.audits(ended, address) {
+            self.service.turned_away(address, calling, ended);
         }
         self.service.ended(ended);
     }
 
     /// A connection ended before its association could begin.
     pub(super) fn turned_away(&self, ended: &Ended, arrival: &Arrival, hall: &Hall) {
-        let complaints = &hall.slots.complaints;
-        let tally = Tally::new(complaints);
-        self.tell(ended, &tally, arrival.since, arrival.caller.address);
+        self.tell(ended, &Tally::new(hall), arrival.since, arrival.caller.address);
     }
 
     fn bounds(&self) -> Bounds {
@@ -187,7 +186,6 @@ impl Acceptor {
         &self,
         connection: &mut Connection<S>,
         caller: Caller,
-        hall: &Hall,
         place: &Place,
         stop: &Stop,
         tally: &mut Tally<'_>,
@@ -202,7 +200,7 @@ impl Acceptor {
         tally.calling = Excerpt(&request.calling_ae_title).to_string();
         span.record("calling", &tally.calling);
         span.record("called", Excerpt(&request.called_ae_title).to_string());
-        let address = caller.address;
+        let (hall, address) = (tally.hall, caller.address);
         let (accept, agreement, claim) =
             match negotiate::answer(&request, caller, &self.offer.get()) {
                 Answer::Accept(accept, agreement) => (accept, agreement, None),
@@ -211,6 +209,7 @@ impl Acceptor {
                 Answer::Unidentified => return Err(unidentified(connection).await),
                 Answer::Abort(abort, what) => return Err(connection.violate(abort, what).await),
             };
+        let user = negotiate::user_name(&request).map(|name| Excerpt(&name).to_string());
         drop(request);
         let free = if stop.closing.is_cancelled() {
             Err(Rejection::CONGESTION)
@@ -235,7 +234,10 @@ impl Acceptor {
             implementation = %Excerpt(&agreement.implementation),
             "accepted"
         );
+        let peer =
+            Peer { calling: agreement.calling.clone(), called: agreement.called.clone(), address };
         connection.send(&Pdu::Accept(accept)).await?;
+        self.service.accepted(&peer, user.as_deref());
         connection.machine.established(agreement.clone(), Instant::now());
         loop {
             self.message(connection, address, &agreement, tally).await?;
@@ -269,7 +271,7 @@ impl Acceptor {
             && request.has_data
             && context.class == STORAGE_COMMITMENT
         {
-            self.event_report(connection, address, (agreement, context)).await?.into()
+            self.event_report(connection, address, (agreement, context), tally.hall).await?.into()
         } else {
             if request.has_data {
                 connection.read_data(Feed::discarding(self.limits.max_object)).await?;
@@ -289,7 +291,7 @@ impl Acceptor {
         if reply.status != Status::SUCCESS {
             let comment = reply.comment.as_deref().unwrap_or_default();
             let (status, comment) = (reply.status, Excerpt(comment));
-            match tally.complaints.of(address, Instant::now()) {
+            match tally.hall.complaints.of(address, Instant::now()) {
                 Say::Debug => debug!(%status, "request refused: {comment}"),
                 say => {
                     warn!(%status, "request refused: {comment}");
@@ -337,6 +339,7 @@ impl Acceptor {
         connection: &mut Connection<S>,
         address: IpAddr,
         (agreement, context): (&Agreement, &Context),
+        hall: &Hall,
     ) -> Result<Status, Ended>
     where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -344,10 +347,10 @@ impl Acceptor {
         let (feed, fragments) = data::channel(MAX_REPORT);
         let (service, syntax, span) = (Arc::clone(&self.service), context.syntax, Span::current());
         let (calling, called) = (agreement.calling.clone(), agreement.called.clone());
-        let peer = Peer { calling, called, address };
+        let (peer, turns) = (Peer { calling, called, address }, hall.reports.clone());
         let task = tokio::task::spawn_blocking(move || {
             let _entered = span.enter();
-            match CommitmentReport::read(fragments, syntax) {
+            match CommitmentReport::read_in_turn(fragments, syntax, &turns) {
                 Ok(report) => service.reported(&peer, &report),
                 Err(error) => {
                     debug!("report not understood: {error}");

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use dicom_ul::pdu::{AssociationRQ, UserIdentityType, UserVariableItem};
+use dicom_ul::pdu::{AssociationRQ, UserIdentity, UserIdentityType, UserVariableItem};
 
 use super::identity::Claim;
 use crate::config::{AddressRange, PeerUser};
@@ -60,6 +60,23 @@ pub(super) fn admit<'a>(
     }
 }
 
+/// The name of the user identity in a request, as it says.
+pub(super) fn user_name(request: &AssociationRQ) -> Option<String> {
+    let identity = identity(request)?;
+    let named = matches!(
+        identity.identity_type(),
+        UserIdentityType::Username | UserIdentityType::UsernamePassword
+    );
+    named.then(|| String::from_utf8_lossy(&identity.primary_field()).into_owned())
+}
+
+fn identity(request: &AssociationRQ) -> Option<&UserIdentity> {
+    request.user_variables.iter().find_map(|item| match item {
+        UserVariableItem::UserIdentityItem(identity) => Some(identity),
+        _ => None,
+    })
+}
+
 /// What a caller must give beside its title.
 pub(super) enum Admission<'a> {
     /// Nothing.
@@ -72,11 +89,7 @@ impl Admission<'_> {
     /// What is left to judge of a request, if anything; an error when its identity is none of ours.
     pub(super) fn of(&self, request: &AssociationRQ) -> Result<Option<Claim>, ()> {
         let Self::Users(users) = self else { return Ok(None) };
-        let identity = request.user_variables.iter().find_map(|item| match item {
-            UserVariableItem::UserIdentityItem(identity) => Some(identity),
-            _ => None,
-        });
-        let identity = identity.ok_or(())?;
+        let identity = identity(request).ok_or(())?;
         let text = |field: Vec<u8>| String::from_utf8(field).map_err(|_not_text| ());
         let name = text(identity.primary_field())?;
         let known = |user: &&&PeerUser| user.name == name;

@@ -62,7 +62,12 @@ pub trait StoreService: Send + Sync + 'static {
         Status::UNRECOGNIZED_OPERATION
     }
 
-    /// A caller was turned away, or broke off its handshake; not called for each of a flood.
+    /// A caller is let in, with the name of the user identity that it gave.
+    fn accepted(&self, peer: &Peer, user: Option<&str>) {
+        let _ = (peer, user);
+    }
+
+    /// A caller was turned away, or its handshake failed; not called for each of a flood.
     fn turned_away(&self, address: IpAddr, calling: &str, ended: &Ended) {
         let _ = (address, calling, ended);
     }

@@ -1,4 +1,5 @@
-//! How many warnings a peer may cause: a peer that misbehaves a thousand times fills no log.
+//! How much is said of one peer: one that misbehaves a thousand times fills neither the log nor the
+//! audit trail.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -8,12 +9,18 @@ use std::time::{Duration, Instant};
 /// Warnings of one address in a [`WINDOW`].
 const MOST: u32 = 20;
 const WINDOW: Duration = Duration::from_mins(1);
-/// Addresses that are kept in mind.
+/// Addresses that are kept in mind; all further ones count as one.
 const ADDRESSES: usize = 1024;
 
 /// What was said of each address.
 #[derive(Debug, Default)]
-pub(super) struct Complaints(Mutex<HashMap<IpAddr, Said>>);
+pub(super) struct Complaints(Mutex<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    by_address: HashMap<IpAddr, Said>,
+    rest: Option<Said>,
+}
 
 #[derive(Debug)]
 struct Said {
@@ -36,15 +43,18 @@ impl Complaints {
     /// Counts one more and says how loudly it is said.
     pub(super) fn of(&self, address: IpAddr, now: Instant) -> Say {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if all.len() >= ADDRESSES && !all.contains_key(&address) {
-            all.retain(|_, said| now.saturating_duration_since(said.since) < WINDOW);
-            if all.len() >= ADDRESSES {
-                return Say::Debug;
-            }
+        let All { by_address, rest } = &mut *all;
+        if by_address.len() >= ADDRESSES && !by_address.contains_key(&address) {
+            by_address.retain(|_, said| now.saturating_duration_since(said.since) < WINDOW);
         }
-        let said = all.entry(address).or_insert(Said { since: now, count: 0 });
+        let fresh = || Said { since: now, count: 0 };
+        let said = if by_address.len() >= ADDRESSES && !by_address.contains_key(&address) {
+            rest.get_or_insert_with(fresh)
+        } else {
+            by_address.entry(address).or_insert_with(fresh)
+        };
         if now.saturating_duration_since(said.since) >= WINDOW {
-            *said = Said { since: now, count: 0 };
+            *said = fresh();
         }
         said.count = said.count.saturating_add(1);
         match said.count {
@@ -72,12 +82,14 @@ mod tests {
     }
 
     #[test]
-    fn many_addresses_take_bounded_memory() {
+    fn many_addresses_take_bounded_memory_and_the_last_of_them_is_heard_too() {
         let (complaints, now) = (Complaints::default(), Instant::now());
-        for address in 0..5000_u32 {
-            complaints.of(IpAddr::from(address.to_be_bytes()), now);
-        }
-        assert_eq!(complaints.0.lock().unwrap().len(), ADDRESSES);
+        let said: Vec<Say> = (0..5000_u32)
+            .map(|address| complaints.of(IpAddr::from(address.to_be_bytes()), now))
+            .collect();
+        assert_eq!(complaints.0.lock().unwrap().by_address.len(), ADDRESSES);
+        let heard = |say: &&Say| **say != Say::Debug;
+        assert_eq!(said.iter().filter(heard).count(), ADDRESSES + MOST as usize);
         assert_eq!(complaints.of(IpAddr::from([9, 9, 9, 9]), now + WINDOW), Say::Warning);
     }
 }

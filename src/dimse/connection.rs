@@ -269,18 +269,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.machine.data_done(Instant::now());
         let total = feed.total();
-        feed.finish().await;
+        self.handed_on(feed.finish()).await?;
         Ok(total)
     }
 
-    /// Hands bytes on; a receiver that takes none for longer than a service may last ends it.
+    /// Hands bytes on.
     async fn fill(&mut self, feed: &mut Feed, count: usize) -> Result<(), Ended> {
+        let stalled = self.handed_on(feed.filled(count)).await?;
+        self.machine.on_stall(stalled);
+        Ok(())
+    }
+
+    /// A receiver that takes nothing for longer than a service may last ends the association.
+    async fn handed_on<T>(&mut self, handing: impl Future<Output = T>) -> Result<T, Ended> {
         let ended = tokio::select! {
             biased;
-            stalled = feed.filled(count) => {
-                self.machine.on_stall(stalled);
-                return Ok(());
-            }
+            taken = handing => return Ok(taken),
             () = self.stop.abandon.cancelled() => Ended::Stopped,
             () = sleep(self.timers.service) => Ended::TimedOut(Phase::Serving),
         };

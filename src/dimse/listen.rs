@@ -14,13 +14,14 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, field, info_span, warn};
 
 use super::acceptor::{Acceptor, Arrival, Limits};
-use super::complaints::Complaints;
+use super::complaints::{Complaints, Say};
 use super::connection::Stop;
 use super::identity::Judge;
 use super::machine::{Ended, Phase};
 use super::negotiate::Caller;
 use super::pdu::Rejection;
 use super::tls::{self, CurrentServer};
+use crate::object::Turns;
 
 /// A bound port.
 #[derive(Debug)]
@@ -53,20 +54,53 @@ impl Listener {
     }
 }
 
+/// How many reports on storage commitments are read at a time.
+const READING: usize = 2;
+
 /// What the connections of all ports share.
 #[derive(Debug)]
 pub(super) struct Hall {
     pub(super) slots: Slots,
     pub(super) judge: Judge,
+    /// What was said of peers in the log.
+    pub(super) complaints: Complaints,
+    /// Whose turn it is to have a report read: that takes memory of the sender's choice.
+    pub(super) reports: Turns,
+    /// What the audit trail holds of callers that were turned away, wrong user identities apart:
+    /// nothing else that a guesser does keeps a guess out of it.
+    refusals: Complaints,
+    guesses: Complaints,
     waiting: Waiting,
     connections: AtomicU64,
+}
+
+impl Hall {
+    fn new(limits: Limits) -> Self {
+        Self {
+            slots: Slots::new(limits),
+            judge: Judge::default(),
+            complaints: Complaints::default(),
+            reports: Turns::new(READING),
+            refusals: Complaints::default(),
+            guesses: Complaints::default(),
+            waiting: Waiting::new(limits.waiting),
+            connections: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the audit trail is told of this end of a caller's attempt.
+    pub(super) fn audits(&self, ended: &Ended, address: IpAddr) -> bool {
+        let noted = match ended {
+            Ended::Unidentified(_) => &self.guesses,
+            _ => &self.refusals,
+        };
+        ended.is_refusal() && noted.of(address, Instant::now()) != Say::Debug
+    }
 }
 
 /// Which associations run, in all and by address.
 #[derive(Debug)]
 pub(super) struct Slots {
-    /// What was said of their peers.
-    pub(super) complaints: Complaints,
     limits: Limits,
     used: Arc<Mutex<Used>>,
 }
@@ -86,7 +120,7 @@ pub(super) struct Slot {
 
 impl Slots {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { complaints: Complaints::default(), limits, used: Arc::default() }
+        Self { limits, used: Arc::default() }
     }
 
     /// A place, or the rejection that says which limit is reached.
@@ -179,12 +213,7 @@ pub async fn serve(
     closing: CancellationToken,
     abandon: CancellationToken,
 ) {
-    let hall = Arc::new(Hall {
-        slots: Slots::new(acceptor.limits),
-        judge: Judge::default(),
-        waiting: Waiting::new(acceptor.limits.waiting),
-        connections: AtomicU64::new(0),
-    });
+    let hall = Arc::new(Hall::new(acceptor.limits));
     let mut ports = JoinSet::new();
     for listener in listeners {
         let stop = Stop {

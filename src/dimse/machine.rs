@@ -112,6 +112,16 @@ pub enum Ended {
 }
 
 impl Ended {
+    /// Whether a caller was turned away for who it is: by its title, address, certificate or user
+    /// identity, or because it speaks otherwise; not for want of room.
+    pub const fn is_refusal(&self) -> bool {
+        match self {
+            Self::Rejected(rejection) => !rejection.is_transient(),
+            Self::Unidentified(_) | Self::Handshake(_) => true,
+            _ => false,
+        }
+    }
+
     /// A word for metrics and logs.
     pub const fn outcome(&self) -> &'static str {
         match self {

@@ -15,7 +15,6 @@ pub mod command;
 mod complaints;
 mod connection;
 pub mod data;
-pub mod excerpt;
 mod identity;
 pub mod listen;
 pub mod machine;

@@ -3,11 +3,13 @@
 use dicom_dictionary_std::tags;
 
 use super::data::{DataError, Fragments};
-use crate::object::{DataSet, Malformed};
+use crate::object::{DataSet, Limits, Malformed, Turns};
 use crate::vocabulary::{InstanceUid, TransferSyntax, Uid};
 
-/// The largest data set of a report: some ten thousand objects.
-pub(super) const MAX_REPORT: u64 = 4 << 20;
+/// The largest data set of a report: some seven thousand objects.
+pub(super) const MAX_REPORT: u64 = 1 << 20;
+/// The most elements and items in it. Each object takes three or four.
+const MAX_HEADERS: usize = 50_000;
 
 /// What a peer committed to keep, and what it does not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,16 +38,24 @@ pub enum ReportError {
 
 impl CommitmentReport {
     /// Reads a report's data set; blocks the thread while it arrives.
-    pub(super) fn read(mut data: Fragments, syntax: TransferSyntax) -> Result<Self, ReportError> {
-        let mut bytes = Vec::new();
-        while let Some(part) = data.next_bytes()? {
-            bytes.extend_from_slice(part);
-        }
+    pub(super) fn read(data: Fragments, syntax: TransferSyntax) -> Result<Self, ReportError> {
+        Self::parse(whole(data)?, syntax)
+    }
+
+    /// The same, with a turn for what takes memory of the sender's choice.
+    pub(super) fn read_in_turn(
+        data: Fragments,
+        syntax: TransferSyntax,
+        turns: &Turns,
+    ) -> Result<Self, ReportError> {
+        let bytes = whole(data)?;
+        let _turn = turns.take();
         Self::parse(bytes, syntax)
     }
 
     fn parse(bytes: Vec<u8>, syntax: TransferSyntax) -> Result<Self, ReportError> {
-        let set = DataSet::parse(bytes, syntax)?;
+        let limits = Limits { headers: MAX_HEADERS, ..Limits::default() };
+        let set = DataSet::parse(bytes, syntax, &limits)?;
         let top = set.top();
         let transaction = top.value(tags::TRANSACTION_UID).and_then(|uid| uid.parse().ok());
         let instance = |item: &crate::object::Item<'_>| {
@@ -64,6 +74,14 @@ impl CommitmentReport {
             failed: failed.collect(),
         })
     }
+}
+
+fn whole(mut data: Fragments) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    while let Some(part) = data.next_bytes()? {
+        bytes.extend_from_slice(part);
+    }
+    Ok(bytes)
 }
 
 /// A failure reason in words (PS3.3 §C.14.1.1).
@@ -106,5 +124,20 @@ mod tests {
                 assert!(cut.map_or(true, |report| report.committed.is_empty()), "{end}");
             }
         }
+    }
+    #[test]
+    fn a_report_of_seven_thousand_objects_is_read_and_one_of_far_more_is_not() {
+        let report = |count: u32| {
+            let longest = |n: u32| format!("2.25.1{n:058}").parse().unwrap();
+            let objects = (0..count).map(|n| (SopClass::CrImage, longest(n)));
+            let transaction = "2.25.7".parse().unwrap();
+            CommitmentRequest { transaction, objects: objects.collect() }.encode(true)
+        };
+        let syntax = TransferSyntax::ExplicitLittle;
+        let many = report(7000);
+        assert!(many.len() as u64 <= MAX_REPORT, "{}", many.len());
+        assert_eq!(CommitmentReport::parse(many, syntax).unwrap().committed.len(), 7000);
+        let crowded = CommitmentReport::parse(report(17_000), syntax);
+        assert!(matches!(crowded, Err(ReportError::Malformed(_))), "{crowded:?}");
     }
 }

@@ -15,6 +15,7 @@ use super::{APPLICATION_CONTEXT, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSIO
 use crate::config::AlsoCalled;
 use crate::vocabulary::{AeTitle, SopClass, SopKind, TransferSyntax};
 
+pub(super) use super::admission::user_name;
 pub use super::admission::{AcceptedPeer, Caller};
 
 /// Most contexts that fit an association: the odd numbers of a byte.

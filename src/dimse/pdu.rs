@@ -9,7 +9,7 @@ use std::fmt;
 
 use dicom_ul::pdu::{AssociationAC, AssociationRQ};
 
-use super::excerpt::Excerpt;
+use crate::vocabulary::Excerpt;
 
 /// Bytes of a PDU header.
 pub const HEADER: usize = 6;

@@ -20,12 +20,13 @@ use super::judge;
 use super::pictures::{PictureError, pictures};
 use super::reports::{predecessors, reports};
 use crate::model::engine::EngineHandle;
+use crate::model::vision::preprocess::Fitted;
 use crate::model::{DraftRequest, ModelDraft, Saliency};
 use crate::object::{StoredObject, Turns};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::eligible::View;
-use crate::radiograph::{Decoder, GreyImage, RadiographError};
+use crate::radiograph::{Decoder, RadiographError};
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity};
 use crate::spool::{
     Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience, Spool,
@@ -315,18 +316,21 @@ async fn draft(
     })
 }
 
-/// What triage asks of an image, and its pixels. The object is not kept while the model drafts.
+/// What triage asks of an image, and what the model needs of its pixels: neither the object nor a
+/// picture of its size waits for the model.
 async fn read(
     drafting: &Drafting,
     path: &Path,
     images: usize,
-) -> Result<(StudyFacts, GreyImage), DraftingError> {
+) -> Result<(StudyFacts, Fitted), DraftingError> {
     let (decoder, reading, path) =
         (drafting.decoder.clone(), drafting.reading.clone(), path.to_owned());
+    let engine = drafting.engine.clone();
     let read = move || {
         let _turn = reading.take();
         let study = StudyFacts::of(&open(&path)?, images);
-        Ok((study, decoder.render(&path)?.image))
+        let fitted = decoder.develop(&path, None, |rendered| engine.fitted(&rendered.image))?;
+        Ok((study, fitted))
     };
     guarded(read).await?.map_err(DraftingError::Radiograph)
 }
@@ -356,9 +360,10 @@ async fn artefacts(
         let object = open(&path)?;
         let reports = reports(&object, &objects, &draft, &node);
         let pictures = looked.map(|looked| {
-            let image = decoder.render(&path).map_err(PictureError::Image)?.image;
-            pictures(&object, &image, &looked, &objects, &draft, &node)
-                .map_err(PictureError::Report)
+            let drawn = decoder.develop(&path, None, |rendered| {
+                pictures(&object, &rendered.image, &looked, &objects, &draft, &node)
+            });
+            drawn.map_err(PictureError::Image)?.map_err(PictureError::Report)
         });
         Ok((reports, pictures))
     });
@@ -386,7 +391,7 @@ fn is_picture(object: &NewDeliveryObject) -> bool {
     matches!(object, NewDeliveryObject::Capture | NewDeliveryObject::KeyObject)
 }
 
-async fn ask(drafting: &Drafting, image: GreyImage) -> Result<ModelDraft, DraftingError> {
+async fn ask(drafting: &Drafting, image: Fitted) -> Result<ModelDraft, DraftingError> {
     let answer = drafting
         .engine
         .draft(image, drafting.request.clone())

@@ -16,7 +16,7 @@ use super::saliency::{self, Saliency};
 use super::sample::Sampling;
 use super::scope::NOT_MADE_FOR;
 use super::tokenizer::Tokenizer;
-use super::vision::preprocess;
+use super::vision::preprocess::{self, Fitted, Frame, Shape};
 use crate::findings::{self, Assessed, Score};
 use crate::radiograph::GreyImage;
 
@@ -291,10 +291,19 @@ impl Model {
         &self.chain
     }
 
+    /// How its encoder wants an image.
+    pub fn shape(&self) -> Shape {
+        Shape::of(&self.manifest)
+    }
+
     /// Encodes an image and keeps every step, for comparisons.
     pub fn encode_steps(&self, image: &GreyImage) -> Result<(Tensor, Encoded), ModelError> {
-        let resized = preprocess::resized(image, &self.manifest);
-        let pixels = preprocess::pixels(&resized, &self.manifest, &self.device)
+        self.steps(&self.shape().fitted(image).image)
+    }
+
+    /// The same for an image of the encoder's size.
+    fn steps(&self, resized: &GreyImage) -> Result<(Tensor, Encoded), ModelError> {
+        let pixels = preprocess::pixels(resized, &self.manifest, &self.device)
             .step("preparing the image")?;
         let encoded = self.chain.encode(&pixels).step("encoding the image")?;
         Ok((pixels, encoded))
@@ -302,8 +311,16 @@ impl Model {
 
     /// Encodes an image.
     pub fn encode(&self, image: &GreyImage) -> Result<ImageFeatures, ModelError> {
+        self.encode_fitted(&self.shape().fitted(image))
+    }
+
+    /// Encodes an image of the encoder's size.
+    pub(in crate::model) fn encode_fitted(
+        &self,
+        fitted: &Fitted,
+    ) -> Result<ImageFeatures, ModelError> {
         let start = Instant::now();
-        let (_, encoded) = self.encode_steps(image)?;
+        let (_, encoded) = self.steps(&fitted.image)?;
         let labels = self.manifest.scores.as_ref().map_or(&[][..], |scores| &scores.labels);
         let values = match &encoded.scores {
             Some(scores) => {
@@ -312,7 +329,7 @@ impl Model {
             }
             None => vec![],
         };
-        let maps = self.maps(image, &encoded, labels, &values)?;
+        let maps = self.maps(fitted.frame, &encoded, labels, &values)?;
         let mut scores = labels.iter().cloned().zip(values).collect::<Vec<_>>();
         let abnormal = take_abnormal(&mut scores);
         let known = encoded.known.iter().all(|known| *known);
@@ -324,17 +341,14 @@ impl Model {
     /// Where the model looked, for each of its scores.
     fn maps(
         &self,
-        image: &GreyImage,
+        frame: Frame,
         encoded: &Encoded,
         labels: &[String],
         scores: &[f32],
     ) -> Result<Vec<Saliency>, ModelError> {
-        let encoder = &self.manifest.image_encoder;
-        if !encoder.has_patches() {
+        if !self.manifest.image_encoder.has_patches() {
             return Ok(vec![]);
         }
-        let side = encoder.image_size() as u32;
-        let frame = preprocess::Frame::of(image, self.manifest.image.fit, side);
         match self.chain.shares(&encoded.vision).step("telling where the model looked")? {
             Some(shares) => Saliency::maps(labels, scores, &shares, frame),
             None => Ok(vec![]),
@@ -360,16 +374,16 @@ impl Model {
         image: &GreyImage,
         request: &DraftRequest,
     ) -> Result<ModelDraft, ModelError> {
-        self.draft_from(&self.features(image, request)?, request)
+        self.draft_from(&self.features(&self.shape().fitted(image), request)?, request)
     }
 
     /// What the text of a draft comes from, with the scores that this request wants.
     pub(in crate::model) fn features(
         &self,
-        image: &GreyImage,
+        image: &Fitted,
         request: &DraftRequest,
     ) -> Result<ImageFeatures, ModelError> {
-        if request.ask_findings { self.examine(image) } else { self.encode(image) }
+        if request.ask_findings { self.examine_fitted(image) } else { self.encode_fitted(image) }
     }
 
     /// Drafts the text for an image already encoded.

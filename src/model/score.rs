@@ -8,6 +8,7 @@ use super::error::{ModelError, Step};
 use super::generate::forward_prompts;
 use super::prompt::{PromptTokens, template};
 use super::tokenizer::Tokenizer;
+use super::vision::preprocess::Fitted;
 use crate::radiograph::GreyImage;
 
 /// Questions that are put at once.
@@ -57,7 +58,15 @@ impl Model {
     /// What the text of a draft comes from, and what the model says of each finding: by its heads,
     /// or asked with the questions of its manifest.
     pub fn examine(&self, image: &GreyImage) -> Result<ImageFeatures, ModelError> {
-        let features = self.encode(image)?;
+        self.examine_fitted(&self.shape().fitted(image))
+    }
+
+    /// The same for an image of the encoder's size.
+    pub(in crate::model) fn examine_fitted(
+        &self,
+        image: &Fitted,
+    ) -> Result<ImageFeatures, ModelError> {
+        let features = self.encode_fitted(image)?;
         let Some(questions) = &self.manifest().questions else { return Ok(features) };
         if !features.is_known() {
             return Ok(features);

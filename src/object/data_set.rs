@@ -17,8 +17,12 @@ impl DataSet {
     ///
     /// # Errors
     /// The place and the rule that is broken.
-    pub fn parse(bytes: Vec<u8>, syntax: TransferSyntax) -> Result<Self, Malformed> {
-        let index = scan::scan(&bytes, syntax, &Limits::default())?;
+    pub fn parse(
+        bytes: Vec<u8>,
+        syntax: TransferSyntax,
+        limits: &Limits,
+    ) -> Result<Self, Malformed> {
+        let index = scan::scan(&bytes, syntax, limits)?;
         Ok(Self { bytes, index })
     }
 

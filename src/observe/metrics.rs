@@ -99,7 +99,7 @@ impl Metrics {
         let help = "Seconds that the oldest piece of work waits, by stage";
         registry.register("queue_oldest_seconds", help, oldest.clone());
         let audit = Family::default();
-        let help = "Audit messages: kept or failed in the local copy, sent or unsent by syslog";
+        let help = "Audit messages: kept in the local copy or lost, sent or unsent by syslog";
         registry.register("audit_messages", help, audit.clone());
         // Each stage is there from the start, so that a rate over it never begins in the middle.
         for stage in Stage::ALL {
@@ -143,7 +143,7 @@ impl Metrics {
         self.errors.get_or_create(&labels).inc();
     }
 
-    /// An audit message was `kept` or `failed` in the local copy, `sent` or `unsent` by syslog.
+    /// An audit message was `kept` in the local copy or `lost`, `sent` or `unsent` by syslog.
     pub fn audit(&self, outcome: &'static str) {
         self.audit.get_or_create(&label("outcome", outcome)).inc();
     }

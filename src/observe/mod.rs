@@ -22,23 +22,3 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
-
-/// Text of a peer for a log: control characters escaped, cut at 64 characters.
-pub fn foreign(text: &str) -> String {
-    let mut shown: String = text.chars().take(64).flat_map(char::escape_debug).collect();
-    if text.chars().nth(64).is_some() {
-        shown.push('…');
-    }
-    shown
-}
-
-#[cfg(test)]
-mod tests {
-    use super::foreign;
-
-    #[test]
-    fn text_of_a_peer_cannot_forge_a_line() {
-        assert_eq!(foreign("A\nINFO forged\u{1b}[2J"), "A\\nINFO forged\\u{1b}[2J");
-        assert_eq!(foreign(&"x".repeat(1000)).chars().count(), 65);
-    }
-}

@@ -12,7 +12,9 @@ const FRACTION: u32 = 22;
 /// The image at another size. A side of 0 becomes 1.
 pub fn bicubic(image: &GreyImage, width: u32, height: u32) -> GreyImage {
     let (width, height) = (width.max(1), height.max(1));
-    let resized = |pixels: &[u8]| plane(pixels, image.width(), image.height(), width, height);
+    let columns = weights(image.width() as usize, width as usize);
+    let rows = weights(image.height() as usize, height as usize);
+    let resized = |pixels: &[u8]| plane(pixels, image.width() as usize, &columns, &rows);
     let grey = GreyImage::new(width, height, resized(image.pixels()));
     let grey = grey.unwrap_or_else(|| image.clone());
     match image.colour() {
@@ -21,25 +23,38 @@ pub fn bicubic(image: &GreyImage, width: u32, height: u32) -> GreyImage {
     }
 }
 
-/// The same for one plane of a colour image, `from_width · from_height` pixels row after row.
-pub fn plane(pixels: &[u8], from_width: u32, from_height: u32, width: u32, height: u32) -> Vec<u8> {
-    let (from_width, from_height) = (from_width as usize, from_height as usize);
-    let (width, height) = (width as usize, height as usize);
-    if pixels.len() != from_width * from_height || pixels.is_empty() {
-        return vec![0; width * height];
-    }
-    let columns = weights(from_width, width);
-    let mut narrowed = vec![0u8; width * from_height];
-    narrowed.par_chunks_mut(width).zip(pixels.par_chunks(from_width)).for_each(|(to, from)| {
-        for (to, weight) in to.iter_mut().zip(&columns) {
-            let from = &from[weight.first..weight.first + weight.factors.len()];
-            let sum = from.iter().zip(&weight.factors).map(|(p, f)| i32::from(*p) * f).sum::<i32>();
-            *to = round(sum);
-        }
-    });
-    let rows = weights(from_height, height);
-    let mut out = vec![0u8; width * height];
-    out.par_chunks_mut(width).zip(&rows).for_each(|(to, weight)| {
+/// A black square of `square` columns that has the image in it, `left` and `top` pixels from its
+/// corner, at the size of `side` columns. The square itself, which may be far larger than the
+/// image, is never made.
+pub fn bicubic_in_square(
+    image: &GreyImage,
+    (square, left, top): (u32, u32, u32),
+    side: u32,
+) -> GreyImage {
+    let side = side.max(1);
+    let whole = weights(square as usize, side as usize);
+    let columns = clipped(&whole, left as usize, image.width() as usize);
+    let rows = clipped(&whole, top as usize, image.height() as usize);
+    let pixels = plane(image.pixels(), image.width() as usize, &columns, &rows);
+    GreyImage::new(side, side, pixels).unwrap_or_else(|| image.clone())
+}
+
+/// One plane of an image, `from_width` pixels a row: a column and a row of the result a weight.
+fn plane(pixels: &[u8], from_width: usize, columns: &[Weight], rows: &[Weight]) -> Vec<u8> {
+    let width = columns.len();
+    let mut narrowed = vec![0u8; width * (pixels.len() / from_width.max(1))];
+    narrowed.par_chunks_mut(width).zip(pixels.par_chunks(from_width.max(1))).for_each(
+        |(to, from)| {
+            for (to, weight) in to.iter_mut().zip(columns) {
+                let from = &from[weight.first..weight.first + weight.factors.len()];
+                let sum =
+                    from.iter().zip(&weight.factors).map(|(p, f)| i32::from(*p) * f).sum::<i32>();
+                *to = round(sum);
+            }
+        },
+    );
+    let mut out = vec![0u8; width * rows.len()];
+    out.par_chunks_mut(width).zip(rows).for_each(|(to, weight)| {
         let mut sums = vec![0i32; width];
         for (row, factor) in weight.factors.iter().enumerate() {
             let at = (weight.first + row) * width;
@@ -52,6 +67,17 @@ pub fn plane(pixels: &[u8], from_width: u32, from_height: u32, width: u32, heigh
         }
     });
     out
+}
+
+/// What weights take of `length` pixels that lie from `start` on in a line of black ones.
+fn clipped(weights: &[Weight], start: usize, length: usize) -> Vec<Weight> {
+    let of_image = |weight: &Weight| {
+        let first = weight.first.clamp(start, start + length);
+        let end = (weight.first + weight.factors.len()).clamp(first, start + length);
+        let factors = weight.factors.iter().skip(first - weight.first.min(first)).take(end - first);
+        Weight { first: first - start, factors: factors.copied().collect() }
+    };
+    weights.iter().map(of_image).collect()
 }
 
 /// What one pixel of the result takes from the source.

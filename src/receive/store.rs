@@ -11,7 +11,6 @@ use super::file_meta::file_meta;
 use super::status::StoreFailure;
 use crate::dimse::c_store::{Peer, StoreReply, StoreRequest, StoreService};
 use crate::dimse::data::Fragments;
-use crate::dimse::excerpt::Excerpt;
 use crate::dimse::n_event_report::CommitmentReport;
 use crate::dimse::{Ended, Status};
 use crate::object::{Limits, StoredObject, Turns};
@@ -19,6 +18,7 @@ use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::report::identity;
 use crate::spool::{Incoming, Receipt, Received, Sender, Spool, SpoolError};
+use crate::vocabulary::Excerpt;
 
 /// Keeps objects in the spool.
 pub(super) struct Keeper {
@@ -65,14 +65,16 @@ impl StoreService for Keeper {
         })
     }
 
+    fn accepted(&self, peer: &Peer, user: Option<&str>) {
+        let caller =
+            audit::Peer { ae_title: peer.calling.to_string(), host: peer.address.to_string() };
+        let (called, user) = (peer.called.to_string(), user.map(str::to_owned));
+        self.audit.record(&Event::Accepted { caller, called, user });
+    }
+
     fn turned_away(&self, address: IpAddr, calling: &str, ended: &Ended) {
-        let refused =
-            matches!(ended, Ended::Rejected(_) | Ended::Unidentified(_) | Ended::Handshake(_));
-        if refused {
-            let caller =
-                audit::Peer { ae_title: calling.trim().to_owned(), host: address.to_string() };
-            self.audit.record(&Event::Refused { caller, reason: ended.to_string() });
-        }
+        let caller = audit::Peer { ae_title: calling.trim().to_owned(), host: address.to_string() };
+        self.audit.record(&Event::Refused { caller, reason: ended.to_string() });
     }
 
     fn ended(&self, ended: &Ended) {

@@ -29,6 +29,20 @@ pub(super) fn folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Keeps everybody else out of a folder that was there before.
+pub(super) fn keep_private(path: &Path) -> io::Result<()> {
+    let mode = fs::metadata(path)?.permissions().mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        fs::set_permissions(path, fs::Permissions::from_mode(0o700))?;
+        tracing::warn!(
+            folder = %path.display(),
+            before = format!("{mode:o}"),
+            "others could look into the spool: its folder has mode 700 now"
+        );
+    }
+    Ok(())
+}
+
 /// Puts the names of a folder on the disk.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

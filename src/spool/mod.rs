@@ -33,6 +33,7 @@ mod depth;
 mod draft;
 mod durable;
 mod error;
+mod finished;
 mod forward;
 mod incoming;
 mod job;
@@ -129,6 +130,7 @@ impl Spool {
         for folder in [root.clone(), root.join(layout::INCOMING), root.join(layout::STUDIES)] {
             durable::folder(&folder).map_err(SpoolError::io("make the folder", &folder))?;
         }
+        durable::keep_private(&root).map_err(SpoolError::io("keep others out of", &root))?;
         let lock = lock(&root)?;
         let Opened { connection, damaged } = damage::open(&settings.path)?;
         let spool = Self::over(settings, clock, connection, damaged, Some(lock));

@@ -133,7 +133,11 @@ impl Spool {
 }
 
 /// So many of the studies that were finished before a time and still have objects.
-fn finished(connection: &Connection, until: i64, most: usize) -> rusqlite::Result<Vec<i64>> {
+pub(super) fn finished(
+    connection: &Connection,
+    until: i64,
+    most: usize,
+) -> rusqlite::Result<Vec<i64>> {
     connection
         .prepare_cached(
             "SELECT study.id FROM study

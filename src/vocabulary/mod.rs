@@ -6,6 +6,7 @@
 mod ae_title;
 mod attempts;
 pub mod credential;
+mod excerpt;
 mod fingerprint;
 mod hexadecimal;
 mod observation;
@@ -20,6 +21,7 @@ mod uid;
 pub use ae_title::{AeTitle, AeTitleError};
 pub use attempts::Attempts;
 pub use credential::{Credential, CredentialError};
+pub use excerpt::Excerpt;
 pub use fingerprint::{Fingerprint, FingerprintError};
 pub use hexadecimal::hexadecimal;
 pub use observation::{Observation, UnknownObservation};

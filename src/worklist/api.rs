@@ -1,10 +1,13 @@
 //! For programs: the rows of `queue list --json` and `queue show --json`.
 
-use axum::Json;
 use axum::extract::{Path, Query, State};
+use axum::http::Uri;
+use axum::{Extension, Json};
 use serde::Deserialize;
 
+use super::access::{Arrival, Viewer};
 use super::failure::Failure;
+use super::told::{Visitor, study_of};
 use super::{WorklistState, blocking};
 use crate::spool::{JobDetail, JobFilter, JobView};
 use crate::vocabulary::StudyUid;
@@ -110,9 +113,13 @@ fn some<T: std::str::FromStr<Err: std::fmt::Display>>(
 /// `GET /api/studies`
 pub(super) async fn studies(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
+    address: Uri,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Vec<JobView>>, Failure> {
     let filter = wanted.filter(MOST)?;
+    state.listed(&Visitor::of(&viewer, arrival), &address.to_string());
     let spool = state.spool.clone();
     Ok(Json(blocking(move || Ok(spool.jobs(&filter)?)).await?))
 }
@@ -120,9 +127,13 @@ pub(super) async fn studies(
 /// `GET /api/studies/{study uid}`
 pub(super) async fn study(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
 ) -> Result<Json<JobDetail>, Failure> {
-    find(&state, &study).await.map(Json)
+    let job = find(&state, &study).await?;
+    state.viewed(&Visitor::of(&viewer, arrival), study_of(&job));
+    Ok(Json(job))
 }
 
 /// A Study Instance UID of an address.

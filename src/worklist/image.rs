@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use axum::Extension;
 use axum::extract::{Path, Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,9 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 
+use super::access::{Arrival, Viewer};
 use super::failure::Failure;
+use super::told::{Visitor, study_of};
 use super::{WorklistState, api, blocking, overlay};
 use crate::object::StoredObject;
 use crate::radiograph::{Decoder, GreyImage, resize};
@@ -98,15 +101,18 @@ impl Kept {
 /// `GET /studies/{study uid}/image.png?size= &center= &width=`
 pub(super) async fn png(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
     Query(look): Query<Look>,
 ) -> Result<Response, Failure> {
     let (size, window) = (look.size()?, look.window()?);
     let study = api::uid(&study)?;
     let spool = state.spool.clone();
-    let path = blocking(move || {
+    let (path, about) = blocking(move || {
         let job = spool.job(&study)?.ok_or(Failure::NoStudy)?;
-        picture(&job).map(|object| object.path.clone()).ok_or(Failure::NoImage)
+        let object = picture(&job).ok_or(Failure::NoImage)?;
+        Ok((object.path.clone(), study_of(&job)))
     })
     .await?;
     let kind = [(CONTENT_TYPE, "image/png")];
@@ -114,12 +120,21 @@ pub(super) async fn png(
     if small && let Some(png) = state.kept.find(&path, size) {
         return Ok((kind, png.to_vec()).into_response());
     }
-    let _decoding = DECODING.acquire().await;
+    let decoding = DECODING.acquire().await;
     let file = path.clone();
     let decoder = state.decoder.clone();
-    let png = blocking(move || draw(&decoder, &file, size, window)).await?;
+    let png = blocking(move || {
+        let png = draw(&decoder, &file, size, window);
+        // A browser that went away must not free the place before the work is done.
+        drop(decoding);
+        png
+    });
+    let png = png.await?;
     if small {
+        // Part of a list, which was told of.
         state.kept.keep(Picture { of: path, size, png: Arc::new(png.clone()) });
+    } else {
+        state.glanced(&Visitor::of(&viewer, arrival), about);
     }
     Ok((kind, png).into_response())
 }
@@ -136,11 +151,8 @@ fn draw(
     size: u32,
     window: Option<(f64, f64)>,
 ) -> Result<Vec<u8>, Failure> {
-    let image = match window {
-        None => decoder.render(path).map(|rendered| rendered.image),
-        Some((center, width)) => decoder.render_in(path, center, width),
-    };
-    let image = fitted(image.map_err(|error| unreadable(&error))?, size);
+    let image = decoder.develop(path, window, |rendered| fitted(rendered.image, size));
+    let image = image.map_err(|error| unreadable(&error))?;
     encode(image.pixels(), (image.width(), image.height()), ExtendedColorType::L8)
 }
 

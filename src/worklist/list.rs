@@ -9,11 +9,12 @@ use axum::response::{Html, IntoResponse, Response};
 use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
-use super::access::Viewer;
+use super::access::{Arrival, Viewer};
 use super::api::Wanted;
 use super::chips::chips;
 use super::failure::Failure;
 use super::page::{self, Notice, Refresh, tag, time};
+use super::told::Visitor;
 use super::{WorklistState, blocking};
 use crate::spool::{JobState, Listed};
 use crate::vocabulary::{PatientText, Priority, hexadecimal};
@@ -29,10 +30,12 @@ const EXCERPT: usize = 320;
 pub(super) async fn page(
     State(state): State<WorklistState>,
     Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Html<String>, Failure> {
     let number = wanted.page()?;
     let studies = studies(&state, &wanted).await?;
+    state.listed(&Visitor::of(&viewer, arrival), &wanted.address(number));
     let body = html! {
         h1 { "Worklist" }
         (form(&wanted))
@@ -50,9 +53,13 @@ pub(super) async fn page(
 /// `GET /rows`: the list alone, for the page's script; nothing when it is as the script knows it.
 pub(super) async fn part(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
+    let number = wanted.page()?;
+    state.listed(&Visitor::of(&viewer, arrival), &wanted.address(number));
     let rows = rows(&studies(&state, &wanted).await?).into_string();
     let mark = format!("\"{}\"", mark(&rows));
     if headers.get(IF_NONE_MATCH).is_some_and(|known| known == mark.as_str()) {

@@ -24,11 +24,11 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::drafting::Recipient;
-use crate::observe::audit::{self, Audit, Event};
+use crate::observe::audit::Audit;
 use crate::observe::metrics::Metrics;
 use crate::radiograph::Decoder;
 use crate::report::NodeIdentity;
-use crate::spool::{JobDetail, Spool};
+use crate::spool::Spool;
 
 mod access;
 mod api;
@@ -47,6 +47,7 @@ mod session;
 mod sign;
 mod sign_in;
 mod study;
+mod told;
 mod tree;
 
 pub use access::Access;
@@ -69,6 +70,7 @@ pub struct WorklistState {
     audit: Audit,
     decoder: Decoder,
     kept: Arc<image::Kept>,
+    looks: Arc<told::Looks>,
 }
 
 impl fmt::Debug for WorklistState {
@@ -86,30 +88,15 @@ impl WorklistState {
         node: NodeIdentity,
         model: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Self {
-        let (access, decoder, kept) = (Access::local(), Decoder::here(), Arc::default());
-        let (model, audit) = (Arc::new(model), Audit::default());
-        Self { spool, metrics, recipients, node, model, access, audit, decoder, kept }
+        let (access, decoder, audit) = (Access::local(), Decoder::here(), Audit::default());
+        let (model, kept, looks) = (Arc::new(model), Arc::default(), Arc::default());
+        Self { spool, metrics, recipients, node, model, access, audit, decoder, kept, looks }
     }
 
     /// With somebody who is told who looked at what, and signed what.
     #[must_use]
     pub fn with_audit(self, audit: Audit) -> Self {
         Self { audit, ..self }
-    }
-
-    /// Whose data an audit message about a job is about.
-    fn study_of(job: &JobDetail) -> audit::Study {
-        audit::Study { uid: job.row.study.clone(), patient_id: job.caption.patient_id.clone() }
-    }
-
-    /// Notes an event apart from the network's threads: the disk may be slow.
-    async fn told(&self, event: Event) -> Result<(), failure::Failure> {
-        let audit = self.audit.clone();
-        blocking(move || {
-            audit.record(&event);
-            Ok(())
-        })
-        .await
     }
 
     /// With pictures decoded by another decoder than this process.

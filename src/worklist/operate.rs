@@ -7,10 +7,12 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use tracing::info;
 
-use super::access::Viewer;
+use super::access::{Arrival, Viewer};
 use super::failure::Failure;
 use super::page::csrf;
+use super::told::{self, Visitor};
 use super::{WorklistState, api, blocking};
+use crate::observe::audit::Event;
 use crate::spool::JobDetail;
 use crate::vocabulary::StudyUid;
 
@@ -37,13 +39,19 @@ fn who(viewer: &Viewer) -> &str {
 pub(super) async fn retry(
     State(state): State<WorklistState>,
     Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
     Form(order): Form<Order>,
 ) -> Result<Redirect, Failure> {
     let study = allowed(&viewer, &order, &study)?;
     let (spool, page) = (state.spool.clone(), format!("/studies/{study}"));
     info!(user = who(&viewer), %study, "retry");
-    blocking(move || Ok(spool.retry_study(&study)?)).await?;
+    let about = blocking(move || {
+        spool.retry_study(&study)?;
+        Ok(told::study(&spool, &study)?)
+    });
+    let (who, study) = (Visitor::of(&viewer, arrival).person(), about.await?);
+    state.audit.record(&Event::Retried { who, study });
     Ok(Redirect::to(&page))
 }
 
@@ -51,13 +59,21 @@ pub(super) async fn retry(
 pub(super) async fn forget(
     State(state): State<WorklistState>,
     Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
     Form(order): Form<Order>,
 ) -> Result<Redirect, Failure> {
     let study = allowed(&viewer, &order, &study)?;
     let spool = state.spool.clone();
     info!(user = who(&viewer), %study, "drop");
-    blocking(move || Ok(spool.drop_study(&study)?)).await?;
+    let about = blocking(move || {
+        // Nothing about the patient is left afterwards.
+        let about = told::study(&spool, &study)?;
+        spool.drop_study(&study)?;
+        Ok(about)
+    });
+    let (who, study) = (Some(Visitor::of(&viewer, arrival).person()), about.await?);
+    state.audit.record(&Event::Deleted { who, study });
     Ok(Redirect::to("/"))
 }
 

@@ -1,6 +1,7 @@
 //! Where the model looked, as a layer to lay over the image: orange where a place speaks for the
 //! finding, clear elsewhere.
 
+use axum::Extension;
 use axum::extract::{Path, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
@@ -8,8 +9,10 @@ use dicom_dictionary_std::tags;
 use image::ExtendedColorType;
 use serde::Deserialize;
 
+use super::access::{Arrival, Viewer};
 use super::failure::Failure;
 use super::image::{encode, picture, unreadable};
+use super::told::{Visitor, study_of};
 use super::{WorklistState, api, blocking};
 use crate::model::Saliency;
 use crate::object::StoredObject;
@@ -27,20 +30,24 @@ pub(super) fn of(job: &JobDetail) -> Option<Saliency> {
 /// `GET /studies/{study uid}/overlay.png`
 pub(super) async fn png(
     State(state): State<WorklistState>,
+    Extension(viewer): Extension<Viewer>,
+    Extension(arrival): Extension<Arrival>,
     Path(study): Path<String>,
 ) -> Result<Response, Failure> {
     let study = api::uid(&study)?;
     let spool = state.spool.clone();
-    let png = blocking(move || {
+    let (png, about) = blocking(move || {
         let job = spool.job(&study)?.ok_or(Failure::NoStudy)?;
         let (looked, object) = of(&job).zip(picture(&job)).ok_or(Failure::NoImage)?;
         let object = StoredObject::open(&object.path).map_err(|error| unreadable(&error))?;
         let side = |tag| object.integer(tag).and_then(|side| u32::try_from(side).ok());
         let sides = side(tags::COLUMNS).zip(side(tags::ROWS)).ok_or(Failure::NoImage)?;
         let (columns, rows) = fitted(sides);
-        encode(&layer(&looked, columns, rows), (columns, rows), ExtendedColorType::Rgba8)
+        let layer = layer(&looked, columns, rows);
+        Ok((encode(&layer, (columns, rows), ExtendedColorType::Rgba8)?, study_of(&job)))
     })
     .await?;
+    state.glanced(&Visitor::of(&viewer, arrival), about);
     Ok(([(CONTENT_TYPE, "image/png")], png).into_response())
 }
 

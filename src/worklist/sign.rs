@@ -13,12 +13,13 @@ use super::access::{Arrival, Viewer};
 use super::failure::Failure;
 use super::image::Look;
 use super::page::csrf;
+use super::told::study_of;
 use super::{WorklistState, api, blocking, study};
 use crate::config::{Receives, User};
 use crate::drafting::reports::{predecessors, reports};
 use crate::findings;
 use crate::object::StoredObject;
-use crate::observe::audit::Event;
+use crate::observe::audit::{Event, Person};
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, Verification};
 use crate::spool::{JobDetail, Signed, SpoolError};
 use crate::vocabulary::PatientText;
@@ -82,12 +83,12 @@ async fn keep(
     text: &str,
 ) -> Result<Option<String>, Failure> {
     let name = user.name.clone();
-    let (client, study) = (arrival.client, WorklistState::study_of(job));
+    let who = Person::at(&name, arrival.client);
     let keeper = Keeper { state: state.clone(), user, job: job.clone(), text: text.to_owned() };
     match blocking(move || keeper.keep()).await {
         Ok(()) => {
             info!(user = name, study = %job.row.study, version = job.next_version, "signed");
-            state.told(Event::Signed { user: name, client, study }).await?;
+            state.audit.record(&Event::Signed { who, study: study_of(job) });
             Ok(None)
         }
         Err(Failure::Spool(SpoolError::Changed { .. })) => {

@@ -15,9 +15,8 @@ use super::failure::Failure;
 use super::page::{self, Notice, Refresh};
 use super::session::{cookie, random, same, set_cookie};
 use super::{WorklistState, blocking};
-use crate::observe::audit::Event;
-use crate::observe::foreign;
-use crate::vocabulary::Credential;
+use crate::observe::audit::{Event, Person};
+use crate::vocabulary::{Credential, Excerpt};
 
 /// The cookie that holds a session's id.
 pub(super) const SESSION: &str = "session";
@@ -102,11 +101,11 @@ pub(super) async fn enter(
         );
     }
     let access = &state.access;
-    let name = foreign(&typed.name);
+    let name = Excerpt(&typed.name).to_string();
+    let who = Person::at(&name, arrival.client);
     if let Err(wait) = access.attempts.begin(arrival.client, &typed.name) {
         warn!(user = name, client = %arrival.client, "sign-in refused: too many failed");
-        let (user, client) = (name, arrival.client);
-        state.told(Event::SignIn { user, client, success: false }).await?;
+        state.audit.record(&Event::SignIn { who, success: false });
         let why = "Too many sign-ins failed. Wait some minutes, then try again.";
         let after = AppendHeaders([(RETRY_AFTER, wait.as_secs().max(1).to_string())]);
         let page = form(arrival, &headers, &next, Some(why));
@@ -114,10 +113,15 @@ pub(super) async fn enter(
     }
     let user = access.user(&typed.name);
     let credential = user.as_ref().map_or_else(Credential::of_nobody, |user| user.hash.clone());
-    let _hashing = HASHING.acquire().await;
-    let good = blocking(move || Ok(credential.is_of(&typed.password))).await?;
-    let (client, typed_name) = (arrival.client, name.clone());
-    state.told(Event::SignIn { user: typed_name, client, success: user.is_some() && good }).await?;
+    let hashing = HASHING.acquire().await;
+    let good = blocking(move || {
+        let good = credential.is_of(&typed.password);
+        // A browser that went away must not free the place before the work is done.
+        drop(hashing);
+        Ok(good)
+    });
+    let good = good.await?;
+    state.audit.record(&Event::SignIn { who, success: user.is_some() && good });
     let Some(user) = user.filter(|_| good) else {
         warn!(user = name, client = %arrival.client, "sign-in failed");
         let why = "No user of this name has this password.";
@@ -159,8 +163,9 @@ pub(super) async fn leave(
     if let Some(id) = cookie(&headers, SESSION, arrival.secure) {
         state.access.sessions.end(&id);
     }
-    if let Some(user) = viewer.user.as_ref().map(|user| user.name.clone()) {
-        state.told(Event::SignOut { user, client: arrival.client }).await?;
+    if let Some(user) = &viewer.user {
+        let who = Person::at(&user.name, arrival.client);
+        state.audit.record(&Event::SignOut { who });
     }
     let gone = AppendHeaders([(SET_COOKIE, set_cookie(SESSION, "", arrival.secure))]);
     Ok((gone, Redirect::to("/sign-in")).into_response())

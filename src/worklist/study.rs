@@ -11,8 +11,8 @@ use super::chips::chips;
 use super::failure::Failure;
 use super::image::{Look, figure};
 use super::page::{self, Notice, Refresh, tag, time};
+use super::told::{Visitor, study_of};
 use super::{WorklistState, api, blocking, operate, sign, tree};
-use crate::observe::audit::Event;
 use crate::spool::{JobDetail, VersionView};
 
 /// `GET /studies/{study uid}`
@@ -24,9 +24,7 @@ pub(super) async fn page(
     Query(look): Query<Look>,
 ) -> Result<Html<String>, Failure> {
     let job = api::find(&state, &study).await?;
-    let user = viewer.user.as_ref().map_or_else(String::new, |user| user.name.clone());
-    let (client, study) = (arrival.client, WorklistState::study_of(&job));
-    state.told(Event::Viewed { user, client, study }).await?;
+    state.viewed(&Visitor::of(&viewer, arrival), study_of(&job));
     show(&state, &viewer, job, &look, None).await
 }
 

@@ -11,6 +11,7 @@ mod requestor;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use thorascribe::dimse::acceptor::{Acceptor, Limits};
 use thorascribe::dimse::c_store::{StoreReply, StoreRequest, StoreService};
@@ -23,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::support::objects::{Fixture, fixture, fixtures, root};
 use super::support::{dcmtk, modality, node, process, wait_until};
-use raw::{CR, EXPLICIT, Peer, Scp, Setup, c_store, data_set, data_set_of};
+use raw::{CR, EXPLICIT, Peer, Scp, Setup, c_store, data_set, data_set_of, p_data};
 
 fn paths(of: &[&Fixture]) -> Vec<std::path::PathBuf> {
     of.iter().map(|f| f.path()).collect()
@@ -114,13 +115,13 @@ fn a_stop_lets_the_object_in_hand_be_finished() {
     let mut scp = Scp::start();
     let mut peer = Peer::storing(scp.address);
     let mut idle = Peer::storing(scp.address);
-    peer.send(&raw::p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+    peer.send(&p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
     let data = data_set(CR, "1.2.3");
-    peer.send(&raw::p_data(1, 0, &data[..20]));
+    peer.send(&p_data(1, 0, &data[..20]));
     wait_until("the object is in the making", || scp.files().len() == 1);
     scp.closing.cancel();
     assert_eq!(idle.aborted().0, 0);
-    peer.send(&raw::p_data(1, 2, &data[20..]));
+    peer.send(&p_data(1, 2, &data[20..]));
     assert_eq!(peer.response().status.0, 0);
     assert_eq!(peer.aborted().0, 0);
     scp.join();
@@ -131,8 +132,8 @@ fn a_stop_lets_the_object_in_hand_be_finished() {
 fn an_abandoned_object_leaves_nothing() {
     let mut scp = Scp::start();
     let mut peer = Peer::storing(scp.address);
-    peer.send(&raw::p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
-    peer.send(&raw::p_data(1, 0, &data_set(CR, "1.2.3")));
+    peer.send(&p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+    peer.send(&p_data(1, 0, &data_set(CR, "1.2.3")));
     wait_until("the object is in the making", || scp.files().len() == 1);
     scp.closing.cancel();
     scp.abandon.cancel();
@@ -166,6 +167,55 @@ fn the_command_line_echoes_and_sends() {
     assert_eq!(process::text(&output).matches("0x0000").count(), 1);
 }
 
+/// Takes nothing, and answers after this long.
+struct Stalled(Duration);
+
+impl StoreService for Stalled {
+    fn store(&self, _request: &StoreRequest, data: Fragments) -> StoreReply {
+        std::thread::sleep(self.0);
+        drop(data);
+        Status::OUT_OF_RESOURCES.into()
+    }
+}
+
+#[test]
+fn a_service_that_stalls_at_the_end_of_an_object_holds_no_slot() {
+    let stall = Duration::from_secs(20);
+    let timers = Timers { service: Duration::from_millis(500), ..Timers::default() };
+    let (_runtime, address) = serving(Arc::new(Stalled(stall)), timers);
+    // The end of one fits between network and service, the end of the other does not.
+    for size in [100_000, 600_000] {
+        let mut peer = Peer::storing(address);
+        let started = Instant::now();
+        peer.send(&p_data(1, 3, &c_store(Some(CR), Some("1.2.3"))));
+        for chunk in vec![0; size].chunks(16_000) {
+            peer.send(&p_data(1, 0, chunk));
+        }
+        peer.send(&p_data(1, 2, &[]));
+        assert_eq!(peer.aborted(), (2, 0), "{size}");
+        assert!(started.elapsed() < stall / 2, "{size}: {:?}", started.elapsed());
+    }
+}
+
+/// An acceptor of this service.
+fn serving(
+    service: Arc<dyn StoreService>,
+    timers: Timers,
+) -> (tokio::runtime::Runtime, std::net::SocketAddr) {
+    let runtime = raw::runtime();
+    let acceptor = Acceptor {
+        offer: Offer::everything("THORASCRIBE".parse().unwrap()).into(),
+        timers,
+        limits: Limits::default(),
+        service,
+    };
+    let listener = runtime.block_on(Listener::bind("127.0.0.1:0".parse().unwrap())).unwrap();
+    let address = listener.local_addr().unwrap();
+    let never = CancellationToken::new();
+    runtime.spawn(listen::serve([listener], Arc::new(acceptor), never.clone(), never));
+    (runtime, address)
+}
+
 struct Faulty;
 
 impl StoreService for Faulty {
@@ -177,17 +227,7 @@ impl StoreService for Faulty {
 
 #[test]
 fn a_fault_of_the_program_fails_one_object_and_no_association() {
-    let runtime = raw::runtime();
-    let acceptor = Acceptor {
-        offer: Offer::everything("THORASCRIBE".parse().unwrap()).into(),
-        timers: Timers::default(),
-        limits: Limits::default(),
-        service: Arc::new(Faulty),
-    };
-    let listener = runtime.block_on(Listener::bind("127.0.0.1:0".parse().unwrap())).unwrap();
-    let address = listener.local_addr().unwrap();
-    let never = CancellationToken::new();
-    runtime.spawn(listen::serve([listener], Arc::new(acceptor), never.clone(), never));
+    let (_runtime, address) = serving(Arc::new(Faulty), Timers::default());
     let mut peer = Peer::storing(address);
     for _ in 0..2 {
         let response = peer.store(&c_store(Some(CR), Some("1.2.3")), &[0; 500]);

@@ -143,6 +143,18 @@ fn a_bad_value_says_what_is_allowed() {
         ("[http]\ntrusted_proxy = \"proxy\"", "http.trusted_proxy", "CIDR"),
         ("[http]\nsession_idle = \"10ms\"", "http.session_idle", "write \"30m\""),
         ("[destination]\nname = \"x\"", "destination", "write [[destination]]"),
+        ("[tls]\nclient_ca = \"ca.pem\"", "tls.client_ca", "set tls.bind"),
+        (
+            "[tls]\ncertificate = \"c.pem\"\nkey = \"c.key\"",
+            "tls.certificate",
+            "nobody is shown it",
+        ),
+        ("[audit]\nsyslog_ca = \"ca.pem\"", "audit.syslog_ca", "set audit.syslog to"),
+        (
+            "[audit]\nsyslog = \"udp://h:514\"\nsyslog_name = \"h\"",
+            "audit.syslog_name",
+            "not reached over TLS",
+        ),
     ];
     for (toml, key, part) in cases {
         let (_, _, found, text) = only(toml);
@@ -204,6 +216,14 @@ fn a_bad_destination_says_which_key() {
         ("port = 4242", "", "destination.port", "add port to this [[destination]]"),
         ("port = 4242", "port = 1\ntls = true", "destination.tls", "nobody is named who vouches"),
         ("port = 4242", "port = 1\ntls_key = \"k\"", "destination.tls_key", "belong together"),
+        ("port = 4242", "port = 1\ntls_ca = \"a.pem\"", "destination.tls_ca", "set tls = true"),
+        ("port = 4242", "port = 1\ntls_name = \"n\"", "destination.tls_name", "sent in plain"),
+        (
+            "port = 4242",
+            "port = 1\ntls_certificate = \"c\"\ntls_key = \"k\"",
+            "destination.tls_certificate",
+            "set tls = true",
+        ),
         (
             "port = 4242",
             "port = 1\nreceives = [\"keyobject\"]",

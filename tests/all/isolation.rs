@@ -65,7 +65,7 @@ fn decoding_apart_costs_milliseconds() {
 
 /// A lawful chest radiograph of 96 million pixels in RLE, all of them black: 3 MB on the disk, and
 /// far more than 256 MiB to decode.
-fn huge(folder: &Path, uid: &str) -> Copy {
+pub(crate) fn huge(folder: &Path, uid: &str) -> Copy {
     const SIDES: (u16, u16) = (16_000, 6_000);
     let pixels = usize::from(SIDES.0) * usize::from(SIDES.1);
     let segment: Vec<u8> = [129, 0].repeat(pixels.div_ceil(128));
@@ -101,7 +101,7 @@ fn huge(folder: &Path, uid: &str) -> Copy {
 }
 
 #[track_caller]
-fn send(node: &Node, copies: &[&Copy]) {
+pub(crate) fn send(node: &Node, copies: &[&Copy]) {
     let to = format!("THORASCRIBE@127.0.0.1:{}", node.port());
     let home = tempfile::tempdir().unwrap();
     let mut command = program(home.path());
@@ -155,6 +155,18 @@ fn a_decoder_that_takes_too_long_is_ended() {
         "{error}"
     );
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+}
+
+#[test]
+fn how_long_decoding_may_take_is_what_the_configuration_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let tables = "[limits]\ndecode_timeout = \"30ms\"\n".to_owned();
+    let node = Node::start(&Settings { tables, ..Settings::default() });
+    let large = huge(folder.path(), "1.2.826.0.1.98");
+    send(&node, &[&large]);
+    let row = node.wait_for_job(&large.study, "its end", |row| row["reason"].is_string());
+    let reason = row["reason"].as_str().unwrap();
+    assert!(reason.contains("it took longer than 0.03 s"), "{reason}");
 }
 
 #[test]

@@ -374,6 +374,19 @@ fn a_peer_that_misbehaves_a_hundred_times_fills_no_log() {
 }
 
 #[test]
+fn a_reload_that_opens_the_node_says_so() {
+    let peer = "[[peer]]\nae_title = \"CR\"\naddress = \"127.0.0.1\"\n";
+    let environment = vec![("THORASCRIBE_NODE__BIND", "0.0.0.0:0".to_owned())];
+    let tables = peer.to_owned();
+    let node = Node::start(&Settings { tables, environment, ..Settings::default() });
+    let open = "no [[peer]] is configured: any caller that reaches the port may send";
+    assert!(!node.log().contains(open), "{}", node.log());
+    node.configure(&node.configuration().replace(peer, ""));
+    node.signal(Signal::HUP);
+    wait_until("it is said", || node.log().contains(open));
+}
+
+#[test]
 fn serve_says_which_port_is_taken() {
     let home = TempDir::new().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -537,3 +537,23 @@ fn pictures_of_16_bits_are_cut_to_their_upper_8() {
     assert!(flat.pixels().iter().any(|grey| *grey > 200));
     assert_eq!(deep.pixels(), flat.pixels());
 }
+
+#[test]
+fn an_image_in_a_black_square_is_resized_as_if_the_square_were_there() {
+    for (width, height, square, side) in
+        [(300, 200, 300, 64), (200, 300, 300, 64), (40, 20, 64, 64), (33, 101, 224, 224)]
+    {
+        let value = |at: u32| (at * 37 % 251) as u8;
+        let pixels: Vec<u8> = (0..width * height).map(value).collect();
+        let (left, top) = ((square - width) / 2, (square - height) / 2);
+        let mut padded = vec![0; (square * square) as usize];
+        for (row, line) in pixels.chunks(width as usize).enumerate() {
+            let at = (top as usize + row) * square as usize + left as usize;
+            padded[at..at + line.len()].copy_from_slice(line);
+        }
+        let padded = GreyImage::new(square, square, padded).unwrap();
+        let image = GreyImage::new(width, height, pixels).unwrap();
+        let found = resize::bicubic_in_square(&image, (square, left, top), side);
+        assert!(found == resize::bicubic(&padded, side, side), "{width} × {height} in {square}");
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::audit::messages;
 use super::support::job_store::rows;
 use super::support::objects::fixture;
 use super::support::pacs::{ENHANCED, Pacs};
@@ -59,6 +60,22 @@ fn pixels_go_after_the_last_destination_has_its_report_and_text_stays() {
     let shown = node.command(&["queue", "show", &copy.study, "--json"]);
     let shown: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert!(shown["text"].as_str().is_some_and(|text| !text.is_empty()), "{shown:#}");
+    wait_until("the deletion is noted", || {
+        messages(&node)
+            .iter()
+            .any(|message| message.contains("DICOM Study Deleted") && message.contains(&copy.study))
+    });
+}
+
+#[test]
+fn a_spool_that_others_could_look_into_is_closed_to_them() {
+    let mut node = Node::start(&Settings::default());
+    node.kill();
+    std::fs::set_permissions(node.spool(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    node.restart();
+    let mode = node.spool().metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700);
+    assert!(node.log().contains("others could look into the spool"), "{}", node.log());
 }
 
 #[test]

@@ -11,10 +11,12 @@ use thorascribe::model::{DraftRequest, Model, Sampling};
 use thorascribe::object::StoredObject;
 use thorascribe::radiograph::render;
 
+use super::support::certificates::Authority;
 use super::support::http::request;
 use super::support::job_store::{Phase, execute, phases};
+use super::support::node::program;
 use super::support::objects::{fixture, root};
-use super::support::process::{find, succeed};
+use super::support::process::{Running, find, succeed};
 use super::support::service_manager::{Held, Manager, activated};
 use super::support::{Node, Settings, modality, wait_until};
 
@@ -61,6 +63,27 @@ fn the_service_manager_is_told_of_start_reload_and_stop() {
     let stopping = manager.wait_for("STOPPING=1");
     assert_eq!(stopping, ["STOPPING=1", "STATUS=stopping: finishing what is in hand"]);
     assert!(node.wait_for_end().success());
+}
+
+#[test]
+fn a_start_asks_for_more_time_as_long_as_it_gets_on() {
+    let (manager, folder) = (Manager::new(), TempDir::new().unwrap());
+    // A file that nobody writes: the start waits for it.
+    let never = folder.path().join("never.pem");
+    succeed(Command::new("mkfifo").arg(&never));
+    let toml = format!(
+        "[node]\nbind = \"127.0.0.1:0\"\n[tls]\nbind = \"127.0.0.1:0\"\ncertificate = {never:?}\n\
+         key = {never:?}\n"
+    );
+    let file = folder.path().join("thorascribe.toml");
+    std::fs::write(&file, toml).unwrap();
+    let mut command = program(folder.path());
+    command.arg("--config").arg(&file).arg("serve").env("NOTIFY_SOCKET", manager.address());
+    let mut node = Running(command.spawn().unwrap());
+    assert_eq!(manager.wait_for("EXTEND_TIMEOUT_USEC="), ["EXTEND_TIMEOUT_USEC=30000000"]);
+    manager.said_within(Duration::from_secs(6));
+    let hanging = manager.said_within(Duration::from_secs(6));
+    assert!(hanging.is_empty() && node.is_alive(), "{hanging:?}");
 }
 
 /// A peer in the middle of an association keeps the stop waiting, and the manager with it.
@@ -181,6 +204,42 @@ fn one_socket_may_be_handed_over_alone() {
         activated(folder.path(), "dicom=127.0.0.1", &environment).unwrap();
     assert!(dicom.ip().is_loopback());
     assert_eq!(request(http.port(), "GET", "/healthz", &[]), Some((200, b"ok\n".to_vec())));
+}
+
+#[test]
+fn the_socket_units_are_those_that_the_node_takes_and_the_package_has() {
+    let authority = Authority::new();
+    let own = authority.certify("node.example", 30);
+    let folder = TempDir::new().unwrap();
+    let spool = folder.path().join("spool");
+    let environment = [
+        ("THORASCRIBE_SPOOL__PATH", spool.to_str().unwrap()),
+        ("THORASCRIBE_SPOOL__MIN_FREE", "1 MiB"),
+        // Nobody could bind this.
+        ("THORASCRIBE_TLS__BIND", "192.0.2.1:2762"),
+        ("THORASCRIBE_TLS__CERTIFICATE", own.certificate.to_str().unwrap()),
+        ("THORASCRIBE_TLS__KEY", own.key.to_str().unwrap()),
+    ];
+    let text = |name: &str| std::fs::read_to_string(root().join(name)).unwrap();
+    let units = ["thorascribe.socket", "thorascribe-http.socket", "thorascribe-tls.socket"];
+    let names = units.map(|unit| {
+        for file in ["Cargo.toml", "systemd/debian/prerm", "systemd/debian/postrm"] {
+            assert!(text(file).contains(unit), "{file} lacks {unit}");
+        }
+        let unit = text(&format!("systemd/{unit}"));
+        unit.lines().find_map(|line| line.strip_prefix("FileDescriptorName=")).unwrap().to_owned()
+    });
+    let sockets = names.map(|name| format!("{name}=127.0.0.1")).join(",");
+    let (_running, ..) = activated(folder.path(), &sockets, &environment).unwrap();
+    let found = std::fs::read_dir(root().join("systemd")).unwrap().filter(|entry| {
+        entry.as_ref().unwrap().path().extension().is_some_and(|kind| kind == "socket")
+    });
+    assert_eq!(found.count(), units.len());
+    // Without a view of /proc/sys the node is told the machine's name.
+    let service = text("systemd/thorascribe.service");
+    assert!(
+        service.contains("\nProcSubset=pid\n") && service.contains("\nEnvironment=HOSTNAME=%H\n")
+    );
 }
 
 #[test]

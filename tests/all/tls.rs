@@ -236,13 +236,70 @@ fn config_check_reads_the_files_and_says_what_is_wrong() {
         (with(&hospital.node.key, &none), "holds no private key"),
         (with(&hospital.node.key, &open), "everybody on this machine may read"),
         (with(&hospital.node.certificate, &hospital.node.key), "holds no certificate"),
-        (old, "no longer valid"),
         (good.replace("certificate =", "#"), "certificate and key belong together"),
         ("[tls]\nbind = \"127.0.0.1:0\"\n".to_owned(), "needs a certificate"),
     ] {
         let (success, said) = check(&table);
         assert!(!success && said.contains(wanted) && said.contains("tls."), "{wanted}: {said}");
     }
+    // What expires while the node runs keeps it from no start: the packaged unit checks first.
+    let (success, said) = check(&old);
+    assert!(success && said.contains("warning: ") && said.contains("no longer valid"), "{said}");
+}
+
+#[test]
+fn other_authorities_of_callers_are_taken_at_sighup() {
+    let hospital = Hospital::new();
+    let node = hospital.start("");
+    let merged = Authority::new();
+    let newcomer = merged.certify("modality.example", 30);
+    assert!(!accepted(&storescu(&node, &newcomer, &hospital.authority)));
+    let own = format!("client_ca = {:?}", hospital.authority.file());
+    let other = format!("client_ca = {:?}", merged.file());
+    node.configure(&node.configuration().replace(&own, &other));
+    node.signal(Signal::HUP);
+    wait_until("the reload", || node.log().contains("as it is now"));
+    let good = storescu(&node, &newcomer, &hospital.authority);
+    assert!(accepted(&good), "{}\n{}", text(&good), node.log());
+    let former = storescu(&node, &hospital.modality, &hospital.authority);
+    assert!(!accepted(&former), "{}", text(&former));
+}
+
+#[test]
+fn another_certificate_for_a_destination_is_taken_at_sighup() {
+    let hospital = Hospital::new();
+    let mut pacs = secure_storescp(&hospital, &hospital.authority.certify("pacs.example", 30));
+    let shown = |with: &Certificate| {
+        format!("tls_certificate = {:?}\ntls_key = {:?}\n", with.certificate, with.key)
+    };
+    let folder = tempfile::TempDir::new().unwrap();
+    let [certificate, key] = ["own.pem", "own.key"].map(|name| folder.path().join(name));
+    let own = Certificate { certificate, key };
+    let put = |from: &Certificate| {
+        std::fs::copy(&from.certificate, &own.certificate).unwrap();
+        std::fs::copy(&from.key, &own.key).unwrap();
+    };
+    // Of an authority that the PACS does not know.
+    let elsewhere = Authority::new();
+    put(&elsewhere.certify("node.example", 30));
+    let to = format!(
+        "{}tls = true\ntls_name = \"pacs.example\"\n{}",
+        pacs.destination("pacs"),
+        shown(&own)
+    );
+    let node = hospital.start(&to);
+    assert_eq!(dcmtk::dcmsend(node.port(), &[&plain().path()]), 1);
+    node.wait_for_job(&plain().study, "a failed attempt", |job| {
+        job["deliveries"][0]["reason"].is_string()
+    });
+    assert!(pacs.received("SR").is_empty());
+    put(&hospital.node);
+    node.signal(Signal::HUP);
+    wait_until("the reload", || node.log().contains("as it is now"));
+    let retry = node.command(&["queue", "retry", &plain().study]);
+    assert!(retry.status.success(), "{}", text(&retry));
+    pacs.wait_for_report();
+    node.wait_for_state(&plain().study, "delivered");
 }
 
 /// `storescp` that speaks TLS and asks for a certificate.
@@ -309,7 +366,12 @@ fn echo_and_send_speak_tls() {
 }
 
 /// Associates by pynetdicom: what it was answered. An identity is a username and a passcode.
-fn associate(port: u16, calling: &str, called: &str, identity: Option<(&str, &str)>) -> String {
+pub(crate) fn associate(
+    port: u16,
+    calling: &str,
+    called: &str,
+    identity: Option<(&str, &str)>,
+) -> String {
     let mut command = modality::python();
     command.arg(root().join("tests/all/tls/associate.py"));
     command.args([&port.to_string(), calling, called]);

@@ -2,10 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use serde_json::Value;
 use thorascribe::object::StoredObject;
+use thorascribe::radiograph::{DecodeLimits, Decoder};
 use thorascribe::receive::caption::caption;
 use thorascribe::spool::{Received, Sender, Spool, SpoolSettings};
 use thorascribe::vocabulary::{ByteSize, PatientText, Priority};
@@ -220,6 +222,29 @@ fn a_client_that_asks_a_byte_at_a_time_is_closed() {
     drop(slow);
     trickle.join().unwrap();
     assert_eq!(web.get("/healthz").0, 200);
+}
+
+/// A client that opens a picture and goes away must not leave its work behind a thousandfold.
+#[test]
+fn pictures_that_nobody_waits_for_are_not_made() {
+    let bench = Bench::new();
+    bench.store(1, 1, b"data");
+    finish(bench.lease(), vec![report("pacs")]);
+    let folder = tempfile::tempdir().unwrap();
+    let (program, begun) = (folder.path().join("decode"), folder.path().join("begun"));
+    let script = format!("#!/bin/sh\necho begun >>{}\nsleep 1\n", begun.display());
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let web = Web::decoding_by(&bench.spool, Decoder::apart(program, DecodeLimits::default()));
+    for _ in 0..30 {
+        let mut gone = TcpStream::connect(web.address).unwrap();
+        let path = "/studies/1.2.3.1/image.png";
+        write!(gone, "GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    std::thread::sleep(Duration::from_secs(5));
+    let begun = std::fs::read_to_string(&begun).unwrap().lines().count();
+    assert!((1..=7).contains(&begun), "{begun} of 30 were begun within 7 s");
 }
 
 #[test]

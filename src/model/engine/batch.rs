@@ -3,7 +3,7 @@
 use tokio::sync::oneshot;
 
 use super::pulse::Beat;
-use super::{Job, guarded};
+use super::{Job, Picture, guarded};
 use crate::model::draft::{Model, ModelDraft};
 use crate::model::error::{ModelError, Step};
 use crate::model::generate::{DraftRun, Question, forward};
@@ -65,6 +65,10 @@ impl<'m> Batch<'m> {
         let lanes = request.sampling.beams.max(1);
         let started = guarded("drafting", || {
             let question = Question::new(self.model, &request)?;
+            let image = match image {
+                Picture::Whole(image) => self.model.shape().fitted(&image),
+                Picture::Fitted(image) => image,
+            };
             let features = self.model.features(&image, &request)?;
             self.beat.step();
             if !features.is_known() {

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::draft::{DraftRequest, Model, ModelDraft};
 use super::error::ModelError;
 use super::generate::Watch;
+use super::vision::preprocess::{Fitted, Shape};
 use crate::radiograph::GreyImage;
 use batch::Batch;
 use pulse::Beat;
@@ -47,7 +48,29 @@ pub struct Engine;
 pub struct EngineHandle {
     jobs: mpsc::Sender<Job>,
     identity: Arc<EngineModel>,
+    shape: Shape,
     beat: Arc<Beat>,
+}
+
+/// An image to draft from.
+#[derive(Clone, Debug)]
+pub enum Picture {
+    /// As it is; it waits for the engine in its full size.
+    Whole(GreyImage),
+    /// As the engine needs it; see [`EngineHandle::fitted`].
+    Fitted(Fitted),
+}
+
+impl From<GreyImage> for Picture {
+    fn from(image: GreyImage) -> Self {
+        Self::Whole(image)
+    }
+}
+
+impl From<Fitted> for Picture {
+    fn from(image: Fitted) -> Self {
+        Self::Fitted(image)
+    }
 }
 
 /// What model the engine has.
@@ -66,7 +89,7 @@ pub struct EngineModel {
 }
 
 struct Job {
-    image: GreyImage,
+    image: Picture,
     request: DraftRequest,
     watch: Option<Watch>,
     answer: oneshot::Sender<Result<ModelDraft, ModelError>>,
@@ -93,34 +116,39 @@ impl Engine {
             .name("model-engine".to_owned())
             .spawn(move || work(limits, load, loaded, queue, &own))
             .map_err(|e| ModelError::Engine(format!("cannot start the engine's thread: {e}")))?;
-        let identity = identity.await.unwrap_or_else(|_| Err(ended()))?;
-        Ok(EngineHandle { jobs, identity: Arc::new(identity), beat })
+        let (identity, shape) = identity.await.unwrap_or_else(|_| Err(ended()))?;
+        Ok(EngineHandle { jobs, identity: Arc::new(identity), shape, beat })
     }
 }
 
 impl EngineHandle {
+    /// What the engine needs of an image: little, however large the image is.
+    pub fn fitted(&self, image: &GreyImage) -> Fitted {
+        self.shape.fitted(image)
+    }
+
     /// Drafts the text for an image, beside other drafts. Dropping the future gives the draft up.
     pub async fn draft(
         &self,
-        image: GreyImage,
+        image: impl Into<Picture>,
         request: DraftRequest,
     ) -> Result<ModelDraft, ModelError> {
-        self.submit(image, request, None).await
+        self.submit(image.into(), request, None).await
     }
 
     /// The same; `watch` is given the text as it comes, on the engine's thread.
     pub async fn watched(
         &self,
-        image: GreyImage,
+        image: impl Into<Picture>,
         request: DraftRequest,
         watch: Watch,
     ) -> Result<ModelDraft, ModelError> {
-        self.submit(image, request, Some(watch)).await
+        self.submit(image.into(), request, Some(watch)).await
     }
 
     async fn submit(
         &self,
-        image: GreyImage,
+        image: Picture,
         request: DraftRequest,
         watch: Option<Watch>,
     ) -> Result<ModelDraft, ModelError> {
@@ -156,7 +184,7 @@ fn ended() -> ModelError {
 fn work(
     limits: EngineLimits,
     load: impl FnOnce() -> Result<Model, ModelError>,
-    loaded: oneshot::Sender<Result<EngineModel, ModelError>>,
+    loaded: oneshot::Sender<Result<(EngineModel, Shape), ModelError>>,
     mut queue: mpsc::Receiver<Job>,
     beat: &Beat,
 ) {
@@ -177,7 +205,7 @@ fn work(
         youngest: model.youngest(),
         thresholds: model.thresholds(),
     };
-    if loaded.send(Ok(identity)).is_err() {
+    if loaded.send(Ok((identity, model.shape()))).is_err() {
         return;
     }
     // A fault outside of any one draft fails those under way; the next ones start afresh.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::checkpoint::Manifest;
 use crate::model::checkpoint::manifest::Fit;
 use crate::radiograph::GreyImage;
-use crate::radiograph::resize::bicubic;
+use crate::radiograph::resize::{bicubic, bicubic_in_square};
 
 /// The image as the encoder's size has it, 8 bits.
 pub fn resized(image: &GreyImage, manifest: &Manifest) -> GreyImage {
@@ -17,7 +17,44 @@ pub fn resized(image: &GreyImage, manifest: &Manifest) -> GreyImage {
 pub fn fitted(image: &GreyImage, fit: Fit, side: u32) -> GreyImage {
     match fit {
         Fit::Stretch => bicubic(image, side, side),
-        Fit::PadToSquare => bicubic(&padded(image, side), side, side),
+        Fit::PadToSquare => {
+            let (width, height) = (image.width(), image.height());
+            // In the middle of a black square, of at least `side` columns (MedCLIP).
+            let square = square(width, height, side);
+            if width == height && width >= side {
+                bicubic(image, side, side)
+            } else {
+                bicubic_in_square(image, square, side)
+            }
+        }
+    }
+}
+
+/// An image as the encoder's size has it, and where it lies there: what a model needs of an image,
+/// which itself may be a hundred times as large.
+#[derive(Clone, Debug)]
+pub struct Fitted {
+    pub(in crate::model) image: GreyImage,
+    pub(in crate::model) frame: Frame,
+}
+
+/// How an encoder wants its images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    fit: Fit,
+    side: u32,
+}
+
+impl Shape {
+    /// That of a model's encoder.
+    pub fn of(manifest: &Manifest) -> Self {
+        Self { fit: manifest.image.fit, side: manifest.image_encoder.image_size() as u32 }
+    }
+
+    /// An image in this shape.
+    pub fn fitted(self, image: &GreyImage) -> Fitted {
+        let Self { fit, side } = self;
+        Fitted { image: fitted(image, fit, side), frame: Frame::of(image, fit, side) }
     }
 }
 
@@ -73,23 +110,6 @@ pub fn pixels(resized: &GreyImage, manifest: &Manifest, device: &Device) -> Resu
         data.extend(plane.iter().map(|value| normalized(*value)));
     }
     Tensor::from_vec(data, (1, channels, side, side), device)
-}
-
-/// The image in the middle of a black square, of at least `least` columns (MedCLIP).
-fn padded(image: &GreyImage, least: u32) -> GreyImage {
-    let (width, height) = (image.width(), image.height());
-    let (side, left, top) = square(width, height, least);
-    if width == side && height == side {
-        return image.clone();
-    }
-    let mut square = vec![0u8; side as usize * side as usize];
-    let rows = image.pixels().chunks_exact(width.max(1) as usize);
-    for (to, from) in square.chunks_exact_mut(side as usize).skip(top as usize).zip(rows) {
-        if let Some(to) = to.get_mut(left as usize..(left + width) as usize) {
-            to.copy_from_slice(from);
-        }
-    }
-    GreyImage::new(side, side, square).unwrap_or_else(|| image.clone())
 }
 
 /// The side of the square around an image, and what of it lies left of the image and above.

@@ -3,27 +3,33 @@
 //! syslog tells.
 //!
 //! Files are numbered; the first line of a file holds the hash of the last line of the file before.
+//! Several processes may add to the chain: each takes the folder's lock to do so, and goes on from
+//! what the others have added.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::borrow::Cow;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use super::queue::Message;
 use crate::vocabulary::hexadecimal;
 
 /// The hash before the first line of all.
-const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(super) const NOTHING: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+/// How much of a file's end is read first for its last line.
+const WINDOW: u64 = 64 << 10;
 
 #[derive(Serialize, Deserialize)]
-struct Line<'a> {
-    time: std::borrow::Cow<'a, str>,
-    previous: std::borrow::Cow<'a, str>,
-    message: std::borrow::Cow<'a, str>,
+pub(super) struct Line<'a> {
+    pub(super) time: Cow<'a, str>,
+    pub(super) previous: Cow<'a, str>,
+    pub(super) message: Cow<'a, str>,
 }
 
 /// The end of the chain, open for more.
@@ -40,24 +46,36 @@ pub(super) struct Chain {
 impl Chain {
     /// Opens the last file of a folder, or begins the first one.
     pub(super) fn open(folder: &Path, most: u64) -> io::Result<Self> {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        let _lock = lock(folder)?;
+        Self::at_end(folder, most)
+    }
+
+    fn at_end(folder: &Path, most: u64) -> io::Result<Self> {
         let last = files(folder)?.into_iter().next_back();
         let number = last.as_ref().map_or(1, |(number, _)| *number);
-        let mut file = open_file(folder, number)?;
+        let file = open_file(folder, number)?;
         let mut previous = NOTHING.to_owned();
         if let Some((number, path)) = &last {
-            previous = match last_line(&mut file, path)? {
+            previous = match last_line(&file, path)? {
                 Some(hash) => hash,
                 // A file that was begun and holds nothing yet.
                 None => before(folder, *number)?,
             };
         }
-        let length = file.seek(SeekFrom::End(0))?;
+        let length = file.metadata()?.len();
         Ok(Self { folder: folder.to_owned(), number, file, length, most, previous })
     }
 
-    /// Adds messages and syncs them. What fails leaves the chain as it was.
-    pub(super) fn append(&mut self, messages: &[(Timestamp, String)]) -> io::Result<()> {
+    /// Whether another process has added something since.
+    pub(super) fn has_grown(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.len() > self.length)
+    }
+
+    /// Adds messages and syncs them; gives those that other processes have added before. What fails
+    /// leaves the chain as it was.
+    pub(super) fn append(&mut self, messages: &[Message]) -> io::Result<Vec<Message>> {
+        let _lock = lock(&self.folder)?;
+        let others = self.catch_up()?;
         if self.length >= self.most {
             self.file = open_file(&self.folder, self.number + 1)?;
             (self.number, self.length) = (self.number + 1, 0);
@@ -78,19 +96,86 @@ impl Chain {
         }
         self.length += bytes.len() as u64;
         self.previous = previous;
-        Ok(())
+        Ok(others)
+    }
+
+    /// Goes to the end as it is now, under the lock. Whoever cuts the file leaves a break: the hash
+    /// stays that of the line that was there.
+    fn catch_up(&mut self) -> io::Result<Vec<Message>> {
+        let last = files(&self.folder)?.into_iter().next_back();
+        if last.is_some_and(|(number, _)| number > self.number) {
+            *self = Self::at_end(&self.folder, self.most)?;
+            return Ok(Vec::new());
+        }
+        let (own, named) = (self.file.metadata()?, fs::metadata(path(&self.folder, self.number)));
+        if !named.is_ok_and(|named| named.ino() == own.ino() && named.dev() == own.dev()) {
+            self.file = open_file(&self.folder, self.number)?;
+            self.length = self.file.metadata()?.len();
+            return Ok(Vec::new());
+        }
+        let before = std::mem::replace(&mut self.length, own.len());
+        if own.len() <= before {
+            return Ok(Vec::new());
+        }
+        let mut added = vec![0; usize::try_from(own.len() - before).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut added, before)?;
+        let whole = added.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        if whole < added.len() {
+            self.length = before + whole as u64;
+            self.file.set_len(self.length)?;
+        }
+        let added = added.get(..whole).unwrap_or_default();
+        let lines: Vec<&[u8]> =
+            added.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).collect();
+        if let Some(last) = lines.last() {
+            self.previous = hash(last);
+        }
+        Ok(lines.into_iter().filter_map(message_of).collect())
     }
 }
 
+fn message_of(line: &[u8]) -> Option<Message> {
+    let line: Line<'_> = serde_json::from_slice(line).ok()?;
+    Some((line.time.parse().ok()?, line.message.into_owned()))
+}
+
+/// Keeps other processes out until it is dropped. Makes the folder, where there is none.
+fn lock(folder: &Path) -> io::Result<File> {
+    if !folder.is_dir() {
+        DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+        if let Some(owner) = folder.parent().and_then(foreign_owner) {
+            chown(folder, Some(owner.0), Some(owner.1))?;
+        }
+    }
+    let folder = File::open(folder)?;
+    folder.lock()?;
+    Ok(folder)
+}
+
+fn path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("audit-{number:06}.jsonl"))
+}
+
 fn open_file(folder: &Path, number: u64) -> io::Result<File> {
-    let path = folder.join(format!("audit-{number:06}.jsonl"));
+    let path = path(folder, number);
     let file = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)?;
+    // An administrator's command must leave no file that the node cannot write.
+    if let Some(owner) = foreign_owner(folder) {
+        fchown(&file, Some(owner.0), Some(owner.1))?;
+    }
     File::open(folder)?.sync_all()?;
     Ok(file)
 }
 
+/// Who owns a folder, should that be another than root, who runs this.
+fn foreign_owner(folder: &Path) -> Option<(u32, u32)> {
+    let owner = fs::metadata(folder).ok()?;
+    let by_root = rustix::process::geteuid().is_root();
+    (by_root && owner.uid() != 0).then(|| (owner.uid(), owner.gid()))
+}
+
 /// The files of a folder by their numbers.
-fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+pub(super) fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -106,19 +191,28 @@ fn files(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
 
 /// The hash of the last whole line of a file. A part of a line behind it is cut off: the program
 /// ended while it wrote, and nobody relied on it.
-fn last_line(file: &mut File, path: &Path) -> io::Result<Option<String>> {
-    let mut bytes = Vec::new();
-    file.seek(SeekFrom::Start(0))?;
-    file.read_to_end(&mut bytes)?;
-    let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-    if end < bytes.len() {
-        warn!(file = %path.display(), bytes = bytes.len() - end, "an unfinished audit line is cut");
-        file.set_len(end as u64)?;
-        file.sync_data()?;
+fn last_line(file: &File, path: &Path) -> io::Result<Option<String>> {
+    let length = file.metadata()?.len();
+    let mut window = WINDOW;
+    loop {
+        let from = length.saturating_sub(window);
+        let mut bytes = vec![0; usize::try_from(length - from).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, from)?;
+        let end = bytes.iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
+        let whole = bytes.get(..end.saturating_sub(1)).unwrap_or_default();
+        if from > 0 && !whole.contains(&b'\n') {
+            window *= 2;
+            continue;
+        }
+        if end < bytes.len() {
+            let cut = bytes.len() - end;
+            warn!(file = %path.display(), bytes = cut, "an unfinished audit line is cut");
+            file.set_len(from + end as u64)?;
+            file.sync_data()?;
+        }
+        let line = whole.rsplit(|b| *b == b'\n').next().filter(|line| !line.is_empty());
+        return Ok(line.map(hash));
     }
-    let whole = bytes.get(..end.saturating_sub(1)).unwrap_or_default();
-    let line = whole.rsplit(|b| *b == b'\n').next().filter(|line| !line.is_empty());
-    Ok(line.map(hash))
 }
 
 /// The hash of the last line before a file.
@@ -126,7 +220,7 @@ fn before(folder: &Path, number: u64) -> io::Result<String> {
     for (earlier, path) in files(folder)?.into_iter().rev() {
         if earlier < number
             && let Some(hash) =
-                last_line(&mut File::options().read(true).write(true).open(&path)?, &path)?
+                last_line(&File::options().read(true).write(true).open(&path)?, &path)?
         {
             return Ok(hash);
         }
@@ -134,83 +228,6 @@ fn before(folder: &Path, number: u64) -> io::Result<String> {
     Ok(NOTHING.to_owned())
 }
 
-fn hash(line: &[u8]) -> String {
+pub(super) fn hash(line: &[u8]) -> String {
     hexadecimal(&Sha256::digest(line))
-}
-
-/// What a look at the whole chain found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Verified {
-    /// Whether every line fits the one before.
-    pub ok: bool,
-    /// Files that were read.
-    pub files: usize,
-    /// Lines that fit.
-    pub messages: u64,
-    /// The first line that does not.
-    pub broken: Option<Broken>,
-}
-
-/// A line that does not fit.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Broken {
-    /// The file's name.
-    pub file: String,
-    /// The line, from 1.
-    pub line: u64,
-    /// What is wrong.
-    pub reason: &'static str,
-}
-
-/// Follows the chain through all files of a folder. Old files that were moved away from the front
-/// are no break; the first line that is there is taken at its word.
-///
-/// # Errors
-/// A file that cannot be read.
-pub fn verify(folder: &Path) -> io::Result<Verified> {
-    let mut found = Verified { ok: true, files: 0, messages: 0, broken: None };
-    let (mut expected, mut last_number) = (None, None);
-    for (number, path) in files(folder)? {
-        if number == 1 {
-            expected = Some(NOTHING.to_owned());
-        }
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        let broken = |line, reason| Some(Broken { file: name.clone(), line, reason });
-        found.files += 1;
-        if last_number.is_some_and(|last: u64| last + 1 != number) {
-            found.broken = broken(1, "the file before is missing");
-        }
-        last_number = Some(number);
-        let mut reader = BufReader::new(File::open(&path)?);
-        for at in 1.. {
-            let mut bytes = Vec::new();
-            if found.broken.is_some() || reader.read_until(b'\n', &mut bytes)? == 0 {
-                break;
-            }
-            match follow(&bytes, expected.as_deref()) {
-                Ok(next) => {
-                    expected = Some(next);
-                    found.messages += 1;
-                }
-                Err(reason) => found.broken = broken(at, reason),
-            }
-        }
-        if found.broken.is_some() {
-            found.ok = false;
-            break;
-        }
-    }
-    Ok(found)
-}
-
-/// The hash of a line, should it be whole and hold the expected one.
-fn follow(bytes: &[u8], expected: Option<&str>) -> Result<String, &'static str> {
-    let Some(line) = bytes.strip_suffix(b"\n") else { return Err("the line is cut off") };
-    let Ok(read) = serde_json::from_slice::<Line<'_>>(line) else {
-        return Err("this is no line of the audit log");
-    };
-    if expected.is_some_and(|expected| expected != read.previous) {
-        return Err("the line before was changed or removed");
-    }
-    Ok(hash(line))
 }

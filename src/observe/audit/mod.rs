@@ -3,33 +3,42 @@
 //! Every message of the program is an [`Event`], and every one of them is written here. A thread
 //! writes the local copy ([`chain`]) and syncs it once for all that came meanwhile; what is in the
 //! copy then goes to syslog ([`syslog`]), whose server may be slow or gone: nobody waits for it.
+//! Nobody waits for the disk either: what it does not take waits here and is tried again, and what
+//! finds no room meanwhile is counted and said in the copy afterwards.
 
-pub mod chain;
+mod chain;
 mod event;
+mod host;
+mod message;
+mod queue;
 pub mod syslog;
+mod verify;
+mod writer;
 mod xml;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::{debug, error};
+use tracing::error;
 
-pub use event::{Event, Peer, Study};
+pub use event::{Event, Peer, Person, Study};
+pub use verify::{Broken, Verified, verify};
 
 use super::metrics::Metrics;
 use crate::vocabulary::{AeTitle, ByteSize};
 use chain::Chain;
+use queue::Queue;
 use syslog::Outbox;
+use writer::Writer;
 
 /// The folder of the local copy within the spool.
 pub const FOLDER: &str = "audit";
 
-/// Messages that may wait for the disk.
-const WAITING: usize = 4096;
+/// Messages that may wait for the disk: some 20 MB.
+const WAITING: usize = 16_384;
 /// How long the end of the program waits for the last messages.
 const CLOSING: Duration = Duration::from_secs(5);
 
@@ -39,13 +48,8 @@ pub struct Audit(Option<Arc<Inner>>);
 
 struct Inner {
     source: AeTitle,
-    queue: SyncSender<Order>,
-}
-
-enum Order {
-    Keep(Timestamp, String),
-    /// Answered once everything before is on the disk.
-    Flush(SyncSender<()>),
+    queue: Arc<Queue>,
+    metrics: Metrics,
 }
 
 impl fmt::Debug for Audit {
@@ -55,7 +59,8 @@ impl fmt::Debug for Audit {
 }
 
 impl Audit {
-    /// Opens the local copy in `folder`, and hands each message on to `outbox`.
+    /// Opens the local copy in `folder`, and hands each message on to `outbox`. Other processes may
+    /// have it open too.
     ///
     /// # Errors
     /// A folder that cannot be used.
@@ -67,77 +72,48 @@ impl Audit {
         outbox: Option<Outbox>,
     ) -> std::io::Result<Self> {
         let chain = Chain::open(folder, max_file.0)?;
-        let (queue, orders) = sync_channel(WAITING);
-        std::thread::Builder::new()
-            .name("audit".to_owned())
-            .spawn(move || Writer { chain, metrics, outbox, failing: false }.run(&orders))?;
-        Ok(Self(Some(Arc::new(Inner { source: source.clone(), queue }))))
+        let queue = Arc::new(Queue::new(WAITING));
+        let writer = Writer {
+            source: source.clone(),
+            queue: Arc::clone(&queue),
+            chain,
+            metrics: metrics.clone(),
+            outbox,
+        };
+        std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
+        Ok(Self(Some(Arc::new(Inner { source: source.clone(), queue, metrics }))))
     }
 
-    /// Takes an event, with the time of this call.
+    /// Opens it beside the node that keeps it, which hands on what is added.
+    ///
+    /// # Errors
+    /// A folder that cannot be used.
+    pub fn beside(source: &AeTitle, folder: &Path) -> std::io::Result<Self> {
+        Self::open(source, folder, ByteSize(u64::MAX), Metrics::new(), None)
+    }
+
+    /// Takes an event, with the time of this call. Never waits.
     pub fn record(&self, event: &Event) {
         let Some(inner) = &self.0 else { return };
         let now = Timestamp::now();
-        let message = event.message(now, &inner.source);
-        if inner.queue.send(Order::Keep(now, message)).is_err() {
-            error!("the audit log has stopped; a message is lost");
+        if !inner.queue.put((now, event.message(now, &inner.source))) {
+            inner.metrics.audit("lost");
         }
     }
 
-    /// Waits until what was recorded is on the disk.
-    pub fn flush(&self) {
-        let Some(inner) = &self.0 else { return };
-        let (done, waiting) = sync_channel(1);
-        if inner.queue.send(Order::Flush(done)).is_ok() && waiting.recv_timeout(CLOSING).is_err() {
+    /// Waits until what was recorded is on the disk, at most some seconds; whether it is.
+    pub fn flush(&self) -> bool {
+        let Some(inner) = &self.0 else { return true };
+        let written = inner.queue.flush(CLOSING);
+        if !written {
             error!("the audit log was not written in time");
         }
+        written
     }
 }
 
-/// The thread behind an [`Audit`].
-struct Writer {
-    chain: Chain,
-    metrics: Metrics,
-    outbox: Option<Outbox>,
-    failing: bool,
-}
-
-impl Writer {
-    fn run(mut self, orders: &Receiver<Order>) {
-        while let Ok(first) = orders.recv() {
-            let (mut messages, mut flushed) = (Vec::new(), Vec::new());
-            for order in std::iter::once(first).chain(orders.try_iter().take(WAITING)) {
-                match order {
-                    Order::Keep(at, message) => messages.push((at, message)),
-                    Order::Flush(done) => flushed.push(done),
-                }
-            }
-            self.keep(&messages);
-            for done in flushed {
-                if done.try_send(()).is_err() {
-                    debug!("nobody waits for the audit log any more");
-                }
-            }
-        }
-    }
-
-    fn keep(&mut self, messages: &[(Timestamp, String)]) {
-        let kept = self.chain.append(messages);
-        let outcome = if kept.is_ok() { "kept" } else { "failed" };
-        for _ in messages {
-            self.metrics.audit(outcome);
-        }
-        match kept {
-            Err(error) if !self.failing => {
-                error!(%error, "the audit log cannot be written");
-                self.failing = true;
-            }
-            Err(_) => {}
-            Ok(()) => self.failing = false,
-        }
-        let Some(outbox) = &self.outbox else { return };
-        for (at, message) in messages {
-            outbox.send(*at, message);
-        }
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
+use super::host;
 use crate::observe::metrics::Metrics;
 
 /// Messages that may wait for the server.
@@ -59,7 +60,7 @@ impl Outbox {
     pub fn start(server: Server, metrics: Metrics) -> Self {
         let (queue, waiting) = channel(WAITING);
         tokio::spawn(deliver(server, waiting, metrics.clone()));
-        Self { queue, metrics, host: host_name() }
+        Self { queue, metrics, host: host::name() }
     }
 
     pub(super) fn send(&self, at: Timestamp, message: &str) {
@@ -77,13 +78,6 @@ fn framed(at: Timestamp, host: &str, message: &str) -> Vec<u8> {
     bytes.extend_from_slice(b"\xEF\xBB\xBF");
     bytes.extend_from_slice(message.as_bytes());
     bytes
-}
-
-/// The name of this machine, printable ASCII, `-` where there is none.
-fn host_name() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name: String = name.chars().filter(char::is_ascii_graphic).take(255).collect();
-    if name.is_empty() { "-".to_owned() } else { name }
 }
 
 async fn deliver(server: Server, mut waiting: Receiver<Vec<u8>>, metrics: Metrics) {

@@ -1,6 +1,6 @@
 //! What the child says: one line of JSON, and after it the pixels.
 
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +9,7 @@ use super::super::{GreyImage, RadiographError};
 use super::DecodeLimits;
 
 /// Most bytes of the line.
-const LINE: usize = 64 * 1024;
+const LINE: u64 = 64 * 1024;
 
 #[derive(Debug, Serialize, Deserialize)]
 enum Head {
@@ -41,17 +41,24 @@ pub(super) fn read(
     from: impl Read,
     limits: &DecodeLimits,
 ) -> io::Result<Option<Result<Rendered, RadiographError>>> {
-    let most = limits.pixels.saturating_add(LINE as u64);
-    let mut bytes = Vec::new();
-    from.take(most).read_to_end(&mut bytes)?;
-    let head = bytes.get(..bytes.len().min(LINE)).unwrap_or_default();
-    let Some(end) = head.iter().position(|byte| *byte == b'\n') else { return Ok(None) };
-    let (line, rest) = bytes.split_at(end);
-    let Ok(head) = serde_json::from_slice(line) else { return Ok(None) };
+    let mut from = BufReader::new(from);
+    let mut line = Vec::new();
+    Read::by_ref(&mut from).take(LINE).read_until(b'\n', &mut line)?;
+    if line.pop() != Some(b'\n') {
+        return Ok(None);
+    }
+    let Ok(head) = serde_json::from_slice(&line) else { return Ok(None) };
     Ok(match head {
         Head::Refused(error) => Some(Err(error)),
         Head::Rendered { columns, rows, window } => {
-            let pixels = rest.get(1..).unwrap_or_default().to_vec();
+            let count = u64::from(columns) * u64::from(rows);
+            if count > limits.pixels {
+                return Ok(None);
+            }
+            // Room for the pixels once, and none for what is too much.
+            let mut pixels = Vec::new();
+            pixels.reserve_exact(usize::try_from(count).map_err(io::Error::other)?);
+            from.take(count.saturating_add(1)).read_to_end(&mut pixels)?;
             GreyImage::new(columns, rows, pixels).map(|image| Ok(Rendered { image, window }))
         }
     })

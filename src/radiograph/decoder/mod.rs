@@ -73,7 +73,7 @@ impl Decoder {
 
     /// [`super::render`] of a file; blocks the thread.
     pub fn render(&self, file: &Path) -> Result<Rendered, RadiographError> {
-        self.develop(file, None)
+        self.develop(file, None, |rendered| rendered)
     }
 
     /// [`super::render_in`] of a file; blocks the thread.
@@ -83,20 +83,25 @@ impl Decoder {
         center: f64,
         width: f64,
     ) -> Result<GreyImage, RadiographError> {
-        Ok(self.develop(file, Some((center, width)))?.image)
+        self.develop(file, Some((center, width)), |rendered| rendered.image)
     }
 
-    fn develop(
+    /// Either of them, and at once what is wanted of it: pixels as they come may be
+    /// [`DecodeLimits::pixels`] bytes, and so there are never more of them than images are decoded
+    /// at a time. Blocks the thread.
+    pub fn develop<T>(
         &self,
         file: &Path,
         window: Option<(f64, f64)>,
-    ) -> Result<Rendered, RadiographError> {
+        look: impl FnOnce(Rendered) -> T,
+    ) -> Result<T, RadiographError> {
         let Inner { program, limits, turns } = &*self.0;
         let _turn = turns.take();
-        match program {
+        let rendered = match program {
             Some(program) => apart::develop(program, file, window, limits),
             None => here(file, window, limits),
-        }
+        };
+        rendered.map(look)
     }
 }
 

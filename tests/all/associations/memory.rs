@@ -6,12 +6,17 @@ use std::time::{Duration, Instant};
 
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use thorascribe::dimse::command::{Request, field};
 
+use super::super::isolation::{huge, send};
 use super::super::support::data_set::{element, implicit};
-use super::super::support::{Node, Settings};
+use super::super::support::node::destination;
+use super::super::support::service_manager::Held;
+use super::super::support::{Node, Settings, http, wait_until};
 use super::raw::{CR, EXPLICIT, Peer, bytes_of, c_store, data_set, p_data, request};
 
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
+const COMMITMENT: &str = "1.2.840.10008.1.20.1";
 /// What the README states, in MiB.
 const BOUND: u64 = 512;
 
@@ -106,6 +111,86 @@ fn a_flood_of_the_largest_that_is_taken_stays_within_the_stated_memory() {
     let mut modality = Peer::storing(node.dicom);
     let stored = modality.store(&c_store(Some(CR), Some("1.2.4")), &data_set(CR, "1.2.4"));
     assert_eq!(stored.status.0, 0);
+}
+
+/// Reports on storage commitments that are all items: the largest that is taken, and one four times
+/// as large.
+#[test]
+fn a_flood_of_the_largest_commitment_reports_stays_far_within_it() {
+    let destination = destination("pacs", "PACS", 9, &["report"]);
+    let tables =
+        format!("[receive]\nmax_associations_per_address = 64\n{destination}commitment = true\n");
+    let node = Node::start(&Settings { tables, ..Settings::default() });
+    let report = |bytes: usize| {
+        let items = implicit((0xFFFE, 0xE000), 0, b"").repeat(bytes / 8 - 2);
+        element((0x0008, 0x1199), "SQ", &items)
+    };
+    let command = Request {
+        field: field::N_EVENT_REPORT,
+        message_id: 1,
+        class: Some(COMMITMENT.to_owned()),
+        instance: Some("1.2.840.10008.1.20.1.1".to_owned()),
+        kind: Some(1),
+        has_data: true,
+    };
+    let command = p_data(1, 3, &command.encode());
+    for (bytes, answered) in [(1 << 20, true), (4 << 20, false)] {
+        let data = report(bytes);
+        let before = node.anonymous_kib();
+        let most = peak(&node, || {
+            std::thread::scope(|scope| {
+                for _ in 0..60 {
+                    scope.spawn(|| {
+                        let contexts: &[(u8, &str, &[&str])] = &[(1, COMMITMENT, &[EXPLICIT])];
+                        let mut peer = Peer::associated(node.dicom, contexts);
+                        peer.send(&command);
+                        for chunk in data.chunks(16_000) {
+                            // It may be given up before its end.
+                            drop(peer.0.write_all(&p_data(1, 0, chunk)));
+                        }
+                        drop(peer.0.write_all(&p_data(1, 2, &[])));
+                        if answered {
+                            assert_eq!(peer.response().status.0, 0x0110);
+                        } else {
+                            peer.given_up();
+                        }
+                    });
+                }
+            });
+        });
+        let more = (most - before) >> 10;
+        println!("{bytes} bytes each: at most {more} MiB more");
+        assert!(more < BOUND / 2, "{more} MiB more than idle");
+    }
+}
+
+/// Images of 96 million pixels, more of them than the model takes at once.
+#[test]
+fn images_that_wait_for_the_model_take_little_memory() {
+    const STUDIES: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let tables = "[model]\nmax_tokens = 8\n".to_owned();
+    let node = Node::start(&Settings { tables, ..Settings::default() });
+    let copies: Vec<_> =
+        (0..STUDIES).map(|n| huge(folder.path(), &format!("1.2.826.0.1.99.{n}"))).collect();
+    let read = format!("thorascribe_stage_seconds_count{{stage=\"read\"}} {STUDIES}\n");
+    let before = node.anonymous_kib();
+    let most = peak(&node, || {
+        let held = Held::new(node.id(), "model-engine");
+        send(&node, &copies.iter().collect::<Vec<_>>());
+        wait_until("all are read", || {
+            let (_, metrics) = http::request(node.http.port(), "GET", "/metrics", &[]).unwrap();
+            String::from_utf8(metrics).unwrap().contains(&read)
+        });
+        drop(held);
+    });
+    let more = (most - before) >> 10;
+    println!("{STUDIES} images of 96 million pixels: at most {more} MiB more");
+    // Two of them may be in their full size.
+    assert!(more < 320, "{more} MiB more than idle");
+    for copy in &copies {
+        node.wait_for_state(&copy.study, "drafted");
+    }
 }
 
 #[test]

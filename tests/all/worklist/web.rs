@@ -10,6 +10,7 @@ use serde_json::Value;
 use thorascribe::config::{Config, Environment, User};
 use thorascribe::drafting::Recipient;
 use thorascribe::observe::metrics::Metrics;
+use thorascribe::radiograph::Decoder;
 use thorascribe::report::NodeIdentity;
 use thorascribe::spool::Spool;
 use thorascribe::worklist::{self, Access, WorklistState};
@@ -66,8 +67,17 @@ impl Web {
         Self::configured(spool, model, address, "")
     }
 
+    /// With another decoder than this process.
+    pub(crate) fn decoding_by(spool: &Spool, decoder: Decoder) -> Self {
+        Self::made(spool, true, "127.0.0.1:0", "", decoder)
+    }
+
     /// With a configuration: its users and its `[http]`.
     pub(crate) fn configured(spool: &Spool, model: bool, address: &str, toml: &str) -> Self {
+        Self::made(spool, model, address, toml, Decoder::here())
+    }
+
+    fn made(spool: &Spool, model: bool, address: &str, toml: &str, decoder: Decoder) -> Self {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), toml).unwrap();
         let environment = Environment::new([("HOME", "/home/someone")]);
@@ -86,7 +96,7 @@ impl Web {
         let node = NodeIdentity::new(&config.node.ae_title);
         let state =
             WorklistState::new(spool.clone(), metrics.clone(), recipients, node, move || model);
-        let state = state.with_access(access);
+        let state = state.with_access(access).with_decoder(decoder);
         let token = closing.clone();
         let running = std::thread::spawn(move || {
             runtime.block_on(worklist::serve(listener, state, token)).unwrap();

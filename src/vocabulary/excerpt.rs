@@ -1,18 +1,18 @@
-//! Hostile text in logs: escaped and cut.
+//! Hostile text in logs and in the audit trail: escaped and cut.
 
 use std::fmt;
 
-/// Characters of a peer's text that a log line shows.
+/// Characters of a stranger's text that are shown.
 const SHOWN: usize = 64;
 
-/// Shows a peer's text with control and non-ASCII characters escaped, at most 64 of them.
+/// Shows a stranger's text with all escaped that is not printed plainly, at most 64 characters.
 #[derive(Debug, Clone, Copy)]
 pub struct Excerpt<'a>(pub &'a str);
 
 impl fmt::Display for Excerpt<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for character in self.0.chars().take(SHOWN) {
-            write!(f, "{}", character.escape_default())?;
+            write!(f, "{}", character.escape_debug())?;
         }
         if self.0.chars().nth(SHOWN).is_some() {
             f.write_str("…")?;
@@ -27,7 +27,8 @@ mod tests {
 
     #[test]
     fn control_characters_and_length_are_tamed() {
-        assert_eq!(Excerpt("A\n\u{1b}[31m").to_string(), "A\\n\\u{1b}[31m");
+        let forged = "A\nINFO forged\u{1b}[31m\u{202e}é";
+        assert_eq!(Excerpt(forged).to_string(), "A\\nINFO forged\\u{1b}[31m\\u{202e}é");
         assert_eq!(Excerpt(&"x".repeat(65)).to_string().chars().count(), 65);
     }
 }
