@@ -394,7 +394,7 @@ impl Node {
             reading: Turns::new(READING),
             request: request_of(config),
             assume_chest: config.study.assume_chest,
-            views: config.model.views.iter().map(|v| v.parse().unwrap_or(View::Unknown)).collect(),
+            views: View::listed(&config.model.views),
             recipients: self.reload.recipients.subscribe(),
             triage: self.reload.triage.subscribe(),
             node: NodeIdentity::new(&config.node.ae_title),

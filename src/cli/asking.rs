@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::number::{above_zero, at_least_one, not_negative, probability};
 use crate::config::{Config, Device};
 use crate::model::{Model, Sampling, device};
 
@@ -18,16 +19,16 @@ pub(super) struct Asking {
     #[arg(long, value_name = "NAME")]
     pub(super) template: Option<String>,
     /// 0 is greedy; higher is more random.
-    #[arg(long, value_name = "F", default_value_t = 0.0)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = not_negative::<f64>)]
     temperature: f64,
     /// With a temperature: the likeliest tokens that together reach this probability.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = probability::<f64>)]
     top_p: f64,
     /// Above 1: tokens that were said are less likely to come again.
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = above_zero::<f32>)]
     repetition_penalty: f32,
     /// How many answers a beam search follows; 1 is none.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one::<usize>)]
     beams: usize,
     /// With beams: above 0 favours long answers.
     #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true)]
@@ -36,7 +37,7 @@ pub(super) struct Asking {
     #[arg(long, value_name = "N", default_value_t = 0)]
     min_tokens: usize,
     /// The longest answer.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     max_tokens: Option<usize>,
     /// Of the random numbers.
     #[arg(long, value_name = "N", default_value_t = 0)]

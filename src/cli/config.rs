@@ -4,9 +4,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
+use anyhow::Context;
+
 use super::Outcome;
-use crate::config::{self, Config, Environment, Shown, Source};
+use crate::config::{self, Config, Environment, PromptSetting, Shown, Source};
 use crate::dimse::tls;
+use crate::model::{Model, PromptChoice};
 use crate::triage::Triage;
 
 /// What may be asked of `config`.
@@ -40,6 +43,7 @@ fn check(file: Option<&Path>) -> Outcome {
     let config = Config::load(file)?;
     let (destinations, peers) = (config.destinations.len(), config.peers.len());
     let (rules, routes) = Triage::new(&config)?.sizes();
+    check_model(&config)?;
     // No reason not to start: the node says so in its log, and works on.
     for expired in tls::load(&config)?.expired {
         writeln!(std::io::stderr(), "warning: {expired}")?;
@@ -51,6 +55,15 @@ fn check(file: Option<&Path>) -> Outcome {
         config.spool.path.display()
     )?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What `serve` would refuse of the model, by its manifest alone.
+fn check_model(config: &Config) -> anyhow::Result<()> {
+    let files = Model::files(config.model.path.as_deref()).context("model.path")?;
+    if let PromptSetting::Number(number) = config.model.prompt {
+        PromptChoice::Number(number).resolve(&files.manifest().prompts).context("model.prompt")?;
+    }
+    Ok(())
 }
 
 fn show(file: Option<&Path>, json: bool) -> Outcome {

@@ -19,7 +19,7 @@ use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
 use crate::observe::chain;
 use crate::radiograph::eligible::check_age;
-use crate::radiograph::{GreyImage, eligibility, open_picture, render};
+use crate::radiograph::{GreyImage, View, eligibility, open_picture, render};
 use crate::report::sr::{self, SrClass};
 use crate::report::{CodedFinding, Created, Draft, Evidence, ModelIdentity, NodeIdentity};
 use crate::vocabulary::{PatientText, Priority, hexadecimal};
@@ -58,6 +58,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         ask_findings: config.model.ask_findings,
     };
     let drafter = Drafter {
+        criteria: Criteria { views: View::listed(&config.model.views), youngest: model.youngest() },
         model,
         request,
         node: NodeIdentity::new(&config.node.ae_title),
@@ -96,10 +97,18 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
 
 /// Everything that is the same for all files.
 struct Drafter {
+    criteria: Criteria,
     model: Model,
     request: DraftRequest,
     node: NodeIdentity,
     reports: Reports,
+}
+
+/// Which radiographs are drafted from.
+struct Criteria {
+    views: Vec<View>,
+    /// In years.
+    youngest: Option<u32>,
 }
 
 /// One file's draft and how long reading it took.
@@ -157,16 +166,24 @@ struct Source {
 }
 
 impl Source {
-    /// Reads a picture, or renders a DICOM object of a patient not known to be younger than
-    /// `youngest` years. Asking for a draft says that it is a chest when the object does not.
-    fn open(file: &Path, youngest: Option<u32>) -> anyhow::Result<Self> {
+    /// Reads a picture, or renders a DICOM object that meets the criteria, if there are any. Asking
+    /// for a draft says that it is a chest when the object does not.
+    fn open(file: &Path, criteria: Option<&Criteria>) -> anyhow::Result<Self> {
         if !is_dicom(file)? {
             return Ok(Self { image: open_picture(file)?, object: None });
         }
         let object = StoredObject::open(file)?;
-        let eligible = eligibility(&object, true).map(drop);
-        if let Err(reason) = eligible.and_then(|()| check_age(&object, youngest)) {
-            bail!("not drafted from: {reason}");
+        let view = match eligibility(&object, true) {
+            Ok(eligible) => eligible.view,
+            Err(reason) => bail!("not drafted from: {reason}"),
+        };
+        if let Some(criteria) = criteria {
+            if let Err(reason) = check_age(&object, criteria.youngest) {
+                bail!("not drafted from: {reason}");
+            }
+            if !criteria.views.contains(&view) {
+                bail!("not drafted from: its view is not among model.views");
+            }
         }
         Ok(Self { image: render(&object)?.image, object: Some(object) })
     }
@@ -189,7 +206,7 @@ pub(super) fn read_image(file: &Path) -> anyhow::Result<GreyImage> {
 impl Drafter {
     fn draft(&self, file: &Path, taken: &mut HashSet<OsString>) -> anyhow::Result<Drafted> {
         let start = Instant::now();
-        let source = Source::open(file, self.model.youngest())?;
+        let source = Source::open(file, Some(&self.criteria))?;
         let read = start.elapsed().as_secs_f64();
         let draft = self.model.draft(&source.image, &self.request)?;
         let report = self.reports.place(file, taken);

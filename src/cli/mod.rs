@@ -21,6 +21,7 @@ mod echo;
 mod evaluate;
 mod findings;
 mod model;
+mod number;
 mod pull;
 mod queue;
 mod radiograph;

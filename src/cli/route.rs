@@ -97,8 +97,7 @@ fn ineligible(object: &StoredObject, config: &Config, model: &Model) -> Option<S
     if let Err(reason) = check_age(object, model.youngest()) {
         return Some(reason.to_string());
     }
-    let views = config.model.views.iter().map(|view| view.parse().unwrap_or(View::Unknown));
-    let listed = views.into_iter().any(|known| known == view);
+    let listed = View::listed(&config.model.views).contains(&view);
     (!listed).then(|| "the view is not among model.views".to_owned())
 }
 

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
 use super::Outcome;
+use super::number::{above_zero, at_least_one};
 
 mod align;
 mod lm;
@@ -70,13 +71,13 @@ struct Common {
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Stop after so many minutes, those before an interruption included.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = above_zero::<f64>)]
     minutes: Option<f64>,
     /// What every random choice depends on.
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Threads that share each batch.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one::<usize>)]
     threads: usize,
 }
 
@@ -111,25 +112,25 @@ struct DefaultArguments {
     #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
     /// Threads that share each batch.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one::<usize>)]
     threads: usize,
     /// Score the splits test and findings_test too, for the card: once, for a model to ship.
     #[arg(long)]
     test: bool,
     /// Encoders to train, to keep the best of.
-    #[arg(long, value_name = "N", default_value_t = 2)]
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one::<u64>)]
     encoders: u64,
     /// Passes over the radiographs for each.
-    #[arg(long, value_name = "N", default_value_t = 9)]
+    #[arg(long, value_name = "N", default_value_t = 9, value_parser = at_least_one::<u64>)]
     encoder_epochs: u64,
     /// Columns and rows of the encoder's input.
-    #[arg(long, value_name = "N", default_value_t = 256)]
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one::<usize>)]
     size: usize,
     /// Rounds of 2000 summaries for the language model.
-    #[arg(long, value_name = "N", default_value_t = 12)]
+    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_one::<u64>)]
     language_epochs: u64,
     /// Summaries a round.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = 2000, value_parser = at_least_one::<usize>)]
     summaries: usize,
 }
 
@@ -172,27 +173,27 @@ struct EncoderArguments {
     #[arg(long, value_name = "DIR|FILE")]
     from: Option<PathBuf>,
     /// Passes over the data [default: 24, or as many as fit into --minutes].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
     epochs: Option<u64>,
     /// Columns and rows of the input, for swin a multiple of 28 [default: 112; efficientnet-lite0:
     /// 224].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     size: Option<usize>,
     /// Width of the first of swin's stages; each further one is twice as wide.
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = at_least_one::<usize>)]
     width: usize,
     /// Blocks a stage of swin.
     #[arg(long, value_name = "N,N,..", value_delimiter = ',', default_value = "2,2,2")]
     depths: Vec<usize>,
     /// Radiographs a step [default: 16; efficientnet-lite0: 24].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     batch: Option<usize>,
     /// The highest learning rate [default: 1e-3; efficientnet-lite0: 4e-4].
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
     rate: Option<f32>,
     /// The highest learning rate of the scoring heads [default: as --rate; efficientnet-lite0: five
     /// times it].
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
     head_rate: Option<f32>,
 }
 

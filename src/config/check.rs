@@ -245,12 +245,24 @@ impl Checker<'_> {
     fn log(&mut self, settings: &Settings) -> Option<Log> {
         let keys = Keys::of_table(settings, "log")?;
         let level = self.text(&keys, "level")?;
+        let remedy =
+            "write error, warn, info, debug or trace, or directives like warn,thorascribe=debug";
         if let Err(error) = EnvFilter::builder().parse(&level) {
             let why = format!("{level:?} is neither a level nor directives: {error}");
-            self.complain(&keys, "level", &why, "write error, warn, info, debug or trace");
+            self.complain(&keys, "level", &why, remedy);
+        } else if let Some(word) = level.split(',').find(|part| !directs(part)) {
+            // For the filter it would name a part of the program, and silence all others.
+            let why = format!("{:?} is no level", word.trim());
+            self.complain(&keys, "level", &why, remedy);
         }
         let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
         let format = self.word(&keys, "format", &formats)?;
         Some(Log { level, format })
     }
+}
+
+/// Whether a part of `log.level` is a level, or says which level something has.
+fn directs(part: &str) -> bool {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    part.contains('=') || levels.iter().any(|level| part.trim().eq_ignore_ascii_case(level))
 }

@@ -9,7 +9,7 @@ mod commitment;
 mod destination;
 mod dispatch;
 mod disposition;
-mod implicit;
+mod rewrite;
 mod sender;
 mod sr_class;
 mod unclaimed;

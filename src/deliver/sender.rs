@@ -198,7 +198,7 @@ async fn send(
         }
         Err(error) => {
             association.release().await;
-            return Ok((Disposition::Retry(format!("the report cannot be read: {error}")), None));
+            return Ok((Disposition::Retry(format!("the object cannot be read: {error}")), None));
         }
     };
     let status = association.store(&chosen.item).await?;

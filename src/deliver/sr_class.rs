@@ -4,7 +4,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use tempfile::NamedTempFile;
 
-use super::implicit::implicit;
+use super::rewrite::{Form, rewritten};
 use crate::dimse::requestor::{ProposedContext, Requestor, StoreItem};
 use crate::spool::SendableFile;
 use crate::vocabulary::{InstanceUid, SopClass, TransferSyntax};
@@ -48,13 +48,32 @@ pub(super) fn choose(
     for file in files {
         let accepted = association.accepted(file.sop_class.uid());
         if accepted.contains(&file.transfer_syntax) {
-            return Ok(Some(as_stored(file)));
+            return as_accepted(file).map(Some);
         }
         if accepted.contains(&TransferSyntax::ImplicitLittle) {
-            return converted(file).map(Some);
+            let syntax = TransferSyntax::ImplicitLittle;
+            let implicit = converted(file, Form::Implicit, syntax)?;
+            let broken = || io::Error::new(io::ErrorKind::InvalidData, "the report is not whole");
+            return implicit.ok_or_else(broken).map(Some);
         }
     }
     Ok(None)
+}
+
+/// The longest data set that is padded: it is read into memory.
+const PADDED: u64 = 64 << 20;
+
+/// As it is stored, but padded where its length is odd and that can be mended.
+fn as_accepted(file: &SendableFile) -> io::Result<Chosen> {
+    use TransferSyntax::{DeflatedLittle, ExplicitBig, ImplicitLittle};
+    let stored = std::fs::metadata(&file.path)?.len().saturating_sub(file.data_set_offset);
+    let explicit = !matches!(file.transfer_syntax, ImplicitLittle | ExplicitBig | DeflatedLittle);
+    if stored % 2 == 1 && stored <= PADDED && explicit {
+        if let Some(even) = converted(file, Form::Explicit, file.transfer_syntax)? {
+            return Ok(even);
+        }
+    }
+    Ok(as_stored(file))
 }
 
 fn as_stored(file: &SendableFile) -> Chosen {
@@ -68,22 +87,26 @@ fn as_stored(file: &SendableFile) -> Chosen {
     Chosen { item, instance: file.instance.clone(), class: file.sop_class, converted: None }
 }
 
-fn converted(file: &SendableFile) -> io::Result<Chosen> {
+/// Written anew; `None` where that cannot be.
+fn converted(
+    file: &SendableFile,
+    form: Form,
+    syntax: TransferSyntax,
+) -> io::Result<Option<Chosen>> {
     let mut stored = std::fs::File::open(&file.path)?;
     stored.seek(SeekFrom::Start(file.data_set_offset))?;
     let mut explicit = Vec::new();
     stored.read_to_end(&mut explicit)?;
-    let rewritten = implicit(&explicit)
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "the report is not whole"))?;
+    let Some(rewritten) = rewritten(&explicit, form) else { return Ok(None) };
     let mut copy = NamedTempFile::new()?;
     copy.write_all(&rewritten)?;
     copy.flush()?;
     let mut chosen = as_stored(file);
-    chosen.item.transfer_syntax = TransferSyntax::ImplicitLittle;
+    chosen.item.transfer_syntax = syntax;
     copy.path().clone_into(&mut chosen.item.path);
     chosen.item.data_set_offset = 0;
     chosen.converted = Some(copy);
-    Ok(chosen)
+    Ok(Some(chosen))
 }
 
 /// What a destination that takes none of the files is told in the queue.

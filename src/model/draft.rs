@@ -209,10 +209,13 @@ pub struct Model {
 impl Model {
     /// Loads a model directory, or without one the model that lies in the program, to a device.
     pub fn open_on(folder: Option<&Path>, device: &Device) -> Result<Self, ModelError> {
-        match folder {
-            Some(folder) => Self::load(&ModelFiles::open(folder)?, device),
-            None => Self::load(&super::embedded::files()?, device),
-        }
+        Self::load(&Self::files(folder)?, device)
+    }
+
+    /// The files of a model directory, or of the model that lies in the program: no weights are
+    /// read.
+    pub fn files(folder: Option<&Path>) -> Result<ModelFiles, ModelError> {
+        folder.map_or_else(super::embedded::files, ModelFiles::open)
     }
 
     /// Loads a model directory to the CPU.

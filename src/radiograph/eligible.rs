@@ -28,6 +28,13 @@ pub enum View {
     Unknown,
 }
 
+impl View {
+    /// The views of a checked configuration's `model.views`.
+    pub fn listed(names: &[String]) -> Vec<Self> {
+        names.iter().map(|name| name.parse().unwrap_or(Self::Unknown)).collect()
+    }
+}
+
 impl FromStr for View {
     type Err = String;
 

@@ -25,7 +25,7 @@ pub use draft::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity, Prede
 pub use identity::{Evidence, is_own};
 pub use verification::Verification;
 
-use crate::vocabulary::{InstanceUid, SeriesUid, SopClass};
+use crate::vocabulary::{InstanceUid, PatientText, SeriesUid, SopClass};
 
 /// An object as it is stored and sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +51,18 @@ pub enum ReportError {
     /// The source image is not one of the images of the job.
     #[error("the image drafted from, {0}, is not among the images of its job")]
     NotInEvidence(InstanceUid),
+    /// Letters of a text to be signed are not in the set that the image's names are in.
+    #[error(
+        "the character set of this study ({}) has no letter {}; write it with others",
+        if set.is_empty() { "none stated, so ASCII" } else { set },
+        letters.reveal()
+    )]
+    NotInSet {
+        /// What the set lacks.
+        letters: PatientText,
+        /// The image's Specific Character Set.
+        set: String,
+    },
     /// The library that encodes data sets refused one.
     #[error("the SR could not be encoded: {0}")]
     Encoding(String),

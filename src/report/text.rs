@@ -1,8 +1,9 @@
 //! Text of the node's own in the character set of another's object (PS3.3 §C.12.1.1.2).
 //!
-//! What the set holds is kept, the rest is transliterated to ASCII. No escape sequence is ever
-//! written: of a set with code extensions only what stands at its start is used, as ESC passes
-//! validators but not viewers.
+//! What the set holds is kept. For what it lacks a report is in UTF-8 where all that it copies is
+//! ASCII and so stays as it is; else marks and symbols are transliterated, and a text with letters
+//! that the set lacks cannot be signed. No escape sequence is ever written: of a set with code
+//! extensions only what stands at its start is used, as ESC passes validators but not viewers.
 
 use encoding_rs::Encoding;
 
@@ -52,6 +53,18 @@ impl Repertoire {
         }
     }
 
+    /// The letters of a text that would be transliterated, once each.
+    pub(crate) fn lacks(self, text: &str) -> String {
+        let mut lacking = String::new();
+        for letter in text.chars().filter(|c| c.is_alphabetic()) {
+            let mut bytes = Vec::new();
+            if !self.push(letter, &mut bytes) && !lacking.contains(letter) {
+                lacking.push(letter);
+            }
+        }
+        lacking
+    }
+
     /// A text as the value of an element: new lines are CR LF (PS3.5 §6.1.3), tabs are spaces,
     /// other control characters are left out.
     pub(crate) fn encode(self, text: &str) -> Vec<u8> {
@@ -67,7 +80,9 @@ impl Repertoire {
                 '\t' | '\u{a0}' => bytes.push(b' '),
                 '\u{ad}' | '\u{feff}' => {}
                 control if control.is_control() => {}
-                other => self.push(other, &mut bytes),
+                other => {
+                    self.push(other, &mut bytes);
+                }
             }
             after_cr = character == '\r';
         }
@@ -75,7 +90,8 @@ impl Repertoire {
         bytes
     }
 
-    fn push(self, character: char, bytes: &mut Vec<u8>) {
+    /// Adds a character; false where it is transliterated.
+    fn push(self, character: char, bytes: &mut Vec<u8>) -> bool {
         let mut utf8 = [0; 4];
         let text: &str = character.encode_utf8(&mut utf8);
         match self {
@@ -92,14 +108,15 @@ impl Repertoire {
             }
             Self::Single(set) => match set.encode(text) {
                 (encoded, _, false) if upper_half(set, &encoded) => bytes.extend(&*encoded),
-                _ => transliterate(character, bytes),
+                _ => return transliterate(character, bytes),
             },
             Self::Multi(set) => match set.encode(text) {
                 (encoded, _, false) => bytes.extend(&*encoded),
-                _ => transliterate(character, bytes),
+                _ => return transliterate(character, bytes),
             },
-            _ => transliterate(character, bytes),
+            _ => return transliterate(character, bytes),
         }
+        true
     }
 }
 
@@ -117,9 +134,11 @@ fn trim_end(bytes: &mut Vec<u8>) {
     while bytes.pop_if(|last| *last == b' ').is_some() {}
 }
 
-fn transliterate(character: char, bytes: &mut Vec<u8>) {
+/// Always false: the character is not kept.
+fn transliterate(character: char, bytes: &mut Vec<u8>) -> bool {
     let latin = deunicode::deunicode_char(character).unwrap_or("?");
     bytes.extend(latin.bytes().filter(|byte| matches!(byte, b' '..=b'~')));
+    false
 }
 
 /// A text for a short attribute of ASCII: one line, no backslash, cut at `length`.
@@ -153,6 +172,15 @@ mod tests {
         assert_eq!(encoded("ISO 2022 IR 13\\ISO 2022 IR 87", "a\\b~ ｱ 山"), b"a/b- \xb1 Shan");
         assert_eq!(encoded("\\ISO 2022 IR 149", "폐 a"), b"pye a");
         assert_eq!(encoded("GB18030", "肺 a"), b"\xb7\xce a");
+    }
+
+    #[test]
+    fn letters_that_a_set_lacks_are_named_once_and_marks_are_not() {
+        let lacks = |set: &str, text| Repertoire::of(Some(set.as_bytes())).lacks(text);
+        assert_eq!(lacks("", "Größe — “5” µm, Größe"), "öß\u{b5}");
+        assert_eq!(lacks("ISO_IR 100", "Größe — “5” µm"), "");
+        assert_eq!(lacks("ISO 2022 IR 6\\ISO 2022 IR 87", "心臓 ok"), "心臓");
+        assert_eq!(lacks("ISO_IR 192", "心臓"), "");
     }
 
     #[test]

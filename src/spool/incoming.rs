@@ -167,7 +167,8 @@ fn keep(
         durable::place(file, &path).map_err(|e| spool.file_error("keep", &path, e))
     };
     if let Some((object, there)) = known(change, study, received, digest)? {
-        if there.is_none() {
+        // A file that somebody deleted comes back too.
+        if there.is_none_or(|file| !spool.path(&file).is_file()) {
             place(file)?;
             back(change, object, &name)?;
         }

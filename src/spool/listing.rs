@@ -17,8 +17,8 @@ pub struct JobFilter {
     pub priority: Option<Priority>,
     /// Only signed reports, or only what nobody signed.
     pub signed: Option<bool>,
-    /// Only those whose study UID, patient, accession number, description, sender, model or text
-    /// holds this.
+    /// Only those whose study UID, patient, accession number, description, sender or text holds
+    /// this.
     pub q: Option<String>,
     /// No more than these.
     pub limit: Option<usize>,
@@ -67,7 +67,7 @@ impl JobFilter {
             values.push(q.to_lowercase());
             let n = values.len();
             let holds = |text: &str| format!("instr(lower({text}), ?{n})");
-            let job = holds("coalesce(job.text, '') || ' ' || coalesce(job.draft, '')");
+            let job = holds("coalesce(job.text, '')");
             let name =
                 holds("patient || ' ' || patient_id || ' ' || accession || ' ' || description");
             let sender = holds("object.calling");

@@ -37,6 +37,14 @@ pub enum TrainError {
         /// Why.
         reason: String,
     },
+    /// The loss is no number any more.
+    #[error(
+        "the loss is no number at step {step}: the training diverged; begin anew with a lower --rate"
+    )]
+    Diverged {
+        /// Steps taken until then.
+        step: u64,
+    },
     /// A run's folder holds something that does not fit.
     #[error("{}: {reason}", path.display())]
     Run {

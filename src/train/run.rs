@@ -120,7 +120,7 @@ pub fn fit(
     let mut log = Log::open(out.join("log.jsonl"), state.step)?;
     let before = state.seconds;
     let started = Instant::now();
-    let batches = task.items().div_ceil(plan.batch).max(1) as u64;
+    let batches = task.items().div_ceil(plan.batch.max(1)).max(1) as u64;
     let progress = |state: &State| {
         let by_epochs = plan.epochs.map(|n| state.step as f64 / (n.max(1) * batches) as f64);
         let by_time = plan.minutes.map(|m| (before + started.elapsed().as_secs_f64()) / 60.0 / m);
@@ -142,6 +142,9 @@ pub fn fit(
                 workers.gradients(task.variables(), batch, task.at_once(), |part| {
                     task.loss(part, epoch)
                 })?;
+            if !loss.is_finite() {
+                return Err(TrainError::Diverged { step: state.step + 1 });
+            }
             let rate = plan.schedule.rate(plan.rate, now, state.step);
             optimiser.step(task.variables(), &gradients, rate)?;
             average.follow(task.variables())?;

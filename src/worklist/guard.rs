@@ -130,6 +130,7 @@ pub(super) async fn viewers(
         None if by_script || request.uri().path().starts_with("/api/") => {
             Failure::SignedOut.into_response()
         }
+        None if request.method() == Method::POST => sign_in::again(request).await,
         None => Redirect::to(&sign_in::address(request.uri())).into_response(),
     }
 }

@@ -1,8 +1,8 @@
 //! Signing in and out.
 
 use axum::Extension;
-use axum::extract::{Form, Query, State};
-use axum::http::header::{HeaderMap, RETRY_AFTER, SET_COOKIE};
+use axum::extract::{Form, FromRequest, Query, Request, State};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, SET_COOKIE};
 use axum::http::{StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -16,7 +16,7 @@ use super::page::{self, Notice, Refresh};
 use super::session::{cookie, random, same, set_cookie};
 use super::{WorklistState, blocking};
 use crate::observe::audit::{Event, Person};
-use crate::vocabulary::{Credential, Excerpt};
+use crate::vocabulary::Credential;
 
 /// The cookie that holds a session's id.
 pub(super) const SESSION: &str = "session";
@@ -24,6 +24,8 @@ pub(super) const SESSION: &str = "session";
 const FORM: &str = "form";
 /// Passwords that are hashed at the same time: each takes 19 MiB and some time on purpose.
 static HASHING: Semaphore = Semaphore::const_new(2);
+/// How a log calls whoever signs in by a name that no user has.
+const UNKNOWN: &str = "(no such user)";
 /// Where to go once signed in.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Next {
@@ -54,7 +56,59 @@ pub(super) async fn page(
     form(arrival, &headers, local(&wanted.next), None)
 }
 
+/// What a form may send that is given back.
+const LONGEST: usize = 256 << 10;
+
+/// What a report's form sent.
+#[derive(Debug, Default, Deserialize)]
+struct Written {
+    #[serde(default)]
+    text: String,
+}
+
+/// A form of a session that has ended: the sign-in form, with the text that was sent, which nobody
+/// took.
+pub(super) async fn again(request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let Some(arrival) = parts.extensions.get::<Arrival>().copied() else {
+        return Failure::SignedOut.into_response();
+    };
+    let path = parts.uri.path();
+    let page = path.rsplit_once('/').map_or("/", |(page, _)| page);
+    let next = if page.starts_with("/studies/") { local(page) } else { "/" };
+    let sent = axum::body::to_bytes(body, LONGEST).await.unwrap_or_default();
+    let request = Request::builder()
+        .method(parts.method)
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(axum::body::Body::from(sent));
+    let written = match request {
+        Ok(request) => Form::<Written>::from_request(request, &()).await.ok(),
+        Err(_) => None,
+    };
+    let text = written.map(|Form(written)| written.text).filter(|text| !text.trim().is_empty());
+    let wrong = match text {
+        Some(_) => {
+            "Your session had ended, and nothing was signed. What you wrote stands below: copy it, \
+                    sign in, and put it into the report again."
+        }
+        None => "Your session had ended, and nothing was done.",
+    };
+    let page = shown(arrival, &parts.headers, next, Some(wrong), text.as_deref());
+    (StatusCode::UNAUTHORIZED, page).into_response()
+}
+
 fn form(arrival: Arrival, headers: &HeaderMap, next: &str, wrong: Option<&str>) -> Response {
+    shown(arrival, headers, next, wrong, None)
+}
+
+/// The form, with a text that is given back.
+fn shown(
+    arrival: Arrival,
+    headers: &HeaderMap,
+    next: &str,
+    wrong: Option<&str>,
+    text: Option<&str>,
+) -> Response {
     let token = cookie(headers, FORM, arrival.secure).filter(|token| token.len() == 64);
     let token = token.unwrap_or_else(random);
     let body: Markup = html! {
@@ -68,6 +122,10 @@ fn form(arrival: Arrival, headers: &HeaderMap, next: &str, wrong: Option<&str>) 
                 input type="password" name="password" autocomplete="current-password" required;
             }
             button type="submit" { "Sign in" }
+        }
+        @if let Some(text) = text {
+            label for="written" { "What you wrote" }
+            textarea #written rows="9" readonly { (text) }
         }
     };
     let cookie = AppendHeaders([(SET_COOKIE, set_cookie(FORM, &token, arrival.secure))]);
@@ -101,7 +159,8 @@ pub(super) async fn enter(
         );
     }
     let access = &state.access;
-    let name = Excerpt(&typed.name).to_string();
+    // Who types a password there must not find it in a log.
+    let name = access.user(&typed.name).map_or_else(|| UNKNOWN.to_owned(), |user| user.name);
     let who = Person::at(&name, arrival.client);
     if let Err(wait) = access.attempts.begin(arrival.client, &typed.name) {
         warn!(user = name, client = %arrival.client, "sign-in refused: too many failed");

@@ -132,6 +132,7 @@ fn a_bad_value_says_what_is_allowed() {
         ("[model]\nprompt = 0", "model.prompt", "count from 1"),
         ("[model]\ndevice = \"cuda:first\"", "model.device", "\"cuda:N\""),
         ("[model]\ndevice = \"gpu\"", "model.device", "allowed are \"auto\", \"cpu\""),
+        ("[log]\nlevel = \"inf\"", "log.level", "error, warn, info, debug or trace"),
         ("[log]\nlevel = \"a=b=c\"", "log.level", "error, warn, info, debug or trace"),
         ("[log]\nformat = \"jsno\"", "log.format", "write \"json\""),
         (

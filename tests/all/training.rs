@@ -188,6 +188,54 @@ fn train(arguments: &[&str]) -> Output {
     Command::new(program).arg("train").args(arguments).output().unwrap()
 }
 
+#[test]
+fn numbers_that_no_training_can_use_are_usage_errors() {
+    for wrong in [
+        ["--batch", "0"],
+        ["--epochs", "0"],
+        ["--summaries", "0"],
+        ["--threads", "0"],
+        ["--rate", "nan"],
+        ["--rate", "inf"],
+        ["--rate", "-1"],
+        ["--minutes", "nan"],
+    ] {
+        let output = train(&["lm", "--out", "nowhere", wrong[0], wrong[1]]);
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {error}");
+        assert!(error.contains(wrong[0]), "{wrong:?}: {error}");
+    }
+}
+
+#[test]
+fn a_training_that_diverges_says_so_and_writes_no_model() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let out = folder.path().join("lm");
+    let output = train(&[
+        "lm",
+        "--out",
+        out.to_str().unwrap(),
+        "--summaries",
+        "64",
+        "--pieces",
+        "300",
+        "--width",
+        "16",
+        "--layers",
+        "1",
+        "--heads",
+        "2",
+        "--epochs",
+        "20",
+        "--rate",
+        "1000000",
+    ]);
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    assert!(error.contains("diverged") && error.contains("--rate"), "{error}");
+    assert!(!out.join("language.safetensors").exists());
+}
+
 fn trained(arguments: &[&str]) -> serde_json::Value {
     let output = train(arguments);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

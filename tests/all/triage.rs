@@ -274,3 +274,28 @@ fn images_of_a_skipped_study_go_by_a_route_byte_for_byte() {
     };
     assert_eq!(data_set(&archive.received("CR")[0]), data_set(&hand.path));
 }
+
+#[test]
+fn an_image_with_a_value_of_odd_length_is_padded_for_destinations_that_take_even_ones_only() {
+    let folder = TempDir::new().unwrap();
+    let archive = Storescp::start();
+    let tables = [
+        destination("archive", "STORESCP", archive.port(), &["report"]),
+        routed(&["archive"], "!study.drafted", &["images"]),
+    ];
+    let node = Node::start(&Settings::to(&tables));
+    let hand = fixture("cr-hand").copy(folder.path(), "odd");
+    let mut file = std::fs::read(&hand.path).unwrap();
+    file.extend_from_slice(b"\xFC\xFF\xFC\xFFOB\0\0\x03\0\0\0abc");
+    std::fs::write(&hand.path, &file).unwrap();
+    let sent = program(folder.path())
+        .args(["send", "--to", &format!("THORASCRIBE@127.0.0.1:{}", node.port())])
+        .arg(&hand.path)
+        .output()
+        .unwrap();
+    assert!(sent.status.success(), "{}", String::from_utf8_lossy(&sent.stderr));
+    node.wait_for_state(&hand.study, "skipped");
+    wait_until("the image", || archive.received("CR").len() == 1);
+    let object = thorascribe::object::StoredObject::open(&archive.received("CR")[0]).unwrap();
+    assert_eq!(object.instance_uid().as_str(), hand.instance);
+}

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Common;
 use super::pairs::{Pace, Pairs};
+use crate::cli::number::{above_zero, at_least_one};
 use crate::train::TrainError;
 use crate::train::align::{self, Parts};
 use crate::train::pairs::{self, Stage, Trained};
@@ -44,13 +45,13 @@ pub(super) struct Arguments {
     test: bool,
     /// Passes over the data [default: by the stage's steps; with --encoder: 1, or as many as fit
     /// into --minutes].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
     epochs: Option<u64>,
     /// Pairs a step [default: by --stage; with --encoder: 16].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     batch: Option<usize>,
     /// The highest learning rate [default: by --stage; with --encoder: 3e-4].
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
     rate: Option<f32>,
 }
 

@@ -6,7 +6,8 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 
 use super::Common;
-use super::pairs::{Pace, Pairs, at_least_one};
+use super::pairs::{Pace, Pairs};
+use crate::cli::number::{above_zero, at_least_one};
 use crate::train::optimise::{Constants, Schedule};
 use crate::train::pairs::{self, LowRankSettings, Trained};
 use crate::train::run::Plan;
@@ -26,28 +27,33 @@ pub(super) struct Arguments {
     data: Option<PathBuf>,
     /// Passes: over the pairs [default: 3], or rounds of 2000 summaries [default: 8], or as many as
     /// fit into --minutes.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<u64>)]
     epochs: Option<u64>,
     /// Summaries a round.
-    #[arg(long, value_name = "N", default_value_t = 2000, conflicts_with = "model")]
+    #[arg(long, value_name = "N", default_value_t = 2000, conflicts_with = "model",
+        value_parser = at_least_one::<usize>)]
     summaries: usize,
     /// Pieces of the vocabulary.
-    #[arg(long, value_name = "N", default_value_t = 1024, conflicts_with = "model")]
+    #[arg(long, value_name = "N", default_value_t = 1024, conflicts_with = "model",
+        value_parser = at_least_one::<usize>)]
     pieces: usize,
     /// Width of the language model.
-    #[arg(long, value_name = "N", default_value_t = 160, conflicts_with = "model")]
+    #[arg(long, value_name = "N", default_value_t = 160, conflicts_with = "model",
+        value_parser = at_least_one::<usize>)]
     width: usize,
     /// Its blocks.
-    #[arg(long, value_name = "N", default_value_t = 4, conflicts_with = "model")]
+    #[arg(long, value_name = "N", default_value_t = 4, conflicts_with = "model",
+        value_parser = at_least_one::<usize>)]
     layers: usize,
     /// Attention heads of each block.
-    #[arg(long, value_name = "N", default_value_t = 4, conflicts_with = "model")]
+    #[arg(long, value_name = "N", default_value_t = 4, conflicts_with = "model",
+        value_parser = at_least_one::<usize>)]
     heads: usize,
     /// Pairs [default: 4] or summaries [default: 16] a step.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     batch: Option<usize>,
     /// The highest learning rate [default: 3e-3; with --model 2e-4; with --full 2e-5].
-    #[arg(long, value_name = "F")]
+    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
     rate: Option<f32>,
 }
 
@@ -60,10 +66,10 @@ struct Tuning {
     full: bool,
     /// The rank of the change.
     #[arg(long, value_name = "N", requires = "model", default_value_t = 16,
-        value_parser = at_least_one)]
+        value_parser = at_least_one::<usize>)]
     rank: usize,
     /// The change is weighed by this over the rank [default: the rank].
-    #[arg(long, value_name = "F", requires = "model")]
+    #[arg(long, value_name = "F", requires = "model", value_parser = above_zero::<f64>)]
     alpha: Option<f64>,
     /// The layers of each block that are changed: q_proj, k_proj, v_proj, o_proj, gate_proj,
     /// up_proj, down_proj.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::Common;
+use crate::cli::number::{above_zero, at_least_one, below_one};
 use crate::train::optimise::{Constants, Schedule};
 use crate::train::pairs::{Settings, Stage, Trained};
 use crate::train::run::Plan;
@@ -27,35 +28,37 @@ pub(super) struct Pairs {
     #[arg(long, value_name = "NAME")]
     pub(super) name: Option<String>,
     /// Steps in all.
-    #[arg(long, value_name = "N", requires = "model", conflicts_with = "epochs")]
+    #[arg(long, value_name = "N", requires = "model", conflicts_with = "epochs",
+        value_parser = at_least_one::<u64>)]
     steps: Option<u64>,
     /// Pairs that a thread takes at once; the gradients of a batch are summed over such parts.
-    #[arg(long, value_name = "N", requires = "model", default_value_t = 4)]
+    #[arg(long, value_name = "N", requires = "model", default_value_t = 4,
+        value_parser = at_least_one::<usize>)]
     at_once: usize,
     /// Steps of the linear warm-up.
     #[arg(long, value_name = "N", requires = "model")]
     warm_up: Option<u64>,
     /// The learning rate that the warm-up begins with.
-    #[arg(long, value_name = "F", requires = "model")]
+    #[arg(long, value_name = "F", requires = "model", value_parser = below_one::<f32>)]
     first_rate: Option<f32>,
     /// The learning rate that the cosine ends near.
-    #[arg(long, value_name = "F", requires = "model")]
+    #[arg(long, value_name = "F", requires = "model", value_parser = below_one::<f32>)]
     least_rate: Option<f32>,
     /// Weight decay.
-    #[arg(long, value_name = "F", requires = "model")]
+    #[arg(long, value_name = "F", requires = "model", value_parser = below_one::<f32>)]
     decay: Option<f32>,
     /// AdamW's second beta.
-    #[arg(long, value_name = "F", requires = "model")]
+    #[arg(long, value_name = "F", requires = "model", value_parser = below_one::<f32>)]
     beta2: Option<f32>,
     /// The largest norm of the gradients.
-    #[arg(long, value_name = "F", requires = "model")]
+    #[arg(long, value_name = "F", requires = "model", value_parser = above_zero::<f32>)]
     clip: Option<f32>,
     /// A checkpoint and a line of the log after so many steps, beside those after an epoch.
-    #[arg(long, value_name = "N", requires = "model")]
+    #[arg(long, value_name = "N", requires = "model", value_parser = at_least_one::<u64>)]
     every: Option<u64>,
     /// Tokens of the longest summary; what is longer is cut.
     #[arg(long, value_name = "N", requires = "model", default_value_t = Stage::LONGEST,
-        value_parser = at_least_one)]
+        value_parser = at_least_one::<usize>)]
     longest: usize,
 }
 
@@ -65,14 +68,6 @@ pub(super) struct Pace {
     pub(super) epochs: Option<u64>,
     pub(super) batch: Option<usize>,
     pub(super) rate: Option<f32>,
-}
-
-pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1".to_owned()),
-        Ok(number) => Ok(number),
-        Err(error) => Err(format!("{error}")),
-    }
 }
 
 impl Pairs {

@@ -1,5 +1,6 @@
 //! A data set in the making: values are bytes that go out as they are (PS3.5 §6.2).
 
+use dicom_core::header::Header as _;
 use dicom_core::{DataElement, PrimitiveValue, Tag, VR};
 use dicom_dictionary_std::tags;
 use dicom_object::InMemDicomObject;
@@ -48,6 +49,21 @@ impl DataSet {
             _ => PrimitiveValue::U8(value.into()),
         };
         self.values.push(DataElement::new(tag, vr, value));
+    }
+
+    /// Puts a value in the place of the one that is there.
+    pub(crate) fn put_instead(&mut self, tag: Tag, vr: VR, value: impl AsRef<[u8]>) {
+        self.values.retain(|element| element.tag() != tag);
+        self.put(tag, vr, value);
+    }
+
+    /// Whether no value has a character beyond ASCII, nor an escape sequence.
+    pub(crate) fn is_ascii(&self) -> bool {
+        let plain = |byte: &u8| byte.is_ascii() && *byte != 0x1b;
+        self.values.iter().all(|element| match element.value().primitive() {
+            Some(value) => value.to_bytes().iter().all(plain),
+            None => false,
+        }) && self.sequences.iter().flat_map(|(_, items)| items).all(Self::is_ascii)
     }
 
     pub(crate) fn put_sequence(&mut self, tag: Tag, items: Vec<Self>) {

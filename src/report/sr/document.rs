@@ -17,7 +17,7 @@ use crate::report::identity::{Evidence, Fingerprint};
 use crate::report::maker::{Maker, moment};
 use crate::report::text::Repertoire;
 use crate::report::{Created, Draft, NodeIdentity, Predecessor, ReportError};
-use crate::vocabulary::{InstanceUid, SeriesUid};
+use crate::vocabulary::{InstanceUid, PatientText, SeriesUid};
 
 pub(super) const CONTRIBUTION: &str = "Vision-language model drafted report text";
 
@@ -30,6 +30,7 @@ struct Parts<'a> {
     created: Created,
     maker: Maker<'a>,
     signature: Option<Signature>,
+    repertoire: Repertoire,
 }
 
 /// Builds the report of a draft.
@@ -37,7 +38,8 @@ struct Parts<'a> {
 /// `source` is the image drafted from, `evidence` are all images of the job.
 ///
 /// # Errors
-/// The draft is blank, or `source` is not among `evidence`.
+/// The draft is blank, `source` is not among `evidence`, or a text that is to be signed has letters
+/// that the source's character set lacks.
 pub fn build(
     class: SrClass,
     source: &StoredObject,
@@ -48,14 +50,16 @@ pub fn build(
     if !evidence.iter().any(|image| image.instance == *source.instance_uid()) {
         return Err(ReportError::NotInEvidence(source.instance_uid().clone()));
     }
-    let maker = Maker::new(draft, node);
-    let signature = draft.verification.as_ref().map(|signed| Signature::new(signed, source));
-    let created = moment(draft, source);
-    let parts = Parts { class, source, evidence, draft, created, maker, signature };
-    let fingerprint = Fingerprint::new(class.sop_class(), evidence, draft);
-    let (instance, series) = (fingerprint.instance(), fingerprint.series());
     let mut report = DataSet::new();
     copied::patient_and_study(source, &mut report);
+    let repertoire = repertoire(source, draft, &mut report)?;
+    let maker = Maker::new(draft, node);
+    let signature = draft.verification.as_ref();
+    let signature = signature.map(|signed| Signature::new(signed, source, repertoire));
+    let created = moment(draft, source);
+    let parts = Parts { class, source, evidence, draft, created, maker, signature, repertoire };
+    let fingerprint = Fingerprint::new(class.sop_class(), evidence, draft);
+    let (instance, series) = (fingerprint.instance(), fingerprint.series());
     parts.general(&mut report, &instance, &series);
     parts.maker.equipment(parts.created, CONTRIBUTION, &mut report);
     parts.author(&mut report);
@@ -65,6 +69,34 @@ pub fn build(
     let (bytes, data_set_offset) =
         parts.maker.file(class.sop_class(), instance.as_str(), &report)?;
     Ok(SrFile { sop_class: class.sop_class(), instance, series, bytes, data_set_offset })
+}
+
+/// The characters that a report may have: those of its source, or all where it copies nothing
+/// beyond ASCII and has letters that the source's set lacks.
+fn repertoire(
+    source: &StoredObject,
+    draft: &Draft,
+    report: &mut DataSet,
+) -> Result<Repertoire, ReportError> {
+    let own = Repertoire::of(source.bytes(tags::SPECIFIC_CHARACTER_SET));
+    let text = draft.text.reveal();
+    let signed = draft.verification.as_ref();
+    let names = signed.map(|signed| format!("{}{}", signed.name, signed.organization));
+    let lacking = own.lacks(text);
+    if lacking.is_empty() && own.lacks(&names.unwrap_or_default()).is_empty() {
+        return Ok(own);
+    }
+    let codes = source.codes(tags::PROCEDURE_CODE_SEQUENCE);
+    let mut copied = copied::requests(source).into_iter().chain(codes.iter().map(DataSet::from));
+    if report.is_ascii() && copied.all(|item| item.is_ascii()) {
+        report.put_instead(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192");
+        return Ok(Repertoire::Utf8);
+    }
+    if signed.is_some() && !lacking.is_empty() {
+        let set = source.ascii(tags::SPECIFIC_CHARACTER_SET);
+        return Err(ReportError::NotInSet { letters: PatientText::new(lacking), set });
+    }
+    Ok(own)
 }
 
 impl Parts<'_> {
@@ -132,9 +164,8 @@ impl Parts<'_> {
     }
 
     fn narrative(&self) -> Result<Narrative, ReportError> {
-        let repertoire = Repertoire::of(self.source.bytes(tags::SPECIFIC_CHARACTER_SET));
         let encode = |text: Option<String>| {
-            text.map(|text| repertoire.encode(&text)).filter(|text| !text.is_empty())
+            text.map(|text| self.repertoire.encode(&text)).filter(|text| !text.is_empty())
         };
         let sections = Sections::of(self.draft.text.reveal());
         let (findings, impression) = (encode(sections.findings), encode(sections.impression));
@@ -146,7 +177,7 @@ impl Parts<'_> {
             acquisition: Code::of_modality(&self.source.ascii(tags::MODALITY)),
             observer: self.maker.observer(),
             signer: self.signature.as_ref().map(|signature| signature.name.clone()),
-            summary: repertoire.encode(&self.summary()),
+            summary: self.repertoire.encode(&self.summary()),
             findings,
             coded: self.draft.findings.clone(),
             priority: self.draft.priority,

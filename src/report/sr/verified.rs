@@ -83,8 +83,11 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    pub(super) fn new(verification: &Verification, source: &StoredObject) -> Self {
-        let repertoire = Repertoire::of(source.bytes(tags::SPECIFIC_CHARACTER_SET));
+    pub(super) fn new(
+        verification: &Verification,
+        source: &StoredObject,
+        repertoire: Repertoire,
+    ) -> Self {
         let own = repertoire.encode(&verification.organization);
         let institution = source.trimmed(tags::INSTITUTION_NAME).unwrap_or_default().to_vec();
         // Verifying Organization is of type 1: it says something even where nobody is named.

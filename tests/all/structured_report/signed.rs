@@ -3,8 +3,10 @@
 use dicom_dictionary_std::tags;
 use tempfile::TempDir;
 use thorascribe::report::sr::SrClass;
+use thorascribe::report::sr::build;
 use thorascribe::report::sr::check::check;
-use thorascribe::report::{Created, Draft, Predecessor, Verification};
+use thorascribe::report::{Created, Draft, NodeIdentity, Predecessor, Verification};
+use thorascribe::vocabulary::PatientText;
 
 use super::source::{SETS, Source, named, radiograph};
 use super::{TEXT, complaints, draft, report, written};
@@ -76,6 +78,40 @@ fn a_signed_report_names_who_took_it_over_and_the_draft() {
         let named = series[0].items(tags::REFERENCED_SOP_SEQUENCE);
         let instance = named[0].value(tags::REFERENCED_SOP_INSTANCE_UID).unwrap();
         assert_eq!(instance, older.object.instance_uid().as_str());
+    }
+}
+
+#[test]
+fn letters_beyond_the_image_s_set_make_a_report_in_utf_8_or_none_but_are_never_changed() {
+    let folder = TempDir::new().unwrap();
+    for (label, text, kept) in [
+        ("none", "Herzgröße normal — 心臓 ok.", true),
+        ("Latin-1", "Herzgröße normal — 5 µm.", true),
+        ("Latin-1", "心臓 ok.", false),
+        ("Japanese (IR 87)", "心臓 ok.", false),
+        ("UTF-8", "心臓 ok.", true),
+    ] {
+        let source = Source::new(&radiograph(named(label), "1"), folder.path().join("image.dcm"));
+        let evidence = [source.evidence()];
+        let older = report(SrClass::Enhanced, &source, &evidence, &draft(TEXT));
+        let older = written(&older, folder.path().join("draft.dcm"));
+        let draft = Draft { text: PatientText::new(text), ..signed(&older, true) };
+        let node = NodeIdentity::new(&"THORASCRIBE".parse().unwrap());
+        let built = build(SrClass::Enhanced, &source.object, &evidence, &draft, &node);
+        if !kept {
+            let why = built.unwrap_err().to_string();
+            assert!(why.contains("心臓") && why.contains("character set"), "{label}: {why}");
+            continue;
+        }
+        let report = written(&built.unwrap(), folder.path().join("report.dcm"));
+        let complaints = complaints(&report, &source, &evidence);
+        assert!(complaints.is_empty(), "{label}: {complaints:#?}");
+        let items = report.object.items(tags::CONTENT_SEQUENCE);
+        let sections = items.iter().flat_map(|item| item.items(tags::CONTENT_SEQUENCE));
+        let texts = sections.filter_map(|item| item.text(tags::TEXT_VALUE)).collect::<Vec<_>>();
+        let letters = |text: &str| text.chars().filter(|c| c.is_alphabetic()).collect::<String>();
+        let wanted = letters(text);
+        assert!(texts.iter().any(|text| letters(text).contains(&wanted)), "{label}: {texts:?}");
     }
 }
 

@@ -73,6 +73,23 @@ fn signing_out_ends_the_session_for_everybody_who_has_its_id() {
 }
 
 #[test]
+fn what_was_written_into_a_session_that_had_ended_is_given_back() {
+    let bench = drafted();
+    let web = Web::configured(&bench.spool, true, "127.0.0.1:0", &people());
+    let mut browser = Browser::at(web.address);
+    let text = "Small <left> effusion.\nNo pneumothorax.";
+    let fields = [("csrf", "old"), ("version", "1"), ("text", text)];
+    let answer = browser.post("/studies/1.2.3.1/sign", &fields);
+    assert_eq!(answer.status, 401);
+    let page = answer.text();
+    assert!(page.contains("Small &lt;left&gt; effusion.\nNo pneumothorax."), "{page}");
+    assert_eq!(answer.field("next"), "/studies/1.2.3.1");
+    assert!(!page.contains("No acute disease"));
+    assert_eq!(browser.post("/studies/1.2.3.1/drop", &[("csrf", "old")]).status, 401);
+    assert_eq!(bench.rows().len(), 1);
+}
+
+#[test]
 fn a_form_from_another_page_is_refused() {
     let bench = drafted();
     let web = Web::configured(&bench.spool, true, "127.0.0.1:0", &people());
