@@ -153,7 +153,7 @@ async fn tell(
             warn!(%error, study = %uid, "the audit trail lacks a patient's ID");
             PatientText::default()
         });
-        let study = audit::Study { patient_id, uid };
+        let study = audit::Study { uid, patient_id };
         audit.record(&Event::Sent { destination, study, class, instance });
     });
     if let Err(lost) = told.await {

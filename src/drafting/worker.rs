@@ -195,7 +195,7 @@ async fn kept(drafting: &Drafting, lease: DraftLease, drafted: Drafted) -> Resul
             warn!(%error, study = %uid, "the audit trail lacks a patient's ID");
             PatientText::default()
         });
-        audit.record(&Event::Drafted { study: audit::Study { patient_id, uid }, model });
+        audit.record(&Event::Drafted { study: audit::Study { uid, patient_id }, model });
         Ok(())
     })
     .await

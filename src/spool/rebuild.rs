@@ -181,7 +181,7 @@ fn note_gone(change: &Change<'_>, root: &Path) -> Result<(), Fault> {
         .prepare("SELECT id, file FROM object WHERE deleted_at IS NULL")?
         .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    for (object, file) in files.into_iter().filter(|(_, file)| !root.join(file).is_file()) {
+    for (object, file) in files.into_iter().filter(|(_, file)| is_gone(&root.join(file))) {
         tracing::error!(file, "an object is gone from the disk");
         change.execute(
             "UPDATE object SET deleted_at = ?2 WHERE id = ?1",
@@ -189,6 +189,12 @@ fn note_gone(change: &Change<'_>, root: &Path) -> Result<(), Fault> {
         )?;
     }
     Ok(())
+}
+
+/// Whether there is certainly no such file: a disk that cannot say is no proof.
+fn is_gone(path: &Path) -> bool {
+    fs::metadata(path)
+        .map_or_else(|error| error.kind() == std::io::ErrorKind::NotFound, |found| !found.is_file())
 }
 
 /// The number of a version that has files is used up, whatever the job store knows of it.

@@ -12,6 +12,7 @@ use thorascribe::vocabulary::{ByteSize, Priority};
 
 mod action;
 pub(crate) mod bench;
+mod commitments;
 mod damage;
 mod durability;
 mod kills;

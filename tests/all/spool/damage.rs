@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::FileExt;
 
 use thorascribe::spool::{Clock, DeliveryObject, JobState, Lost, Spool, Unrecorded};
-use thorascribe::vocabulary::{SopClass, Uid};
+use thorascribe::vocabulary::{InstanceUid, SopClass, Uid};
 
 use super::bench::{
     Bench, META, QUIET, copy, draft, finish, rebuild, received, report, report_text, report_uid,
@@ -193,7 +193,7 @@ fn a_rebuild_that_is_cut_short_goes_on() {
 fn a_request_for_a_commitment_outlives_most_damage() {
     let bench = filled();
     let lease = bench.spool.lease_delivery("pacs").unwrap().unwrap();
-    let instance: thorascribe::vocabulary::InstanceUid = "2.25.4".parse().unwrap();
+    let instance: InstanceUid = "2.25.4".parse().unwrap();
     lease.sent_with(&instance, None, Some(SopClass::EnhancedSr)).unwrap();
     let asked = bench.spool.next_commitment("pacs", QUIET).unwrap().unwrap();
     let transaction: Uid = asked.transaction;
@@ -212,7 +212,8 @@ fn a_request_for_a_commitment_outlives_most_damage() {
         }
         damaged += 1;
         rebuild(&spool);
-        let reported = spool.commitment_reported(&transaction, &[instance.clone()], &[]).unwrap();
+        let reported =
+            spool.commitment_reported(&transaction, std::slice::from_ref(&instance), &[]).unwrap();
         understood += usize::from(reported.is_some_and(|reported| reported.committed == 1));
     }
     println!("{understood} of {damaged} rebuilt stores know the request");
@@ -227,9 +228,10 @@ fn a_file_that_is_no_object_any_more_is_put_aside() {
     drop(spool);
     fs::write(folder.path().join("jobs.sqlite"), b"no database at all").unwrap();
     let spool = Spool::open_with(settings(folder.path()), clock.clone()).unwrap();
-    let lost = lost_objects(&spool);
-    spool.put_aside(&lost[0]).unwrap();
-    assert!(!lost[0].path.exists());
+    // The newest, of which nothing was drafted.
+    let lost = lost_objects(&spool).pop().unwrap();
+    spool.put_aside(&lost).unwrap();
+    assert!(!lost.path.exists());
     rebuild(&spool);
     assert_eq!(fs::read_dir(folder.path().join("unreadable")).unwrap().count(), 1);
     let objects = files.iter().filter(|file| file.extension().unwrap() == "dcm").count();
