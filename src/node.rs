@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 mod openness;
 mod retention;
@@ -378,10 +378,7 @@ impl Node {
         self.audit.record(&Event::Started);
         let ended = stages.wait(abandon).await;
         self.audit.record(&Event::Stopped);
-        let audit = self.audit;
-        // Said in the log where it was not written.
-        let flushed = tokio::task::spawn_blocking(move || audit.flush()).await;
-        debug!(written = flushed.unwrap_or(false), "the audit log was waited for");
+        self.audit.drain().await;
         ended
     }
 

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::error;
+use tracing::{debug, error};
 
 pub use event::{Event, Peer, Person, Study};
 pub use verify::{Broken, Verified, verify};
@@ -49,6 +49,7 @@ pub struct Audit(Option<Arc<Inner>>);
 struct Inner {
     source: AeTitle,
     queue: Arc<Queue>,
+    outbox: Option<Outbox>,
     metrics: Metrics,
 }
 
@@ -78,10 +79,10 @@ impl Audit {
             queue: Arc::clone(&queue),
             chain,
             metrics: metrics.clone(),
-            outbox,
+            outbox: outbox.clone(),
         };
         std::thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run())?;
-        Ok(Self(Some(Arc::new(Inner { source: source.clone(), queue, metrics }))))
+        Ok(Self(Some(Arc::new(Inner { source: source.clone(), queue, outbox, metrics }))))
     }
 
     /// Opens it beside the node that keeps it, which hands on what is added.
@@ -109,6 +110,17 @@ impl Audit {
             error!("the audit log was not written in time");
         }
         written
+    }
+
+    /// The same off the network's threads, and then until it is sent by syslog too, should the
+    /// server take it at once.
+    pub async fn drain(&self) {
+        let own = self.clone();
+        let flushed = tokio::task::spawn_blocking(move || own.flush()).await;
+        debug!(written = flushed.unwrap_or(false), "the audit log was waited for");
+        if let Some(outbox) = self.0.as_ref().and_then(|inner| inner.outbox.as_ref()) {
+            outbox.drained().await;
+        }
     }
 }
 

@@ -9,6 +9,14 @@ use jiff::Timestamp;
 /// A message and its time.
 pub(super) type Message = (Timestamp, String);
 
+/// What came with messages that were taken.
+pub(super) struct Taken {
+    /// Whether more comes.
+    pub(super) open: bool,
+    /// How many found no room behind them.
+    pub(super) lost: u64,
+}
+
 /// Messages between those who record and the thread that writes.
 #[derive(Debug)]
 pub(super) struct Queue {
@@ -60,16 +68,16 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Adds what waits to `held`; `false` once no more comes. Waits for something as long as
-    /// nothing is held, else for its time to try again, and at most so long.
-    pub(super) fn take(&self, held: &mut Vec<Message>, at_most: Duration) -> bool {
+    /// Adds what waits to `held`. Waits for something as long as nothing is held, else for its time
+    /// to try again, and at most so long.
+    pub(super) fn take(&self, held: &mut Vec<Message>, at_most: Duration) -> Taken {
         let idle = held.is_empty();
         let waits = |state: &mut State| !state.closed && !(idle && !state.waiting.is_empty());
         let waited = self.changed.wait_timeout_while(self.state(), at_most, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         held.append(&mut state.waiting);
         state.in_hand = held.len();
-        !state.closed
+        Taken { open: !state.closed, lost: std::mem::take(&mut state.lost) }
     }
 
     /// What was in hand is on the disk, or given up.
@@ -77,16 +85,6 @@ impl Queue {
         let mut state = self.state();
         state.settled += std::mem::take(&mut state.in_hand) as u64;
         self.changed.notify_all();
-    }
-
-    /// How many were lost since this was last asked.
-    pub(super) fn lost(&self) -> u64 {
-        std::mem::take(&mut self.state().lost)
-    }
-
-    /// That so many were lost could not be said.
-    pub(super) fn still_lost(&self, count: u64) {
-        self.state().lost += count;
     }
 
     /// Waits until all that was taken in so far is on the disk; whether it is.

@@ -5,6 +5,8 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -21,6 +23,8 @@ use crate::observe::metrics::Metrics;
 const WAITING: usize = 1024;
 /// How long a message may take to be written.
 const WRITE: Duration = Duration::from_secs(10);
+/// How long the end of the program waits for the last messages.
+const LAST: Duration = Duration::from_secs(1);
 /// How long a server that cannot be reached is left alone, growing to a minute.
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_mins(1);
@@ -51,6 +55,8 @@ pub enum Server {
 #[derive(Debug, Clone)]
 pub struct Outbox {
     queue: Sender<Vec<u8>>,
+    /// Messages that were taken in and are neither sent nor given up.
+    on_the_way: Arc<AtomicUsize>,
     metrics: Metrics,
     host: String,
 }
@@ -59,13 +65,28 @@ impl Outbox {
     /// Starts a task of the present runtime that sends; it ends with the last clone.
     pub fn start(server: Server, metrics: Metrics) -> Self {
         let (queue, waiting) = channel(WAITING);
-        tokio::spawn(deliver(server, waiting, metrics.clone()));
-        Self { queue, metrics, host: host::name() }
+        let on_the_way = Arc::default();
+        tokio::spawn(deliver(server, waiting, metrics.clone(), Arc::clone(&on_the_way)));
+        Self { queue, on_the_way, metrics, host: host::name() }
     }
 
     pub(super) fn send(&self, at: Timestamp, message: &str) {
+        self.on_the_way.fetch_add(1, Ordering::SeqCst);
         if self.queue.try_send(framed(at, &self.host, message)).is_err() {
+            self.on_the_way.fetch_sub(1, Ordering::SeqCst);
             self.metrics.audit("unsent");
+        }
+    }
+
+    /// Waits until all is sent, but not for a server that does not take it.
+    pub(super) async fn drained(&self) {
+        let empty = async {
+            while self.on_the_way.load(Ordering::SeqCst) > 0 {
+                sleep(Duration::from_millis(10)).await;
+            }
+        };
+        if timeout(LAST, empty).await.is_err() {
+            warn!("the last audit messages were not sent by syslog in time");
         }
     }
 }
@@ -80,7 +101,12 @@ fn framed(at: Timestamp, host: &str, message: &str) -> Vec<u8> {
     bytes
 }
 
-async fn deliver(server: Server, mut waiting: Receiver<Vec<u8>>, metrics: Metrics) {
+async fn deliver(
+    server: Server,
+    mut waiting: Receiver<Vec<u8>>,
+    metrics: Metrics,
+    on_the_way: Arc<AtomicUsize>,
+) {
     match server {
         Server::Udp { host, port } => {
             while let Some(message) = waiting.recv().await {
@@ -89,9 +115,10 @@ async fn deliver(server: Server, mut waiting: Receiver<Vec<u8>>, metrics: Metric
                     warn!(%error, "an audit message was not sent by syslog");
                 }
                 metrics.audit(if sent.is_ok() { "sent" } else { "unsent" });
+                on_the_way.fetch_sub(1, Ordering::SeqCst);
             }
         }
-        Server::Stream(connect) => stream(&connect, waiting, &metrics).await,
+        Server::Stream(connect) => stream(&connect, waiting, &metrics, &on_the_way).await,
     }
 }
 
@@ -103,7 +130,12 @@ async fn datagram(host: &str, port: u16, message: &[u8]) -> io::Result<()> {
 }
 
 /// Writes message after message; one that fails is written again on another connection.
-async fn stream(connect: &Connect, mut waiting: Receiver<Vec<u8>>, metrics: &Metrics) {
+async fn stream(
+    connect: &Connect,
+    mut waiting: Receiver<Vec<u8>>,
+    metrics: &Metrics,
+    on_the_way: &AtomicUsize,
+) {
     let (mut open, mut pause): (Option<Connection>, _) = (None, PAUSE);
     while let Some(message) = waiting.recv().await {
         let mut whole = format!("{} ", message.len()).into_bytes();
@@ -126,6 +158,7 @@ async fn stream(connect: &Connect, mut waiting: Receiver<Vec<u8>>, metrics: &Met
             {
                 Ok(()) => {
                     metrics.audit("sent");
+                    on_the_way.fetch_sub(1, Ordering::SeqCst);
                     pause = PAUSE;
                     break;
                 }

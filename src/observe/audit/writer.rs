@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::chain::Chain;
 use super::event::Event;
@@ -27,12 +27,19 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn run(mut self) {
-        // What is not on the disk yet, and how much of it syslog was told all the same.
-        let (mut held, mut told) = (Vec::new(), 0);
+        // What is not on the disk yet, how much of it syslog was told all the same, and how many
+        // found no room behind it.
+        let (mut held, mut told, mut lost) = (Vec::new(), 0, 0);
         let mut failing = false;
         loop {
-            let open = self.queue.take(&mut held, AGAIN);
+            let taken = self.queue.take(&mut held, AGAIN);
+            lost += taken.lost;
+            let waiting = held.len();
+            held.extend(self.confession(lost));
             let kept = self.keep(&held);
+            if kept.is_err() {
+                held.truncate(waiting);
+            }
             self.tell(held.get(told..).unwrap_or_default());
             told = held.len();
             match kept {
@@ -41,24 +48,28 @@ impl Writer {
                         info!(messages = held.len(), "the audit log is written again");
                     }
                     held.clear();
-                    told = 0;
+                    (told, lost) = (0, 0);
                     self.queue.settled();
-                    self.confess();
                 }
-                Err(reason) if open => {
+                Err(reason) if taken.open => {
                     if !std::mem::replace(&mut failing, true) {
                         error!(%reason, "the audit log cannot be written; its messages wait");
                     }
                 }
                 Err(reason) => {
                     error!(%reason, messages = held.len(), "audit messages are lost");
-                    return;
                 }
             }
-            if !open {
+            if !taken.open {
                 return;
             }
         }
+    }
+
+    /// What says in the log itself how many messages found no room.
+    fn confession(&self, count: u64) -> Option<Message> {
+        let now = Timestamp::now();
+        (count > 0).then(|| (now, Event::Lost { count }.message(now, &self.source)))
     }
 
     /// Writes messages, and tells of those that other processes wrote meanwhile.
@@ -72,22 +83,6 @@ impl Writer {
             self.metrics.audit("kept");
         }
         Ok(())
-    }
-
-    /// Says in the log itself how many messages found no room.
-    fn confess(&mut self) {
-        let count = self.queue.lost();
-        if count == 0 {
-            return;
-        }
-        warn!(count, "audit messages were lost while the audit log could not be written");
-        let now = Timestamp::now();
-        let message = (now, Event::Lost { count }.message(now, &self.source));
-        if self.keep(std::slice::from_ref(&message)).is_ok() {
-            self.tell(&[message]);
-        } else {
-            self.queue.still_lost(count);
-        }
     }
 
     fn tell(&self, messages: &[Message]) {

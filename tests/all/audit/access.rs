@@ -100,7 +100,8 @@ fn whoever_looks_at_a_study_or_deletes_it_is_in_the_audit_trail() {
     order(&["queue", "drop", &second, "--yes"]);
     node.signal(Signal::HUP);
     wait_until("it is reloaded", || node.log().contains("as it is now"));
-    node.configure(&format!("{}[receive]\ntimeout = \"never\"\n", node.configuration()));
+    let good = node.configuration();
+    node.configure(&format!("{good}[receive]\ntimeout = \"never\"\n"));
     node.signal(Signal::HUP);
     wait_until("it is not reloaded", || node.log().contains("nothing was taken over"));
     node.signal(Signal::TERM);
@@ -136,6 +137,7 @@ fn whoever_looks_at_a_study_or_deletes_it_is_in_the_audit_trail() {
         assert!(!place.is_empty() && place != "127.0.0.1", "{place}");
     }
     assert_eq!(who(&messages, "110103 R0")[0], ada);
+    node.configure(&good);
     let (ok, found) = verify(&node);
     assert!(ok, "{found}");
 }
