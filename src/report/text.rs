@@ -1,9 +1,8 @@
 //! Text of the node's own in the character set of another's object (PS3.3 §C.12.1.1.2).
 //!
-//! What the set holds is kept. For what it lacks a report is in UTF-8 where all that it copies is
-//! ASCII and so stays as it is; else marks and symbols are transliterated, and a text with letters
-//! that the set lacks cannot be signed. No escape sequence is ever written: of a set with code
-//! extensions only what stands at its start is used, as ESC passes validators but not viewers.
+//! What the set holds is kept, the rest is transliterated to ASCII; but of a text that is to be
+//! signed no letter is. No escape sequence is ever written: of a set with code extensions only what
+//! stands at its start is used, as ESC passes validators but not viewers.
 
 use encoding_rs::Encoding;
 

@@ -71,8 +71,8 @@ pub fn build(
     Ok(SrFile { sop_class: class.sop_class(), instance, series, bytes, data_set_offset })
 }
 
-/// The characters that a report may have: those of its source, or all where it copies nothing
-/// beyond ASCII and has letters that the source's set lacks.
+/// The characters that a report may have: those of its source. One that is to be signed may have
+/// all where it copies nothing beyond ASCII and has letters that the source's set lacks.
 fn repertoire(
     source: &StoredObject,
     draft: &Draft,
@@ -80,10 +80,10 @@ fn repertoire(
 ) -> Result<Repertoire, ReportError> {
     let own = Repertoire::of(source.bytes(tags::SPECIFIC_CHARACTER_SET));
     let text = draft.text.reveal();
-    let signed = draft.verification.as_ref();
-    let names = signed.map(|signed| format!("{}{}", signed.name, signed.organization));
+    let Some(signed) = &draft.verification else { return Ok(own) };
     let lacking = own.lacks(text);
-    if lacking.is_empty() && own.lacks(&names.unwrap_or_default()).is_empty() {
+    let names = format!("{}{}", signed.name, signed.organization);
+    if lacking.is_empty() && own.lacks(&names).is_empty() {
         return Ok(own);
     }
     let codes = source.codes(tags::PROCEDURE_CODE_SEQUENCE);
@@ -92,7 +92,7 @@ fn repertoire(
         report.put_instead(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192");
         return Ok(Repertoire::Utf8);
     }
-    if signed.is_some() && !lacking.is_empty() {
+    if !lacking.is_empty() {
         let set = source.ascii(tags::SPECIFIC_CHARACTER_SET);
         return Err(ReportError::NotInSet { letters: PatientText::new(lacking), set });
     }

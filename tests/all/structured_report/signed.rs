@@ -11,6 +11,9 @@ use thorascribe::vocabulary::PatientText;
 use super::source::{SETS, Source, named, radiograph};
 use super::{TEXT, complaints, draft, report, written};
 
+/// What every set holds.
+const ASCII: &str = "The heart is normal. There is no effusion. Impression: no acute disease.";
+
 fn signed(older: &Source, edited: bool) -> Draft {
     let moment = jiff::civil::date(2026, 11, 24).at(8, 0, 0, 0);
     Draft {
@@ -27,7 +30,7 @@ fn signed(older: &Source, edited: bool) -> Draft {
             at: Created::new(moment, 60).unwrap(),
             edited,
         }),
-        ..draft(TEXT)
+        ..draft(ASCII)
     }
 }
 
