@@ -72,7 +72,7 @@ impl Queue {
     /// to try again, and at most so long.
     pub(super) fn take(&self, held: &mut Vec<Message>, at_most: Duration) -> Taken {
         let idle = held.is_empty();
-        let waits = |state: &mut State| !state.closed && !(idle && !state.waiting.is_empty());
+        let waits = |state: &mut State| (state.waiting.is_empty() || !idle) && !state.closed;
         let waited = self.changed.wait_timeout_while(self.state(), at_most, waits);
         let (mut state, _) = waited.unwrap_or_else(PoisonError::into_inner);
         held.append(&mut state.waiting);

@@ -9,7 +9,7 @@ use roxmltree::Document;
 use rustix::process::Signal;
 
 use super::super::support::dcmtk;
-use super::super::support::objects::fixture;
+use super::super::support::objects::{Fixture, fixture};
 use super::super::support::process::{run, text};
 use super::super::support::{Node, Settings, wait_until};
 use super::super::tls::associate;
@@ -65,7 +65,7 @@ fn whoever_looks_at_a_study_or_deletes_it_is_in_the_audit_trail() {
         ..Settings::default()
     });
     let studies = ["dx-pa-explicit", "cr-ap-rle"].map(fixture);
-    let paths = studies.map(|study| study.path());
+    let paths = studies.map(Fixture::path);
     assert_eq!(dcmtk::dcmsend(node.port(), &[&paths[0], &paths[1]]), 2);
     for study in studies {
         node.wait_for_state(&study.study, "drafted");
