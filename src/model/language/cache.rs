@@ -18,6 +18,29 @@ struct LayerCache {
     values: Tensor,
 }
 
+impl LayerCache {
+    fn new(shape: [usize; 4], dtype: DType, device: &Device) -> Result<Self> {
+        let room = || Tensor::zeros(&shape, dtype, device);
+        Ok(Self { keys: room()?, values: room()? })
+    }
+}
+
+/// Room for so many layers: on a GPU in one piece, whose address says where all are.
+fn rooms(
+    layers: usize,
+    shape: [usize; 4],
+    dtype: DType,
+    device: &Device,
+) -> Result<Vec<LayerCache>> {
+    if device.is_cpu() {
+        return (0..layers).map(|_| LayerCache::new(shape, dtype, device)).collect();
+    }
+    let [batch, heads, capacity, width] = shape;
+    let all = Tensor::zeros((2 * layers, batch, heads, capacity, width), dtype, device)?;
+    let layer = |i| Ok(LayerCache { keys: all.get(2 * i)?, values: all.get(2 * i + 1)? });
+    (0..layers).map(layer).collect()
+}
+
 impl Cache {
     /// Room for `capacity` positions of `batch` sequences.
     pub fn new(
@@ -27,10 +50,8 @@ impl Cache {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let shape = (batch, config.kv_heads(), capacity, config.head_width());
-        let room = || Tensor::zeros(shape, dtype, device);
-        let layer = |_| Ok(LayerCache { keys: room()?, values: room()? });
-        let layers = (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?;
+        let shape = [batch, config.kv_heads(), capacity, config.head_width()];
+        let layers = rooms(config.num_hidden_layers, shape, dtype, device)?;
         Ok(Self { layers, length: 0, capacity })
     }
 
@@ -54,18 +75,33 @@ impl Cache {
         if capacity <= self.capacity {
             return Ok(());
         }
-        let length = self.length;
-        let wider = |old: &Tensor| {
-            let (batch, heads, _, width) = old.dims4()?;
-            let room = Tensor::zeros((batch, heads, capacity, width), old.dtype(), old.device())?;
-            if length > 0 {
-                room.slice_set(&old.narrow(2, 0, length)?.contiguous()?, 2, 0)?;
+        let held = |t: &Tensor| t.narrow(2, 0, self.length)?.contiguous();
+        let take = |room: &LayerCache, old: &LayerCache| {
+            if self.length > 0 {
+                room.keys.slice_set(&held(&old.keys)?, 2, 0)?;
+                room.values.slice_set(&held(&old.values)?, 2, 0)?;
             }
-            Ok::<_, candle_core::Error>(room)
+            Ok::<_, candle_core::Error>(())
         };
-        for layer in &mut self.layers {
-            layer.keys = wider(&layer.keys)?;
-            layer.values = wider(&layer.values)?;
+        let Some(first) = self.layers.first() else { return Ok(()) };
+        let (dtype, device) = (first.keys.dtype(), first.keys.device().clone());
+        let (batch, heads, _, width) = first.keys.dims4()?;
+        let shape = [batch, heads, capacity, width];
+        if device.is_cpu() {
+            // A layer at a time, so that not all is there twice.
+            for i in 0..self.layers.len() {
+                let room = LayerCache::new(shape, dtype, &device)?;
+                if let Some(old) = self.layers.get_mut(i) {
+                    take(&room, old)?;
+                    *old = room;
+                }
+            }
+        } else {
+            let wider = rooms(self.layers.len(), shape, dtype, &device)?;
+            for (room, old) in wider.iter().zip(&self.layers) {
+                take(room, old)?;
+            }
+            self.layers = wider;
         }
         self.capacity = capacity;
         Ok(())
@@ -73,10 +109,13 @@ impl Cache {
 
     /// Room of the same size that holds nothing.
     pub fn empty_like(&self) -> Result<Self> {
-        let empty = |layer: &LayerCache| {
-            Ok(LayerCache { keys: layer.keys.zeros_like()?, values: layer.values.zeros_like()? })
+        let layers = match self.layers.first() {
+            Some(LayerCache { keys, .. }) => {
+                let shape = <[usize; 4]>::from(keys.dims4()?);
+                rooms(self.layers.len(), shape, keys.dtype(), keys.device())?
+            }
+            None => vec![],
         };
-        let layers = self.layers.iter().map(empty).collect::<Result<_>>()?;
         Ok(Self { layers, length: 0, capacity: self.capacity })
     }
 
@@ -115,6 +154,14 @@ impl Cache {
             if part.dim(0)? == 1 { Ok(part) } else { part.contiguous() }
         };
         Ok((part(&at.keys)?, part(&at.values)?))
+    }
+
+    /// Where the cache of a single sequence begins that lies in one piece, keys before values, layer
+    /// after layer.
+    #[cfg(feature = "cuda")]
+    pub(super) fn room(&self) -> Option<&Tensor> {
+        let keys = &self.layers.first()?.keys;
+        (!keys.device().is_cpu() && keys.dims().first() == Some(&1)).then_some(keys)
     }
 
     /// Takes note that every layer got `positions` more.

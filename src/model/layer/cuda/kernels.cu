@@ -1,0 +1,467 @@
+// What a language model does on a GPU beside its large matrix products, and those for few rows.
+//
+// Each kernel is there for f32, f16 and bf16, computes in f32, and takes one structure of eight-byte
+// words, which launch.rs fills in the same order. The tests compile this file for the host
+// (tests/all/support/emulation.h) and compare each kernel with the processor's layers: so nothing is
+// used here that the host cannot stand in for.
+
+typedef long long whole;
+
+// Numbers that a thread loads at once; sixteen bytes of them.
+template <class T, int N> struct alignas(N * sizeof(T)) Chunk { T of[N]; };
+template <class T> using Pack = Chunk<T, 16 / sizeof(T)>;
+
+#ifdef __CUDACC__
+
+struct half { unsigned short bits; };
+struct bfloat { unsigned short bits; };
+
+__device__ inline float widen(float x) { return x; }
+__device__ inline float widen(half x) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(x.bits));
+  return y;
+}
+__device__ inline float widen(bfloat x) { return __uint_as_float((unsigned)x.bits << 16); }
+
+__device__ inline void narrow(float x, float& y) { y = x; }
+__device__ inline void narrow(float x, half& y) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(y.bits) : "f"(x)); }
+__device__ inline void narrow(float x, bfloat& y) {
+  unsigned bits = __float_as_uint(x);
+  bool number = (bits & 0x7fffffff) <= 0x7f800000;
+  y.bits = number ? (bits + 0x7fff + (bits >> 16 & 1)) >> 16 : 0x7fff;
+}
+
+// What many blocks read, and nobody writes meanwhile.
+template <class T> __device__ inline Pack<T> load(const T* at) {
+  union { uint4 words; Pack<T> pack; } all;
+  all.words = __ldg((const uint4*)at);
+  return all.pack;
+}
+// What is read once: past the first cache.
+template <class T> __device__ inline Pack<T> stream(const T* at) {
+  union { uint4 words; Pack<T> pack; } all;
+  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(all.words.x), "=r"(all.words.y), "=r"(all.words.z), "=r"(all.words.w) : "l"(at));
+  return all.pack;
+}
+// The value of the thread whose number differs in these bits.
+__device__ inline float across(float x, int bits) { return __shfl_xor_sync(0xffffffff, x, bits); }
+
+#define SHARED(name) extern __shared__ float name[]
+#define KERNEL(name, Words, body) extern "C" __global__ void __launch_bounds__(512) name(const Words words) { body(words); }
+
+#endif
+
+constexpr int WARP = 32;
+constexpr float LOWEST = -3.0e38f;
+
+// The sum over neighbouring threads, a power of two of them, for each of these.
+__device__ inline float sum_of(float x, int threads) {
+  for (int bits = threads / 2; bits > 0; bits /= 2) x += across(x, bits);
+  return x;
+}
+
+// The sum over the block, for all of it; `room` has a number a warp.
+__device__ inline float block_sum(float x, float* room) {
+  x = sum_of(x, WARP);
+  if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = x;
+  __syncthreads();
+  float total = 0;
+  for (int warp = 0; warp < blockDim.x / WARP; warp++) total += room[warp];
+  __syncthreads();
+  return total;
+}
+
+__device__ inline float silu(float x) { return x / (1 + expf(-x)); }
+
+// ---- Norms of rows: (x - mean) / root of the mean square * weight + bias, a block a row.
+
+struct Norm {
+  const void *x, *added, *weight, *bias;  // `added` and `bias` may be absent
+  const whole* places;                    // which rows; absent: all
+  void *sum, *out;                        // x + added, where something is added
+  whole width, centre;
+  double eps;
+};
+
+template <class T> __device__ void norm(const Norm& p) {
+  SHARED(room);
+  const int width = p.width;
+  const whole row = p.places ? p.places[blockIdx.x] : blockIdx.x;
+  const T* x = (const T*)p.x + row * width;
+  const T* weight = (const T*)p.weight;
+  const T* bias = (const T*)p.bias;
+  T* out = (T*)p.out + (whole)blockIdx.x * width;
+  if (p.added) {
+    const T* added = (const T*)p.added + row * width;
+    T* sum = (T*)p.sum + row * width;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) narrow(widen(x[i]) + widen(added[i]), sum[i]);
+    x = sum;  // each thread reads what it wrote itself
+  }
+  float mean = 0;
+  if (p.centre) {
+    for (int i = threadIdx.x; i < width; i += blockDim.x) mean += widen(x[i]);
+    mean = block_sum(mean, room) / width;
+  }
+  float squares = 0;
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    float d = widen(x[i]) - mean;
+    squares += d * d;
+  }
+  const float scale = rsqrtf(block_sum(squares, room) / width + (float)p.eps);
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    float y = (widen(x[i]) - mean) * scale * widen(weight[i]);
+    narrow(bias ? y + widen(bias[i]) : y, out[i]);
+  }
+}
+
+// ---- x · Wᵀ for few rows: a warp two rows of the weight, each number of which is read once.
+// With a norm before it, or the residual added after it, or silu(gate) · up of both rows.
+
+struct Product {
+  const void *x, *weight, *norm, *residual;  // the last two may be absent
+  void* out;
+  whole input, output;  // numbers of a row of x, and of a row of what comes out
+  double eps;
+};
+
+// Takes COUNT packs, a warp apart, from `at` on.
+template <int COUNT, class T, int ROWS, bool NORM>
+__device__ inline void meet(const T* const (&weights)[2], const Product& p, int at, float (&sums)[2][ROWS],
+                            float (&squares)[ROWS]) {
+  constexpr int N = 16 / sizeof(T);
+  Pack<T> w[2][COUNT];
+#pragma unroll
+  for (int k = 0; k < COUNT; k++) {
+    w[0][k] = stream(weights[0] + (at + k * WARP) * N);
+    w[1][k] = stream(weights[1] + (at + k * WARP) * N);
+  }
+#pragma unroll
+  for (int k = 0; k < COUNT; k++) {
+    const int first = (at + k * WARP) * N;
+    Pack<T> gain;
+    if (NORM) gain = load((const T*)p.norm + first);
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+      const Pack<T> x = load((const T*)p.x + row * p.input + first);
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        float y = widen(x.of[i]);
+        if (NORM) {
+          squares[row] += y * y;
+          y *= widen(gain.of[i]);
+        }
+        sums[0][row] += y * widen(w[0][k].of[i]);
+        sums[1][row] += y * widen(w[1][k].of[i]);
+      }
+    }
+  }
+}
+
+template <class T, int ROWS, bool NORM, bool GATED> __device__ void product(const Product& p) {
+  constexpr int COUNT = 4;
+  const int lane = threadIdx.x % WARP;
+  const whole warp = (whole)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  // A gate and what it gates, or two neighbours.
+  const whole first = GATED ? warp : 2 * warp;
+  if (first >= p.output) return;
+  const whole second = GATED ? warp + p.output : first + 1;
+  const bool both = GATED || second < p.output;
+  const T* weight = (const T*)p.weight;
+  const T* const weights[2] = {weight + first * p.input, weight + (both ? second : first) * p.input};
+  const int packs = p.input / (16 / sizeof(T));
+  float sums[2][ROWS] = {}, squares[ROWS] = {};
+  int at = lane;
+  for (; at + (COUNT - 1) * WARP < packs; at += COUNT * WARP) meet<COUNT, T, ROWS, NORM>(weights, p, at, sums, squares);
+  for (; at < packs; at += WARP) meet<1, T, ROWS, NORM>(weights, p, at, sums, squares);
+#pragma unroll
+  for (int row = 0; row < ROWS; row++) {
+    float a = sum_of(sums[0][row], WARP), b = sum_of(sums[1][row], WARP);
+    if (NORM) {
+      const float scale = rsqrtf(sum_of(squares[row], WARP) / p.input + (float)p.eps);
+      a *= scale;
+      b *= scale;
+    }
+    if (lane != 0) continue;
+    T* out = (T*)p.out + row * p.output;
+    if (GATED) {
+      narrow(silu(a) * b, out[first]);
+      continue;
+    }
+    if (p.residual) {
+      const T* residual = (const T*)p.residual + row * p.output;
+      a += widen(residual[first]);
+      if (both) b += widen(residual[second]);
+    }
+    narrow(a, out[first]);
+    if (both) narrow(b, out[second]);
+  }
+}
+
+// ---- silu(gate) · up of rows that hold both, one after the other.
+
+struct Gated {
+  const void* x;
+  void* out;
+  whole wide;
+};
+
+template <class T> __device__ void gated(const Gated& p) {
+  const whole i = (whole)blockIdx.y * blockDim.x + threadIdx.x, row = blockIdx.x;
+  if (i >= p.wide) return;
+  const T* gate = (const T*)p.x + row * 2 * p.wide;
+  narrow(silu(widen(gate[i])) * widen(gate[p.wide + i]), ((T*)p.out)[row * p.wide + i]);
+}
+
+// ---- Attention over caches. A row of `joined` holds its queries, keys and values, head by head.
+
+// Where a row stands: three words a row.
+struct Place {
+  whole cache;     // the address of its sequence's cache [layers, keys and values, heads, capacity, width]
+  whole capacity;  // positions that the cache has room for
+  whole position;  // of the row in its sequence
+};
+
+struct Attention {
+  const void* joined;
+  const Place* places;
+  const float *cosines, *sines;  // [positions, width / 2]
+  void* out;
+  whole layer, heads, kv_heads, width;
+  whole lanes;  // threads that share a key, a power of two up to a warp
+  double scale;
+};
+
+// The keys (0) or values (1) of a head in the cache.
+template <class T> __device__ inline T* kept(const Attention& p, const Place& place, int which, int head) {
+  return (T*)place.cache + ((p.layer * 2 + which) * p.kv_heads + head) * place.capacity * p.width;
+}
+
+// Turns the pair `i` of a head by the angle of its position.
+template <class T>
+__device__ inline void turn(const Attention& p, whole position, const T* head, int i, float& real, float& imaginary) {
+  const int half_width = p.width / 2;
+  const float cosine = p.cosines[position * half_width + i], sine = p.sines[position * half_width + i];
+  const float a = widen(head[i]), b = widen(head[half_width + i]);
+  real = a * cosine - b * sine;
+  imaginary = b * cosine + a * sine;
+}
+
+// Writes the keys and values of all rows into their caches: a block a head and row.
+template <class T> __device__ void append(const Attention& p) {
+  const Place place = p.places[blockIdx.x];
+  const int width = p.width, head = blockIdx.y;
+  const T* key = (const T*)p.joined + (blockIdx.x * (p.heads + 2 * p.kv_heads) + p.heads + head) * width;
+  const T* value = key + p.kv_heads * width;
+  T* keys = kept<T>(p, place, 0, head) + place.position * width;
+  T* values = kept<T>(p, place, 1, head) + place.position * width;
+  for (int i = threadIdx.x; i < width / 2; i += blockDim.x) {
+    float real, imaginary;
+    turn(p, place.position, key, i, real, imaginary);
+    narrow(real, keys[i]);
+    narrow(imaginary, keys[width / 2 + i]);
+  }
+  for (int i = threadIdx.x; i < width; i += blockDim.x) values[i] = value[i];
+}
+
+// What a head of a row takes from the cache: a block a head and row. Groups of `lanes` threads go
+// through the keys side by side, each with a softmax of its own, which are brought together at the
+// end. A thread holds PACKS times N numbers of a head. With ALONE the row is its sequence's only
+// one: its key and value are taken from `joined` and written into the cache here.
+template <class T, int N, int PACKS, bool ALONE> __device__ void attend(const Attention& p) {
+  SHARED(room);
+  constexpr int KEYS = PACKS == 1 ? 4 : 2;
+  const Place place = p.places[blockIdx.x];
+  const int width = p.width, head = blockIdx.y, shared = p.heads / p.kv_heads, kv_head = head / shared;
+  const int lanes = p.lanes, groups = blockDim.x / lanes, group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
+  const whole row = blockIdx.x * (p.heads + 2 * p.kv_heads);
+  const T* query = (const T*)p.joined + (row + head) * width;
+  T* keys = kept<T>(p, place, 0, kv_head);
+  T* values = kept<T>(p, place, 1, kv_head);
+  float *turned = room, *own_key = room + width, *own_value = room + 2 * width;
+  float *most = room + 3 * width, *sums = most + groups, *mixed = sums + groups;
+
+  for (int i = threadIdx.x; i < width / 2; i += blockDim.x) {
+    turn(p, place.position, query, i, turned[i], turned[width / 2 + i]);
+  }
+  if (ALONE) {
+    const T* key = (const T*)p.joined + (row + p.heads + kv_head) * width;
+    const T* value = key + p.kv_heads * width;
+    for (int i = threadIdx.x; i < width; i += blockDim.x) {
+      own_value[i] = widen(value[i]);
+      if (head % shared == 0) values[place.position * width + i] = value[i];
+    }
+    for (int i = threadIdx.x; i < width / 2; i += blockDim.x) {
+      T real, imaginary;  // as rounded as those that come out of the cache
+      float a, b;
+      turn(p, place.position, key, i, a, b);
+      narrow(a, real);
+      narrow(b, imaginary);
+      own_key[i] = widen(real);
+      own_key[width / 2 + i] = widen(imaginary);
+      if (head % shared == 0) {
+        keys[place.position * width + i] = real;
+        keys[place.position * width + width / 2 + i] = imaginary;
+      }
+    }
+  }
+  __syncthreads();
+
+  float q[PACKS * N], mix[PACKS * N], highest = LOWEST, sum = 0, own = 0;
+#pragma unroll
+  for (int pack = 0; pack < PACKS; pack++) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const int at = (pack * lanes + lane) * N + i;
+      const bool inside = at < width;
+      q[pack * N + i] = inside ? turned[at] * (float)p.scale : 0;
+      mix[pack * N + i] = 0;
+      if (ALONE && inside) {
+        own += q[pack * N + i] * own_key[at];
+        if (group == 0) mix[pack * N + i] = own_value[at];
+      }
+    }
+  }
+  if (ALONE) {
+    own = sum_of(own, lanes);
+    if (group == 0) {
+      highest = own;
+      sum = 1;
+    }
+  }
+  const int seen = place.position + (ALONE ? 0 : 1);
+  for (int start = 0; start < seen; start += KEYS * groups) {
+    Chunk<T, N> k[KEYS][PACKS], v[KEYS][PACKS];
+#pragma unroll
+    for (int j = 0; j < KEYS; j++) {
+      const int key = start + j * groups + group;
+#pragma unroll
+      for (int pack = 0; pack < PACKS; pack++) {
+        const int at = (pack * lanes + lane) * N;
+        if (key < seen && at < width) {
+          k[j][pack] = *(const Chunk<T, N>*)(keys + (whole)key * width + at);
+          v[j][pack] = *(const Chunk<T, N>*)(values + (whole)key * width + at);
+        } else {
+          k[j][pack] = Chunk<T, N>();
+          v[j][pack] = Chunk<T, N>();
+        }
+      }
+    }
+    float score[KEYS], next = highest;
+#pragma unroll
+    for (int j = 0; j < KEYS; j++) {
+      float dot = 0;
+#pragma unroll
+      for (int pack = 0; pack < PACKS; pack++) {
+#pragma unroll
+        for (int i = 0; i < N; i++) dot += q[pack * N + i] * widen(k[j][pack].of[i]);
+      }
+      score[j] = dot;
+    }
+    for (int bits = lanes / 2; bits > 0; bits /= 2) {
+#pragma unroll
+      for (int j = 0; j < KEYS; j++) score[j] += across(score[j], bits);
+    }
+#pragma unroll
+    for (int j = 0; j < KEYS; j++) {
+      if (start + j * groups + group < seen) next = fmaxf(next, score[j]);
+    }
+    const float before = expf(highest - next);
+    highest = next;
+    sum *= before;
+#pragma unroll
+    for (int i = 0; i < PACKS * N; i++) mix[i] *= before;
+#pragma unroll
+    for (int j = 0; j < KEYS; j++) {
+      const float share = start + j * groups + group < seen ? expf(score[j] - highest) : 0;
+      sum += share;
+#pragma unroll
+      for (int pack = 0; pack < PACKS; pack++) {
+#pragma unroll
+        for (int i = 0; i < N; i++) mix[pack * N + i] += share * widen(v[j][pack].of[i]);
+      }
+    }
+  }
+
+  if (lane == 0) {
+    most[group] = highest;
+    sums[group] = sum;
+  }
+#pragma unroll
+  for (int pack = 0; pack < PACKS; pack++) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const int at = (pack * lanes + lane) * N + i;
+      if (at < width) mixed[group * width + at] = mix[pack * N + i];
+    }
+  }
+  __syncthreads();
+  float top = LOWEST, all = 0;
+  for (int g = 0; g < groups; g++) top = fmaxf(top, most[g]);
+  for (int g = 0; g < groups; g++) all += sums[g] * expf(most[g] - top);
+  T* out = (T*)p.out + (blockIdx.x * p.heads + head) * width;
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    float value = 0;
+    for (int g = 0; g < groups; g++) value += mixed[g * width + i] * expf(most[g] - top);
+    narrow(value / all, out[i]);
+  }
+}
+
+// ---- softmax(x · scale + bias + mask) over the rows of [batch, heads, rows, columns], a warp a row.
+
+struct Softmax {
+  const void *x, *bias;  // bias [heads, rows, columns] may be absent
+  const float* mask;     // [windows, rows, columns], absent where there are none
+  void* out;
+  whole count, heads, rows, columns, windows;
+  whole first;  // row i sees the columns up to first + i; the number of columns: all
+  double scale;
+};
+
+template <class T> __device__ void softmax(const Softmax& p) {
+  const int lane = threadIdx.x % WARP, columns = p.columns;
+  const whole row = (whole)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
+  if (row >= p.count) return;
+  const whole line = row % p.rows, image = row / (p.heads * p.rows);
+  const T* x = (const T*)p.x + row * columns;
+  const T* bias = p.bias ? (const T*)p.bias + row % (p.heads * p.rows) * columns : nullptr;
+  const float* mask = p.mask ? p.mask + (image % p.windows * p.rows + line) * columns : nullptr;
+  T* out = (T*)p.out + row * columns;
+  const int seen = p.first + line + 1 < columns ? p.first + line + 1 : columns;
+  auto score = [&](int i) {
+    return widen(x[i]) * (float)p.scale + (bias ? widen(bias[i]) : 0) + (mask ? mask[i] : 0);
+  };
+  float highest = LOWEST, sum = 0;
+  for (int i = lane; i < seen; i += WARP) highest = fmaxf(highest, score(i));
+  for (int bits = WARP / 2; bits > 0; bits /= 2) highest = fmaxf(highest, across(highest, bits));
+  for (int i = lane; i < seen; i += WARP) sum += expf(score(i) - highest);
+  sum = sum_of(sum, WARP);
+  for (int i = lane; i < columns; i += WARP) narrow(i < seen ? expf(score(i) - highest) / sum : 0, out[i]);
+}
+
+// ---- By name, for each type.
+
+#define PRODUCTS(T, t, rows)                                                     \
+  KERNEL(product##rows##_##t, Product, (product<T, rows, false, false>))         \
+  KERNEL(normed_product##rows##_##t, Product, (product<T, rows, true, false>))   \
+  KERNEL(gated_product##rows##_##t, Product, (product<T, rows, true, true>))
+#define ATTENDS(T, t, size, N, PACKS)                                            \
+  KERNEL(attend_##size##_##t, Attention, (attend<T, N, PACKS, false>))           \
+  KERNEL(attend_alone_##size##_##t, Attention, (attend<T, N, PACKS, true>))
+#define KERNELS(T, t)                                                            \
+  KERNEL(norm_##t, Norm, norm<T>)                                                \
+  KERNEL(gated_##t, Gated, gated<T>)                                             \
+  KERNEL(append_##t, Attention, append<T>)                                       \
+  KERNEL(softmax_##t, Softmax, softmax<T>)                                       \
+  PRODUCTS(T, t, 1)                                                              \
+  PRODUCTS(T, t, 2)                                                              \
+  PRODUCTS(T, t, 3)                                                              \
+  PRODUCTS(T, t, 4)                                                              \
+  ATTENDS(T, t, small, 1, 4)                                                     \
+  ATTENDS(T, t, middle, 16 / sizeof(T), 1)                                       \
+  ATTENDS(T, t, large, 16 / sizeof(T), 2)
+
+KERNELS(float, f32)
+KERNELS(half, f16)
+KERNELS(bfloat, bf16)
