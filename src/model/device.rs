@@ -39,7 +39,8 @@ fn cuda(number: usize) -> Result<Device, String> {
     match std::panic::catch_unwind(|| Device::new_cuda(number)) {
         Ok(Ok(device)) => {
             #[cfg(feature = "cuda")]
-            super::layer::cuda::keep_freed_memory(&device).map_err(|e| absent(number, &e.to_string()))?;
+            super::layer::cuda::keep_freed_memory(&device)
+                .map_err(|e| absent(number, &e.to_string()))?;
             Ok(device)
         }
         Ok(Err(error)) => Err(absent(number, &error.to_string())),

@@ -8,9 +8,7 @@ use candle_core::{DType, Device, Tensor};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thorascribe::model::layer::cuda::{self, Norm, NormBefore, Rows, Softmax};
-use thorascribe::model::layer::{
-    AttentionMask, attention_softmax, layer_norm, rms_norm, silu,
-};
+use thorascribe::model::layer::{AttentionMask, attention_softmax, layer_norm, rms_norm, silu};
 
 use super::support::emulation::{Emulator, Numbers};
 

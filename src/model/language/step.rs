@@ -228,7 +228,8 @@ impl<M: Machine> Step<M> {
             let before = NormBefore { weight: &self.norm, eps, gated: false };
             return product(machine, &stream.x, numbers, Some(before), None, sizes);
         }
-        let places = || machine.upload(&wanted.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
+        let places =
+            || machine.upload(&wanted.iter().map(|row| i64::from(*row)).collect::<Vec<_>>());
         let places = (!all).then(places).transpose()?;
         let places = places.as_ref().map(|places| (places, wanted.len()));
         let rows = Rows { held: batch.count, width: hidden, places };

@@ -32,11 +32,19 @@ fn held(machine: &Emulator, heads: Heads, length: usize, seed: u64) -> Held {
     let shape = [LAYERS, 2, kv_heads, CAPACITY, width];
     let (_, all) = both(machine, &shape, seed);
     // What lies behind the positions held must not be looked at.
-    let nothing = Tensor::full(f32::NAN, (LAYERS, 2, kv_heads, CAPACITY - length, width), &Device::Cpu);
+    let nothing =
+        Tensor::full(f32::NAN, (LAYERS, 2, kv_heads, CAPACITY - length, width), &Device::Cpu);
     let all = Tensor::cat(&[&all.narrow(3, 0, length).unwrap(), &nothing.unwrap()], 3).unwrap();
     let room = machine.take(&all);
     let part = |which: usize| {
-        all.get(LAYER).unwrap().get(which).unwrap().narrow(1, 0, length).unwrap().unsqueeze(0).unwrap()
+        all.get(LAYER)
+            .unwrap()
+            .get(which)
+            .unwrap()
+            .narrow(1, 0, length)
+            .unwrap()
+            .unsqueeze(0)
+            .unwrap()
     };
     Held { keys: part(0), values: part(1), room, length }
 }

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use candle_core::{DType, Device, Result, Tensor, bail};
 use half::{bf16, f16};
-use thorascribe::model::layer::cuda::{Launch, Machine, Word};
+use thorascribe::model::layer::cuda::{Launch, Machine, WORDS, Word};
 
 use super::objects::root;
 use super::process::{find, succeed};
@@ -199,7 +199,7 @@ impl Machine for Emulator {
         };
         let words = launch.words.iter().map(word).collect::<Vec<_>>();
         // A GPU is told as many words as the longest structure has.
-        assert!(words.len() <= Launch::<Numbers>::WORDS, "{launch:?}", launch = launch.kernel);
+        assert!(words.len() <= WORDS, "{} takes {} words", launch.kernel, words.len());
         let Launch { grid: (x, y), threads, shared, .. } = *launch;
         assert!(threads <= 512 && shared <= 48 << 10, "{} is not launched so", launch.kernel);
         match (library.emulate)(kernel, x, y, threads, shared, words.as_ptr()) {

@@ -10,7 +10,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Storage, Tensor, bail};
 
 use super::super::joined::Joined;
-use super::{Launch, Machine, Norm, Rows, Softmax, Word, norm, softmax, suffix};
+use super::{Launch, Machine, Norm, Rows, Softmax, WORDS, Word, norm, softmax, suffix};
 
 /// `kernels.cu`, as `build.rs` has it translated.
 const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -57,7 +57,7 @@ impl Machine for Gpu {
     }
 
     fn launch(&self, launch: &Launch<'_, Tensor>) -> Result<()> {
-        let mut words = [0u64; Launch::<Tensor>::WORDS];
+        let mut words = [0u64; WORDS];
         if launch.words.len() > words.len() {
             bail!("{}: {} words are too many", launch.kernel, launch.words.len());
         }
@@ -135,6 +135,12 @@ pub(in crate::model::layer) fn norm_rows(
     }
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let bias = bias.map(Tensor::contiguous).transpose()?;
+    for numbers in [Some(&x), Some(&weight), bias.as_ref()].into_iter().flatten() {
+        // The kernel reads as much at a time.
+        if !address(numbers)?.is_multiple_of(16) {
+            return Ok(None);
+        }
+    }
     let by = Norm { weight: &weight, bias: bias.as_ref(), eps: f64::from(eps), centre };
     let rows = Rows { held: x.elem_count() / width, width, places: None };
     let (_, out) = norm(&gpu, &x, None, &by, rows)?;

@@ -85,34 +85,57 @@ struct Norm {
   double eps;
 };
 
-template <class T> __device__ void norm(const Norm& p) {
+// A thread holds the first N numbers that it meets, and reads others again.
+template <class T, int N> __device__ void norm(const Norm& p) {
   SHARED(room);
-  const int width = p.width;
+  typedef Chunk<T, N> Numbers;
+  const int width = p.width, chunks = width / N;
   const whole row = p.places ? p.places[blockIdx.x] : blockIdx.x;
-  const T* x = (const T*)p.x + row * width;
-  const T* weight = (const T*)p.weight;
-  const T* bias = (const T*)p.bias;
-  T* out = (T*)p.out + (whole)blockIdx.x * width;
-  if (p.added) {
-    const T* added = (const T*)p.added + row * width;
-    T* sum = (T*)p.sum + row * width;
-    for (int i = threadIdx.x; i < width; i += blockDim.x) narrow(widen(x[i]) + widen(added[i]), sum[i]);
-    x = sum;  // each thread reads what it wrote itself
+  const Numbers* x = (const Numbers*)((const T*)p.x + row * width);
+  const Numbers* added = (const Numbers*)((const T*)p.added + row * width);
+  Numbers* sum = (Numbers*)((T*)p.sum + row * width);
+  const Numbers* weight = (const Numbers*)p.weight;
+  const Numbers* bias = (const Numbers*)p.bias;
+  Numbers* out = (Numbers*)((T*)p.out + (whole)blockIdx.x * width);
+  Numbers own = {};
+  float total = 0, squares = 0;
+  for (int c = threadIdx.x; c < chunks; c += blockDim.x) {
+    Numbers v = x[c];
+    if (p.added) {
+      const Numbers d = added[c];
+#pragma unroll
+      for (int i = 0; i < N; i++) narrow(widen(v.of[i]) + widen(d.of[i]), v.of[i]);
+      sum[c] = v;
+    }
+    if (c == threadIdx.x) own = v;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float y = widen(v.of[i]);
+      total += y;
+      squares += y * y;
+    }
   }
+  const Numbers* rest = p.added ? sum : x;
   float mean = 0;
   if (p.centre) {
-    for (int i = threadIdx.x; i < width; i += blockDim.x) mean += widen(x[i]);
-    mean = block_sum(mean, room) / width;
-  }
-  float squares = 0;
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
-    float d = widen(x[i]) - mean;
-    squares += d * d;
+    mean = block_sum(total, room) / width;
+    squares = 0;
+    for (int c = threadIdx.x; c < chunks; c += blockDim.x) {
+      const Numbers v = c == threadIdx.x ? own : rest[c];
+#pragma unroll
+      for (int i = 0; i < N; i++) squares += (widen(v.of[i]) - mean) * (widen(v.of[i]) - mean);
+    }
   }
   const float scale = rsqrtf(block_sum(squares, room) / width + (float)p.eps);
-  for (int i = threadIdx.x; i < width; i += blockDim.x) {
-    float y = (widen(x[i]) - mean) * scale * widen(weight[i]);
-    narrow(bias ? y + widen(bias[i]) : y, out[i]);
+  for (int c = threadIdx.x; c < chunks; c += blockDim.x) {
+    const Numbers v = c == threadIdx.x ? own : rest[c], w = weight[c], b = bias ? bias[c] : Numbers();
+    Numbers y;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float z = (widen(v.of[i]) - mean) * scale * widen(w.of[i]);
+      narrow(bias ? z + widen(b.of[i]) : z, y.of[i]);
+    }
+    out[c] = y;
   }
 }
 
@@ -450,7 +473,8 @@ template <class T> __device__ void softmax(const Softmax& p) {
   KERNEL(attend_##size##_##t, Attention, (attend<T, N, PACKS, false>))           \
   KERNEL(attend_alone_##size##_##t, Attention, (attend<T, N, PACKS, true>))
 #define KERNELS(T, t)                                                            \
-  KERNEL(norm_##t, Norm, norm<T>)                                                \
+  KERNEL(norm_##t, Norm, (norm<T, 1>))                                           \
+  KERNEL(norm_packed_##t, Norm, (norm<T, 16 / sizeof(T)>))                       \
   KERNEL(gated_##t, Gated, gated<T>)                                             \
   KERNEL(append_##t, Attention, append<T>)                                       \
   KERNEL(softmax_##t, Softmax, softmax<T>)                                       \

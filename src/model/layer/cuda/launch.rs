@@ -6,6 +6,8 @@ use super::{Launch, Machine, Word, suffix};
 
 /// Threads of a block that goes over a row.
 const THREADS: usize = 256;
+/// No block has more.
+const MOST_THREADS: usize = 512;
 /// Threads of a warp.
 const WARP: usize = 32;
 /// Warps of a block of a product, or of a softmax.
@@ -59,7 +61,7 @@ pub struct Norm<'a, B> {
 }
 
 /// The rows that a norm goes over.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct Rows<'a, B> {
     /// How many there are.
     pub held: usize,
@@ -68,6 +70,14 @@ pub struct Rows<'a, B> {
     /// Which the norm is taken of, as so many words; absent: all.
     pub places: Option<(&'a B, usize)>,
 }
+
+// Derived, they would be copied only where a buffer can be.
+impl<B> Clone for Rows<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B> Copy for Rows<'_, B> {}
 
 /// The norm of rows of `x`, or of `x + added`: that sum where something is added, and the norm.
 /// With places only those rows of the sum are filled in.
@@ -94,12 +104,16 @@ pub fn norm<M: Machine>(
         Word::Whole(usize::from(norm.centre)),
         Word::Real(norm.eps),
     ];
-    launch(machine, "norm", (count, 1), THREADS, THREADS / WARP * size_of::<f32>(), words)?;
+    let pack = pack(machine.dtype());
+    let (name, chunks) =
+        if width.is_multiple_of(pack) { ("norm_packed", width / pack) } else { ("norm", width) };
+    let threads = chunks.next_multiple_of(WARP).min(MOST_THREADS);
+    launch(machine, name, (count, 1), threads, threads / WARP * size_of::<f32>(), words)?;
     Ok((sum, out))
 }
 
 /// What a product does to its rows before.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct NormBefore<'a, B> {
     /// The norm's weight.
     pub weight: &'a B,
@@ -109,6 +123,13 @@ pub struct NormBefore<'a, B> {
     /// `silu(gate) · up`.
     pub gated: bool,
 }
+
+impl<B> Clone for NormBefore<'_, B> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<B> Copy for NormBefore<'_, B> {}
 
 /// Whether [`product`] can take so many rows of so many numbers.
 pub fn product_fits(dtype: DType, rows: usize, input: usize) -> bool {
@@ -249,7 +270,7 @@ pub fn attend<M: Machine>(
         bail!("no attention for heads of {width} numbers")
     };
     let out = machine.room(count, heads * width)?;
-    let threads = if count * heads < MANY_HEADS { 2 * THREADS } else { THREADS };
+    let threads = if count * heads < MANY_HEADS { MOST_THREADS } else { THREADS };
     let numbers = 3 * width + threads / lanes * (width + 2);
     let name = if alone { "attend_alone" } else { "attend" };
     let words = rows.words(Some(&out), lanes);

@@ -59,10 +59,8 @@ pub struct Launch<'a, B> {
     pub words: Vec<Word<'a, B>>,
 }
 
-impl<B> Launch<'_, B> {
-    /// As many words as the largest structure has.
-    pub const WORDS: usize = 12;
-}
+/// No structure of `kernels.cu` has more words.
+pub const WORDS: usize = 12;
 
 /// Eight bytes that a kernel takes.
 #[derive(Debug)]
