@@ -9,6 +9,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use thorascribe::model::layer::cuda::{self, Norm, NormBefore, Rows, Softmax};
 use thorascribe::model::layer::{AttentionMask, attention_softmax, layer_norm, rms_norm, silu};
+use thorascribe::model::sample::log_sum;
 
 use super::support::emulation::{Emulator, Numbers};
 
@@ -194,6 +195,23 @@ fn softmax_is_that_of_the_processor() {
                 let y = cuda::softmax(&machine, &x, &by).unwrap();
                 let want = attention_softmax(&x_cpu, 0.3, bias, &mask).unwrap();
                 assert_near(&y, &want, dtype, &format!("softmax of {shape:?}, {mask:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn logits_come_with_the_logarithm_of_their_sum() {
+    for dtype in TYPES {
+        let machine = Emulator::new(dtype, true);
+        for (rows, width) in [(1, 1), (3, 51), (2, 1300)] {
+            let (x, x_cpu) = both(&machine, &[rows, width], 1);
+            let got = cuda::logits(&machine, &x, rows, width).unwrap().tensor(&[rows, width + 1]);
+            for row in 0..rows {
+                let got = got.get(row).unwrap().to_vec1::<f32>().unwrap();
+                let want = x_cpu.get(row).unwrap().to_vec1::<f32>().unwrap();
+                assert_eq!(got[..width], want);
+                assert!((got[width] - log_sum(&want)).abs() < 1e-5, "{} of {width}", got[width]);
             }
         }
     }

@@ -180,6 +180,10 @@ impl Machine for Emulator {
         Ok(Numbers::new(self.dtype, rows * width))
     }
 
+    fn wide_room(&self, rows: usize, width: usize) -> Result<Numbers> {
+        Ok(Numbers::new(DType::F32, rows * width))
+    }
+
     fn upload(&self, words: &[i64]) -> Result<Numbers> {
         let mut numbers = Numbers::new(DType::I64, words.len());
         let bytes = words.iter().flat_map(|word| word.to_le_bytes()).collect::<Vec<_>>();

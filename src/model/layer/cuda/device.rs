@@ -10,7 +10,7 @@ use candle_core::op::BackpropOp;
 use candle_core::{CudaDevice, DType, Device, Result, Shape, Storage, Tensor, bail};
 
 use super::super::joined::Joined;
-use super::{Launch, Machine, Norm, Rows, Softmax, WORDS, Word, norm, softmax, suffix};
+use super::{Launch, Machine, Norm, Rows, Softmax, WORDS, Word, logits, norm, softmax, suffix};
 
 /// `kernels.cu`, as `build.rs` has it translated.
 const KERNELS: &str = include_str!(concat!(env!("OUT_DIR"), "/kernels.ptx"));
@@ -45,11 +45,11 @@ impl Machine for Gpu {
     }
 
     fn room(&self, rows: usize, width: usize) -> Result<Tensor> {
-        let shape = Shape::from((rows, width));
-        // SAFETY: numbers of any bits are numbers, and the kernel that it is room for writes it
-        // before anything reads it.
-        let storage = unsafe { self.device.alloc_uninit(&shape, self.dtype)? };
-        Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
+        room(&self.device, self.dtype, rows, width)
+    }
+
+    fn wide_room(&self, rows: usize, width: usize) -> Result<Tensor> {
+        room(&self.device, DType::F32, rows, width)
     }
 
     fn upload(&self, words: &[i64]) -> Result<Tensor> {
@@ -95,6 +95,22 @@ impl Machine for Gpu {
                 && address(whole).is_ok_and(|address| address.is_multiple_of(16))
         })
     }
+}
+
+fn room(device: &CudaDevice, dtype: DType, rows: usize, width: usize) -> Result<Tensor> {
+    let shape = Shape::from((rows, width));
+    // SAFETY: numbers of any bits are numbers, and the kernel that it is room for writes it before
+    // anything reads it.
+    let storage = unsafe { device.alloc_uninit(&shape, dtype)? };
+    Ok(Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false))
+}
+
+/// Logits `[rows, width]` in 32 bits, and behind each row the logarithm of the sum of its
+/// exponents; `None` where no kernel is for them.
+pub(in crate::model) fn logits_in_f32(x: &Tensor) -> Result<Option<Tensor>> {
+    let Some(gpu) = Gpu::of(x).filter(|_| !x.track_op()) else { return Ok(None) };
+    let (rows, width) = x.dims2()?;
+    logits(&gpu, &x.contiguous()?, rows, width).map(Some)
 }
 
 /// Where the numbers of a contiguous tensor on a GPU lie.

@@ -56,9 +56,14 @@ __device__ inline float across(float x, int bits) { return __shfl_xor_sync(0xfff
 constexpr int WARP = 32;
 constexpr float LOWEST = -3.0e38f;
 
-// The sum over neighbouring threads, a power of two of them, for each of these.
+// The sum over neighbouring threads, a power of two of them, for each of these; and the largest.
 __device__ inline float sum_of(float x, int threads) {
   for (int bits = threads / 2; bits > 0; bits /= 2) x += across(x, bits);
+  return x;
+}
+
+__device__ inline float most_of(float x, int threads) {
+  for (int bits = threads / 2; bits > 0; bits /= 2) x = fmaxf(x, across(x, bits));
   return x;
 }
 
@@ -71,6 +76,16 @@ __device__ inline float block_sum(float x, float* room) {
   for (int warp = 0; warp < blockDim.x / WARP; warp++) total += room[warp];
   __syncthreads();
   return total;
+}
+
+__device__ inline float block_most(float x, float* room) {
+  x = most_of(x, WARP);
+  if (threadIdx.x % WARP == 0) room[threadIdx.x / WARP] = x;
+  __syncthreads();
+  float most = LOWEST;
+  for (int warp = 0; warp < blockDim.x / WARP; warp++) most = fmaxf(most, room[warp]);
+  __syncthreads();
+  return most;
 }
 
 __device__ inline float silu(float x) { return x / (1 + expf(-x)); }
@@ -457,10 +472,35 @@ template <class T> __device__ void softmax(const Softmax& p) {
   };
   float highest = LOWEST, sum = 0;
   for (int i = lane; i < seen; i += WARP) highest = fmaxf(highest, score(i));
-  for (int bits = WARP / 2; bits > 0; bits /= 2) highest = fmaxf(highest, across(highest, bits));
+  highest = most_of(highest, WARP);
   for (int i = lane; i < seen; i += WARP) sum += expf(score(i) - highest);
   sum = sum_of(sum, WARP);
   for (int i = lane; i < columns; i += WARP) narrow(i < seen ? expf(score(i) - highest) / sum : 0, out[i]);
+}
+
+// ---- Logits in 32 bits, and behind each row of them the logarithm of the sum of their exponents: a
+// block a row.
+
+struct Logits {
+  const void* x;
+  float* out;  // [rows, width + 1]
+  whole width;
+};
+
+template <class T> __device__ void logits(const Logits& p) {
+  SHARED(room);
+  const int width = p.width;
+  const T* x = (const T*)p.x + (whole)blockIdx.x * width;
+  float* out = p.out + (whole)blockIdx.x * (width + 1);
+  float highest = LOWEST, sum = 0;
+  for (int i = threadIdx.x; i < width; i += blockDim.x) {
+    out[i] = widen(x[i]);
+    highest = fmaxf(highest, widen(x[i]));
+  }
+  highest = block_most(highest, room);
+  for (int i = threadIdx.x; i < width; i += blockDim.x) sum += expf(widen(x[i]) - highest);
+  sum = block_sum(sum, room);
+  if (threadIdx.x == 0) out[width] = highest + logf(sum);
 }
 
 // ---- By name, for each type.
@@ -478,6 +518,7 @@ template <class T> __device__ void softmax(const Softmax& p) {
   KERNEL(gated_##t, Gated, gated<T>)                                             \
   KERNEL(append_##t, Attention, append<T>)                                       \
   KERNEL(softmax_##t, Softmax, softmax<T>)                                       \
+  KERNEL(logits_##t, Logits, logits<T>)                                          \
   PRODUCTS(T, t, 1)                                                              \
   PRODUCTS(T, t, 2)                                                              \
   PRODUCTS(T, t, 3)                                                              \

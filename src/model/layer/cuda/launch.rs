@@ -320,3 +320,18 @@ pub fn softmax<M: Machine>(
     launch(machine, "softmax", (count.div_ceil(WARPS), 1), WARPS * WARP, 0, words)?;
     Ok(out)
 }
+
+/// Logits `[rows, width]` in 32 bits, and behind each row the natural logarithm of the sum of its
+/// exponents: `[rows, width + 1]`.
+pub fn logits<M: Machine>(
+    machine: &M,
+    x: &M::Buffer,
+    rows: usize,
+    width: usize,
+) -> Result<M::Buffer> {
+    let out = machine.wide_room(rows, width + 1)?;
+    let words = vec![Word::Buffer(Some(x)), Word::Buffer(Some(&out)), Word::Whole(width)];
+    let shared = MOST_THREADS / WARP * size_of::<f32>();
+    launch(machine, "logits", (rows, 1), MOST_THREADS, shared, words)?;
+    Ok(out)
+}

@@ -10,12 +10,12 @@ mod launch;
 use candle_core::{DType, Result};
 
 #[cfg(feature = "cuda")]
-pub(in crate::model) use device::{Gpu, address, keep_freed_memory};
+pub(in crate::model) use device::{Gpu, address, keep_freed_memory, logits_in_f32};
 #[cfg(feature = "cuda")]
 pub(super) use device::{norm_rows, softmax_rows};
 pub use launch::{
-    Attention, Norm, NormBefore, Rows, Softmax, append, attend, gated, head_fits, norm, product,
-    product_fits, softmax,
+    Attention, Norm, NormBefore, Rows, Softmax, append, attend, gated, head_fits, logits, norm,
+    product, product_fits, softmax,
 };
 
 /// What runs the kernels, and holds what they compute with: numbers of one type.
@@ -30,6 +30,9 @@ pub trait Machine {
 
     /// Room for rows of numbers, which hold nothing yet.
     fn room(&self, rows: usize, width: usize) -> Result<Self::Buffer>;
+
+    /// The same for numbers of 32 bits.
+    fn wide_room(&self, rows: usize, width: usize) -> Result<Self::Buffer>;
 
     /// Takes words to its memory.
     fn upload(&self, words: &[i64]) -> Result<Self::Buffer>;
