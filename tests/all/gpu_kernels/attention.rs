@@ -157,7 +157,7 @@ fn rows_see_their_own_sequence_up_to_themselves() {
 }
 
 #[test]
-fn many_rows_take_smaller_blocks() {
+fn many_rows_with_many_heads_are_taken_together() {
     let machine = Emulator::new(DType::F32, true);
     let heads = Heads { heads: 24, kv_heads: 24, width: 8 };
     go_on(&machine, heads, &[(3, 7), (0, 5)], false);

@@ -57,7 +57,16 @@ template <class T> Chunk<T, 16 / sizeof(T)> load(const T* at) {
   if ((uintptr_t)at % 16) fprintf(stderr, "sixteen bytes are read at %p\n", (const void*)at), abort();
   return *(const Chunk<T, 16 / sizeof(T)>*)at;
 }
-template <class T> Chunk<T, 16 / sizeof(T)> stream(const T* at) { return load(at); }
+// Copies under way are there at once.
+template <class Numbers> void fetch(Numbers* to, const Numbers* from) {
+  if ((uintptr_t)to % sizeof(Numbers) || (uintptr_t)from % sizeof(Numbers)) {
+    fprintf(stderr, "%zu bytes are copied from %p to %p\n", sizeof(Numbers), (const void*)from, (void*)to), abort();
+  }
+  *to = *from;
+}
+inline void fetched() {}
+template <int LATER> void await() {}
+using std::min;
 
 namespace emulation {
 

@@ -38,12 +38,29 @@ template <class T> __device__ inline Pack<T> load(const T* at) {
   all.words = __ldg((const uint4*)at);
   return all.pack;
 }
-// What is read once: past the first cache.
-template <class T> __device__ inline Pack<T> stream(const T* at) {
-  union { uint4 words; Pack<T> pack; } all;
-  asm volatile("ld.global.nc.L1::no_allocate.L2::128B.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(all.words.x), "=r"(all.words.y), "=r"(all.words.z), "=r"(all.words.w) : "l"(at));
-  return all.pack;
+// Starts a copy to the thread's own place in shared memory, where the GPU can (from sm_80 on): so
+// as much is under way as the kernel says, however the compiler orders its loads.
+template <class Numbers> __device__ inline void fetch(Numbers* to, const Numbers* from) {
+#if __CUDA_ARCH__ >= 800
+  if constexpr (sizeof(Numbers) == 16) {
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;"
+                 :: "r"((unsigned)__cvta_generic_to_shared(to)), "l"(__cvta_generic_to_global(from)) : "memory");
+    return;
+  }
+#endif
+  *to = *from;
+}
+// Ends a group of copies.
+__device__ inline void fetched() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+// Waits until all but the last LATER groups of this thread are there.
+template <int LATER> __device__ inline void await() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" :: "n"(LATER) : "memory");
+#endif
 }
 // The value of the thread whose number differs in these bits.
 __device__ inline float across(float x, int bits) { return __shfl_xor_sync(0xffffffff, x, bits); }
@@ -164,41 +181,9 @@ struct Product {
   double eps;
 };
 
-// Takes COUNT packs, a warp apart, from `at` on.
-template <int COUNT, class T, int ROWS, bool NORM>
-__device__ inline void meet(const T* const (&weights)[2], const Product& p, int at, float (&sums)[2][ROWS],
-                            float (&squares)[ROWS]) {
-  constexpr int N = 16 / sizeof(T);
-  Pack<T> w[2][COUNT];
-#pragma unroll
-  for (int k = 0; k < COUNT; k++) {
-    w[0][k] = stream(weights[0] + (at + k * WARP) * N);
-    w[1][k] = stream(weights[1] + (at + k * WARP) * N);
-  }
-#pragma unroll
-  for (int k = 0; k < COUNT; k++) {
-    const int first = (at + k * WARP) * N;
-    Pack<T> gain;
-    if (NORM) gain = load((const T*)p.norm + first);
-#pragma unroll
-    for (int row = 0; row < ROWS; row++) {
-      const Pack<T> x = load((const T*)p.x + row * p.input + first);
-#pragma unroll
-      for (int i = 0; i < N; i++) {
-        float y = widen(x.of[i]);
-        if (NORM) {
-          squares[row] += y * y;
-          y *= widen(gain.of[i]);
-        }
-        sums[0][row] += y * widen(w[0][k].of[i]);
-        sums[1][row] += y * widen(w[1][k].of[i]);
-      }
-    }
-  }
-}
-
 template <class T, int ROWS, bool NORM, bool GATED> __device__ void product(const Product& p) {
-  constexpr int COUNT = 4;
+  SHARED(room);
+  constexpr int N = 16 / sizeof(T), STAGES = 8;
   const int lane = threadIdx.x % WARP;
   const whole warp = (whole)blockIdx.x * (blockDim.x / WARP) + threadIdx.x / WARP;
   // A gate and what it gates, or two neighbours.
@@ -206,13 +191,53 @@ template <class T, int ROWS, bool NORM, bool GATED> __device__ void product(cons
   if (first >= p.output) return;
   const whole second = GATED ? warp + p.output : first + 1;
   const bool both = GATED || second < p.output;
-  const T* weight = (const T*)p.weight;
-  const T* const weights[2] = {weight + first * p.input, weight + (both ? second : first) * p.input};
-  const int packs = p.input / (16 / sizeof(T));
+  const Pack<T>* weight = (const Pack<T>*)((const T*)p.weight + first * p.input);
+  const Pack<T>* other = (const Pack<T>*)((const T*)p.weight + (both ? second : first) * p.input);
+  const int packs = p.input / N, rounds = (packs + WARP - 1) / WARP;
+  Pack<T>* slots = (Pack<T>*)room + threadIdx.x;  // [STAGES, 2, threads]
+  auto slot = [&](int round, int which) { return slots + (round % STAGES * 2 + which) * blockDim.x; };
+  auto ask = [&](int round) {
+    const int at = round * WARP + lane;
+    if (at < packs) {
+      fetch(slot(round, 0), weight + at);
+      fetch(slot(round, 1), other + at);
+    }
+    fetched();
+  };
+  for (int round = 0; round < STAGES; round++) ask(round);
+
   float sums[2][ROWS] = {}, squares[ROWS] = {};
-  int at = lane;
-  for (; at + (COUNT - 1) * WARP < packs; at += COUNT * WARP) meet<COUNT, T, ROWS, NORM>(weights, p, at, sums, squares);
-  for (; at < packs; at += WARP) meet<1, T, ROWS, NORM>(weights, p, at, sums, squares);
+  for (int round = 0; round < rounds; round++) {
+    const int at = round * WARP + lane;
+    const bool inside = at < packs;
+    Pack<T> x[ROWS], gain, w[2];
+    if (inside) {
+#pragma unroll
+      for (int row = 0; row < ROWS; row++) x[row] = load((const T*)p.x + row * p.input + at * N);
+      if (NORM) gain = load((const T*)p.norm + at * N);
+    }
+    await<STAGES - 1>();
+    if (inside) {
+      w[0] = *slot(round, 0);
+      w[1] = *slot(round, 1);
+    }
+    ask(round + STAGES);
+    if (!inside) continue;
+#pragma unroll
+    for (int row = 0; row < ROWS; row++) {
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        float y = widen(x[row].of[i]);
+        if (NORM) {
+          squares[row] += y * y;
+          y *= widen(gain.of[i]);
+        }
+        sums[0][row] += y * widen(w[0].of[i]);
+        sums[1][row] += y * widen(w[1].of[i]);
+      }
+    }
+  }
+
 #pragma unroll
   for (int row = 0; row < ROWS; row++) {
     float a = sum_of(sums[0][row], WARP), b = sum_of(sums[1][row], WARP);
@@ -267,7 +292,7 @@ struct Attention {
   const float *cosines, *sines;  // [positions, width / 2]
   void* out;
   whole layer, heads, kv_heads, width;
-  whole lanes;  // threads that share a key, a power of two up to a warp
+  whole lanes;  // threads that share a key are two to the power of this, at most a warp
   double scale;
 };
 
@@ -303,22 +328,49 @@ template <class T> __device__ void append(const Attention& p) {
   for (int i = threadIdx.x; i < width; i += blockDim.x) values[i] = value[i];
 }
 
-// What a head of a row takes from the cache: a block a head and row. Groups of `lanes` threads go
-// through the keys side by side, each with a softmax of its own, which are brought together at the
-// end. A thread holds PACKS times N numbers of a head. With ALONE the row is its sequence's only
-// one: its key and value are taken from `joined` and written into the cache here.
+// What a head of a row takes from the cache: a block a head and row. Groups of threads go through
+// the keys side by side, KEYS at a time, each with a softmax of its own, which are brought together
+// at the end. A thread holds PACKS times N numbers of a head. With ALONE the row is its sequence's
+// only one: its key and value are taken from `joined` and written into the cache here.
 template <class T, int N, int PACKS, bool ALONE> __device__ void attend(const Attention& p) {
   SHARED(room);
-  constexpr int KEYS = PACKS == 1 ? 4 : 2;
+  typedef Chunk<T, N> Numbers;
+  constexpr int KEYS = PACKS == 1 ? 2 : 1, STAGES = 2;
   const Place place = p.places[blockIdx.x];
   const int width = p.width, head = blockIdx.y, shared = p.heads / p.kv_heads, kv_head = head / shared;
-  const int lanes = p.lanes, groups = blockDim.x / lanes, group = threadIdx.x / lanes, lane = threadIdx.x % lanes;
+  const int lanes = 1 << p.lanes, groups = blockDim.x >> p.lanes;
+  const int group = threadIdx.x >> p.lanes, lane = threadIdx.x & (lanes - 1);
   const whole row = blockIdx.x * (p.heads + 2 * p.kv_heads);
   const T* query = (const T*)p.joined + (row + head) * width;
   T* keys = kept<T>(p, place, 0, kv_head);
   T* values = kept<T>(p, place, 1, kv_head);
-  float *turned = room, *own_key = room + width, *own_value = room + 2 * width;
-  float *most = room + 3 * width, *sums = most + groups, *mixed = sums + groups;
+  // First 128 bytes a thread for the keys and values under way, then, at the end, for `mixed`.
+  Numbers* slots = (Numbers*)room + threadIdx.x;  // [STAGES, KEYS, PACKS, 2, threads]
+  float *mixed = room, *turned = room + 32 * blockDim.x, *own_key = turned + width, *own_value = own_key + width;
+  float *most = own_value + width, *sums = most + groups;
+
+  const int seen = place.position + (ALONE ? 0 : 1), step = KEYS * groups;
+  auto at = [&](int pack) { return (pack * lanes + lane) * N; };
+  auto slot = [&](int round, int key, int pack, int which) {
+    return slots + (((round % STAGES * KEYS + key) * PACKS + pack) * 2 + which) * blockDim.x;
+  };
+  auto ask = [&](int round) {
+    if (round * step < seen) {
+#pragma unroll
+      for (int j = 0; j < KEYS; j++) {
+        // Behind the last key that one again, and behind the last number the first: as good as any.
+        const int key = min(round * step + j * groups + group, seen - 1);
+#pragma unroll
+        for (int pack = 0; pack < PACKS; pack++) {
+          const whole from = (whole)key * width + (at(pack) < width ? at(pack) : 0);
+          fetch(slot(round, j, pack, 0), (const Numbers*)(keys + from));
+          fetch(slot(round, j, pack, 1), (const Numbers*)(values + from));
+        }
+      }
+    }
+    fetched();
+  };
+  for (int round = 0; round < STAGES; round++) ask(round);
 
   for (int i = threadIdx.x; i < width / 2; i += blockDim.x) {
     turn(p, place.position, query, i, turned[i], turned[width / 2 + i]);
@@ -348,18 +400,11 @@ template <class T, int N, int PACKS, bool ALONE> __device__ void attend(const At
 
   float q[PACKS * N], mix[PACKS * N], highest = LOWEST, sum = 0, own = 0;
 #pragma unroll
-  for (int pack = 0; pack < PACKS; pack++) {
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      const int at = (pack * lanes + lane) * N + i;
-      const bool inside = at < width;
-      q[pack * N + i] = inside ? turned[at] * (float)p.scale : 0;
-      mix[pack * N + i] = 0;
-      if (ALONE && inside) {
-        own += q[pack * N + i] * own_key[at];
-        if (group == 0) mix[pack * N + i] = own_value[at];
-      }
-    }
+  for (int i = 0; i < PACKS * N; i++) {
+    const int number = at(i / N) + i % N;
+    q[i] = number < width ? turned[number] * (float)p.scale : 0;
+    if (ALONE) own += number < width ? q[i] * own_key[number] : 0;
+    mix[i] = ALONE && group == 0 && number < width ? own_value[number] : 0;
   }
   if (ALONE) {
     own = sum_of(own, lanes);
@@ -368,34 +413,23 @@ template <class T, int N, int PACKS, bool ALONE> __device__ void attend(const At
       sum = 1;
     }
   }
-  const int seen = place.position + (ALONE ? 0 : 1);
-  for (int start = 0; start < seen; start += KEYS * groups) {
-    Chunk<T, N> k[KEYS][PACKS], v[KEYS][PACKS];
+  for (int round = 0; round * step < seen; round++) {
+    Numbers k[KEYS][PACKS], v[KEYS][PACKS];
+    await<STAGES - 1>();
 #pragma unroll
     for (int j = 0; j < KEYS; j++) {
-      const int key = start + j * groups + group;
 #pragma unroll
       for (int pack = 0; pack < PACKS; pack++) {
-        const int at = (pack * lanes + lane) * N;
-        if (key < seen && at < width) {
-          k[j][pack] = *(const Chunk<T, N>*)(keys + (whole)key * width + at);
-          v[j][pack] = *(const Chunk<T, N>*)(values + (whole)key * width + at);
-        } else {
-          k[j][pack] = Chunk<T, N>();
-          v[j][pack] = Chunk<T, N>();
-        }
+        k[j][pack] = *slot(round, j, pack, 0);
+        v[j][pack] = *slot(round, j, pack, 1);
       }
     }
-    float score[KEYS], next = highest;
+    ask(round + STAGES);
+    float score[KEYS] = {}, next = highest;
 #pragma unroll
     for (int j = 0; j < KEYS; j++) {
-      float dot = 0;
 #pragma unroll
-      for (int pack = 0; pack < PACKS; pack++) {
-#pragma unroll
-        for (int i = 0; i < N; i++) dot += q[pack * N + i] * widen(k[j][pack].of[i]);
-      }
-      score[j] = dot;
+      for (int i = 0; i < PACKS * N; i++) score[j] += q[i] * widen(k[j][i / N].of[i % N]);
     }
     for (int bits = lanes / 2; bits > 0; bits /= 2) {
 #pragma unroll
@@ -403,7 +437,7 @@ template <class T, int N, int PACKS, bool ALONE> __device__ void attend(const At
     }
 #pragma unroll
     for (int j = 0; j < KEYS; j++) {
-      if (start + j * groups + group < seen) next = fmaxf(next, score[j]);
+      if (round * step + j * groups + group < seen) next = fmaxf(next, score[j]);
     }
     const float before = expf(highest - next);
     highest = next;
@@ -412,27 +446,23 @@ template <class T, int N, int PACKS, bool ALONE> __device__ void attend(const At
     for (int i = 0; i < PACKS * N; i++) mix[i] *= before;
 #pragma unroll
     for (int j = 0; j < KEYS; j++) {
-      const float share = start + j * groups + group < seen ? expf(score[j] - highest) : 0;
+      const float share = round * step + j * groups + group < seen ? expf(score[j] - highest) : 0;
       sum += share;
 #pragma unroll
-      for (int pack = 0; pack < PACKS; pack++) {
-#pragma unroll
-        for (int i = 0; i < N; i++) mix[pack * N + i] += share * widen(v[j][pack].of[i]);
-      }
+      for (int i = 0; i < PACKS * N; i++) mix[i] += share * widen(v[j][i / N].of[i % N]);
     }
   }
 
+  await<0>();
+  __syncthreads();  // the room of keys and values is free
   if (lane == 0) {
     most[group] = highest;
     sums[group] = sum;
   }
 #pragma unroll
-  for (int pack = 0; pack < PACKS; pack++) {
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      const int at = (pack * lanes + lane) * N + i;
-      if (at < width) mixed[group * width + at] = mix[pack * N + i];
-    }
+  for (int i = 0; i < PACKS * N; i++) {
+    const int number = at(i / N) + i % N;
+    if (number < width) mixed[group * width + number] = mix[i];
   }
   __syncthreads();
   float top = LOWEST, all = 0;

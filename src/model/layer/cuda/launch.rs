@@ -14,8 +14,9 @@ const WARP: usize = 32;
 const WARPS: usize = 4;
 /// Rows that a product reads a weight once for.
 const FEW: usize = 4;
-/// From so many heads of rows on the blocks are small: there are enough of them.
-const MANY_HEADS: usize = 264;
+/// Bytes of shared memory that each thread of a product, and of an attention, has for what is under
+/// way to it: two rows of the weight, and keys and values.
+const UNDER_WAY: [usize; 2] = [8 * 2 * 16, 128];
 
 fn launch<'a, M: Machine>(
     machine: &M,
@@ -168,8 +169,8 @@ pub fn product<M: Machine>(
         Word::Real(before.map_or(0.0, |before| before.eps)),
     ];
     let warps = if gated { output } else { output.div_ceil(2) };
-    let grid = (warps.div_ceil(WARPS), 1);
-    launch(machine, &format!("{name}{rows}"), grid, WARPS * WARP, 0, words)?;
+    let (grid, threads) = ((warps.div_ceil(WARPS), 1), WARPS * WARP);
+    launch(machine, &format!("{name}{rows}"), grid, threads, threads * UNDER_WAY[0], words)?;
     Ok(out)
 }
 
@@ -211,8 +212,8 @@ pub struct Attention<'a, B> {
 struct Share {
     /// The kernels' name for it.
     size: &'static str,
-    /// Threads of a key.
-    lanes: usize,
+    /// Threads of a key: two to the power of this.
+    lanes: u32,
 }
 
 fn share(dtype: DType, width: usize) -> Option<Share> {
@@ -224,7 +225,7 @@ fn share(dtype: DType, width: usize) -> Option<Share> {
         packs => ("large", packs.div_ceil(2)),
     };
     let lanes = packs.next_power_of_two();
-    (lanes <= WARP).then_some(Share { size, lanes })
+    (lanes <= WARP).then_some(Share { size, lanes: lanes.trailing_zeros() })
 }
 
 /// Whether [`attend`] can take heads of so many numbers.
@@ -233,7 +234,7 @@ pub fn head_fits(dtype: DType, width: usize) -> bool {
 }
 
 impl<B> Attention<'_, B> {
-    fn words<'a>(&'a self, out: Option<&'a B>, lanes: usize) -> Vec<Word<'a, B>> {
+    fn words<'a>(&'a self, out: Option<&'a B>, lanes: u32) -> Vec<Word<'a, B>> {
         let [cosines, sines] = self.angles;
         vec![
             Word::Buffer(Some(self.joined)),
@@ -245,7 +246,7 @@ impl<B> Attention<'_, B> {
             Word::Whole(self.heads),
             Word::Whole(self.kv_heads),
             Word::Whole(self.width),
-            Word::Whole(lanes),
+            Word::Whole(lanes as usize),
             Word::Real(1.0 / (self.width as f64).sqrt()),
         ]
     }
@@ -270,12 +271,11 @@ pub fn attend<M: Machine>(
         bail!("no attention for heads of {width} numbers")
     };
     let out = machine.room(count, heads * width)?;
-    let threads = if count * heads < MANY_HEADS { MOST_THREADS } else { THREADS };
-    let numbers = 3 * width + threads / lanes * (width + 2);
+    let numbers = 3 * width + 2 * (THREADS >> lanes);
     let name = if alone { "attend_alone" } else { "attend" };
     let words = rows.words(Some(&out), lanes);
-    let shared = numbers * size_of::<f32>();
-    launch(machine, &format!("{name}_{size}"), (count, heads), threads, shared, words)?;
+    let shared = THREADS * UNDER_WAY[1] + numbers * size_of::<f32>();
+    launch(machine, &format!("{name}_{size}"), (count, heads), THREADS, shared, words)?;
     Ok(out)
 }
 
