@@ -39,8 +39,9 @@ fn cuda(number: usize) -> Result<Device, String> {
     match std::panic::catch_unwind(|| Device::new_cuda(number)) {
         Ok(Ok(device)) => {
             #[cfg(feature = "cuda")]
-            super::layer::cuda::keep_freed_memory(&device)
-                .map_err(|e| absent(number, &e.to_string()))?;
+            if let Err(error) = super::layer::cuda::keep_freed_memory(&device) {
+                tracing::warn!(%error, "the GPU's memory is taken anew at each step");
+            }
             Ok(device)
         }
         Ok(Err(error)) => Err(absent(number, &error.to_string())),

@@ -185,7 +185,7 @@ fn a_step_that_does_not_fit_is_refused() {
     let machine = Emulator::new(DType::F32, true);
     let pair = pair(&machine, &config(1, 1, 8, 8));
     let own = sequence(&machine, &pair);
-    let run = |length, time, wanted: &[u32]| {
+    let run = |length: usize, time: usize, wanted: &[u32]| {
         let cache = own.room.address();
         let x = machine.take(&numbers(&[time.max(1), 8], 1));
         let going = [Sequence { cache, capacity: CAPACITY, length, time }];

@@ -1,7 +1,7 @@
 // Lets a compiler for the host translate kernels.cu, and runs its kernels: each thread of a block is
 // a fibre of its own, and goes on until it waits for its block or its warp. Found out and reported:
-// threads of a warp that do not meet, shared memory that is too small, and (as no number) shared
-// memory that is read before it is written.
+// threads of a warp that do not meet, and shared memory that is too small. Shared memory that is read
+// before it is written, or before a copy to it was waited for, is no number.
 
 #include <ucontext.h>
 
@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <memory>
 #include <vector>
@@ -54,23 +55,24 @@ inline float rsqrtf(float x) { return 1 / sqrtf(x); }
 
 template <class T, int N> struct Chunk;
 template <class T> Chunk<T, 16 / sizeof(T)> load(const T* at) {
-  if ((uintptr_t)at % 16) fprintf(stderr, "sixteen bytes are read at %p\n", (const void*)at), abort();
+  if ((uintptr_t)at % 16) {
+    fprintf(stderr, "sixteen bytes are read at %p\n", (const void*)at);
+    abort();
+  }
   return *(const Chunk<T, 16 / sizeof(T)>*)at;
 }
-// Copies under way are there at once.
-template <class Numbers> void fetch(Numbers* to, const Numbers* from) {
-  if ((uintptr_t)to % sizeof(Numbers) || (uintptr_t)from % sizeof(Numbers)) {
-    fprintf(stderr, "%zu bytes are copied from %p to %p\n", sizeof(Numbers), (const void*)from, (void*)to), abort();
-  }
-  *to = *from;
-}
-inline void fetched() {}
-template <int LATER> void await() {}
 using std::min;
 
 namespace emulation {
 
 constexpr unsigned WARP_SIZE = 32, MOST = 1024, STACK = 1 << 16, GUARD = 64;
+
+// A copy under way.
+struct Copy {
+  void* to;
+  const void* from;
+  size_t bytes;
+};
 
 struct Fibre {
   ucontext_t context;
@@ -79,6 +81,8 @@ struct Fibre {
   bool for_block = false;
   unsigned blocks = 0, warps = 0;  // how often it waited for its block, for its warp
   float given[2] = {};             // what it shows its warp, now and the time before
+  std::vector<Copy> open;                // copies asked for, in no group yet
+  std::deque<std::vector<Copy>> groups;  // and those in groups, the oldest first
 };
 
 static thread_local std::vector<float> shared;
@@ -115,6 +119,8 @@ inline bool run_block() {
     Fibre& fibre = fibres[i];
     fibre.over = fibre.for_block = false;
     fibre.blocks = fibre.warps = 0;
+    fibre.open.clear();
+    fibre.groups.clear();
     getcontext(&fibre.context);
     fibre.context.uc_stack.ss_sp = fibre.stack.get();
     fibre.context.uc_stack.ss_size = STACK;
@@ -156,6 +162,29 @@ inline float across(float x, int bits) {
   own.warps++;
   wait();
   return fibres[thread ^ bits].given[turn];
+}
+
+// A copy comes when it is waited for, and no sooner: until then there is no number.
+template <class Numbers> void fetch(Numbers* to, const Numbers* from) {
+  const size_t bytes = sizeof(Numbers);
+  if ((uintptr_t)to % bytes || (uintptr_t)from % bytes) {
+    fprintf(stderr, "%zu bytes are copied from %p to %p\n", bytes, (const void*)from, (void*)to);
+    abort();
+  }
+  memset((void*)to, 255, bytes);
+  emulation::fibres[emulation::current].open.push_back({to, from, bytes});
+}
+inline void fetched() {
+  emulation::Fibre& own = emulation::fibres[emulation::current];
+  own.groups.push_back(std::move(own.open));
+  own.open.clear();
+}
+template <int LATER> void await() {
+  emulation::Fibre& own = emulation::fibres[emulation::current];
+  while (own.groups.size() > LATER) {
+    for (const emulation::Copy& copy : own.groups.front()) memcpy(copy.to, copy.from, copy.bytes);
+    own.groups.pop_front();
+  }
 }
 
 // Runs a kernel over its grid: 0, or 1 where threads wait for ever, or 2 where shared memory was
