@@ -8,6 +8,9 @@ use super::llama::LlamaConfig;
 #[derive(Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,
+    /// All layers in one piece, `[2 · layers, batch, heads, capacity, width]`, keys before values,
+    /// on a device other than the processor.
+    whole: Option<Tensor>,
     length: usize,
     capacity: usize,
 }
@@ -23,22 +26,13 @@ impl LayerCache {
         let room = || Tensor::zeros(&shape, dtype, device);
         Ok(Self { keys: room()?, values: room()? })
     }
-}
 
-/// Room for so many layers: on a GPU in one piece, whose address says where all are.
-fn rooms(
-    layers: usize,
-    shape: [usize; 4],
-    dtype: DType,
-    device: &Device,
-) -> Result<Vec<LayerCache>> {
-    if device.is_cpu() {
-        return (0..layers).map(|_| LayerCache::new(shape, dtype, device)).collect();
+    /// Takes over the first positions of another layer.
+    fn take(&self, other: &Self, length: usize) -> Result<()> {
+        let held = |t: &Tensor| t.narrow(2, 0, length)?.contiguous();
+        self.keys.slice_set(&held(&other.keys)?, 2, 0)?;
+        self.values.slice_set(&held(&other.values)?, 2, 0)
     }
-    let [batch, heads, capacity, width] = shape;
-    let all = Tensor::zeros((2 * layers, batch, heads, capacity, width), dtype, device)?;
-    let layer = |i| Ok(LayerCache { keys: all.get(2 * i)?, values: all.get(2 * i + 1)? });
-    (0..layers).map(layer).collect()
 }
 
 impl Cache {
@@ -51,8 +45,39 @@ impl Cache {
         device: &Device,
     ) -> Result<Self> {
         let shape = [batch, config.kv_heads(), capacity, config.head_width()];
-        let layers = rooms(config.num_hidden_layers, shape, dtype, device)?;
-        Ok(Self { layers, length: 0, capacity })
+        Self::empty(config.num_hidden_layers, shape, dtype, device)
+    }
+
+    fn empty(layers: usize, shape: [usize; 4], dtype: DType, device: &Device) -> Result<Self> {
+        let [batch, heads, capacity, width] = shape;
+        if device.is_cpu() {
+            let layers = (0..layers).map(|_| LayerCache::new(shape, dtype, device));
+            return Ok(Self {
+                layers: layers.collect::<Result<_>>()?,
+                whole: None,
+                length: 0,
+                capacity,
+            });
+        }
+        let whole = Tensor::zeros((2 * layers, batch, heads, capacity, width), dtype, device)?;
+        let layer = |i| Ok(LayerCache { keys: whole.get(2 * i)?, values: whole.get(2 * i + 1)? });
+        let layers = (0..layers).map(layer).collect::<Result<_>>()?;
+        Ok(Self { layers, whole: Some(whole), length: 0, capacity })
+    }
+
+    /// Takes over the first positions of another cache, for which there is room.
+    fn take(&mut self, other: &Self, length: usize) -> Result<()> {
+        if let (Some(own), Some(other)) = (&self.whole, &other.whole) {
+            if length > 0 {
+                own.slice_set(&other.narrow(3, 0, length)?.contiguous()?, 3, 0)?;
+            }
+        } else if length > 0 {
+            for (own, other) in self.layers.iter().zip(&other.layers) {
+                own.take(other, length)?;
+            }
+        }
+        self.length = length;
+        Ok(())
     }
 
     /// Positions held.
@@ -75,33 +100,23 @@ impl Cache {
         if capacity <= self.capacity {
             return Ok(());
         }
-        let held = |t: &Tensor| t.narrow(2, 0, self.length)?.contiguous();
-        let take = |room: &LayerCache, old: &LayerCache| {
-            if self.length > 0 {
-                room.keys.slice_set(&held(&old.keys)?, 2, 0)?;
-                room.values.slice_set(&held(&old.values)?, 2, 0)?;
-            }
-            Ok::<_, candle_core::Error>(())
-        };
         let Some(first) = self.layers.first() else { return Ok(()) };
         let (dtype, device) = (first.keys.dtype(), first.keys.device().clone());
         let (batch, heads, _, width) = first.keys.dims4()?;
         let shape = [batch, heads, capacity, width];
-        if device.is_cpu() {
-            // A layer at a time, so that not all is there twice.
-            for i in 0..self.layers.len() {
-                let room = LayerCache::new(shape, dtype, &device)?;
-                if let Some(old) = self.layers.get_mut(i) {
-                    take(&room, old)?;
-                    *old = room;
-                }
+        if !device.is_cpu() {
+            let mut wider = Self::empty(self.layers.len(), shape, dtype, &device)?;
+            wider.take(self, self.length)?;
+            *self = wider;
+            return Ok(());
+        }
+        // A layer at a time, so that not all is there twice.
+        for layer in &mut self.layers {
+            let room = LayerCache::new(shape, dtype, &device)?;
+            if self.length > 0 {
+                room.take(layer, self.length)?;
             }
-        } else {
-            let wider = rooms(self.layers.len(), shape, dtype, &device)?;
-            for (room, old) in wider.iter().zip(&self.layers) {
-                take(room, old)?;
-            }
-            self.layers = wider;
+            *layer = room;
         }
         self.capacity = capacity;
         Ok(())
@@ -109,29 +124,18 @@ impl Cache {
 
     /// Room of the same size that holds nothing.
     pub fn empty_like(&self) -> Result<Self> {
-        let layers = match self.layers.first() {
-            Some(LayerCache { keys, .. }) => {
-                let shape = <[usize; 4]>::from(keys.dims4()?);
-                rooms(self.layers.len(), shape, keys.dtype(), keys.device())?
-            }
-            None => vec![],
+        let Some(LayerCache { keys, .. }) = self.layers.first() else {
+            return Ok(Self { layers: vec![], whole: None, length: 0, capacity: self.capacity });
         };
-        Ok(Self { layers, length: 0, capacity: self.capacity })
+        let shape = <[usize; 4]>::from(keys.dims4()?);
+        Self::empty(self.layers.len(), shape, keys.dtype(), keys.device())
     }
 
     /// Holds from now on what `other` holds, in its own room.
     pub fn copy_from(&mut self, other: &Self) -> Result<()> {
         self.length = 0;
         self.reserve(other.length)?;
-        if other.length > 0 {
-            for (own, other_layer) in self.layers.iter().zip(&other.layers) {
-                let held = |t: &Tensor| t.narrow(2, 0, other.length)?.contiguous();
-                own.keys.slice_set(&held(&other_layer.keys)?, 2, 0)?;
-                own.values.slice_set(&held(&other_layer.values)?, 2, 0)?;
-            }
-        }
-        self.length = other.length;
-        Ok(())
+        self.take(other, other.length)
     }
 
     /// Writes the keys and values of new positions into a layer and gives all it holds.
@@ -156,12 +160,10 @@ impl Cache {
         Ok((part(&at.keys)?, part(&at.values)?))
     }
 
-    /// Where the cache of a single sequence begins that lies in one piece, keys before values, layer
-    /// after layer.
+    /// The whole of a single sequence's cache that lies in one piece.
     #[cfg(feature = "cuda")]
-    pub(super) fn room(&self) -> Option<&Tensor> {
-        let keys = &self.layers.first()?.keys;
-        (!keys.device().is_cpu() && keys.dims().first() == Some(&1)).then_some(keys)
+    pub(super) fn whole(&self) -> Option<&Tensor> {
+        self.whole.as_ref().filter(|whole| whole.dims().get(1) == Some(&1))
     }
 
     /// Takes note that every layer got `positions` more.

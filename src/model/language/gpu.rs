@@ -66,11 +66,11 @@ pub(super) fn step(
     }
     let mut sequences = Vec::with_capacity(segments.len());
     for Segment { cache, time } in segments {
-        let Some(room) = cache.room().filter(|room| room.dtype() == embeds.dtype()) else {
+        let Some(whole) = cache.whole().filter(|whole| whole.dtype() == embeds.dtype()) else {
             return Ok(None);
         };
         let (capacity, length) = (cache.capacity(), cache.length());
-        sequences.push(Sequence { cache: address(room)?, capacity, length, time: *time });
+        sequences.push(Sequence { cache: address(whole)?, capacity, length, time: *time });
     }
     let x = embeds.reshape(((), model.sizes.hidden))?.contiguous()?;
     model.run(&gpu, x, &sequences, wanted).map(Some)
