@@ -63,7 +63,9 @@ fn start(orthanc: &Orthanc) -> Node {
          role = \"radiologist\"\norganization = \"General Hospital\"\n",
         hash.reveal()
     );
-    Node::start(&Settings::to(&[orthanc.destination("pacs"), user]))
+    let rule =
+        "[[rule]]\nname = \"portable\"\nwhen = 'study.modality == \"CR\"'\npriority = \"stat\"\n";
+    Node::start(&Settings::to(&[orthanc.destination("pacs"), user, rule.to_owned()]))
 }
 
 fn sign_in(browser: &Browser, node: &Node) {
@@ -84,7 +86,6 @@ fn a_study_appears_at_its_place_is_edited_signed_and_verified_in_the_archive() {
     for copy in [&first, &urgent] {
         node.wait_for_state(&copy.study, "delivered");
     }
-    job_store::set_priority(&node.spool(), &urgent.study, "stat");
     let browser = Browser::start();
     browser.prefer("light");
     sign_in(&browser, &node);
