@@ -1,7 +1,10 @@
-//! Links a build with CUDA on a machine that has none: `benches/gpu/build.sh` puts stand-ins for
-//! NVIDIA's libraries into `CUDA_SHIM_DIR`. Without that variable nothing happens.
+//! Links on a machine that has no CUDA: `benches/gpu/build.sh` puts stand-ins for NVIDIA's libraries
+//! into `CUDA_SHIM_DIR`. With the feature `cuda` it has our kernels translated. Without variable and
+//! feature nothing happens.
 
-fn main() {
+use std::error::Error;
+
+fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-env-changed=CUDA_SHIM_DIR");
     println!("cargo:rerun-if-changed=build.rs");
     if let Ok(folder) = std::env::var("CUDA_SHIM_DIR") {
@@ -11,4 +14,11 @@ fn main() {
             println!("cargo:rustc-link-arg=-l{library}");
         }
     }
+    // To PTX in OUT_DIR, for the GPU that candle's own kernels are translated for.
+    #[cfg(feature = "cuda")]
+    cudaforge::KernelBuilder::new()
+        .source_files(["src/model/layer/cuda/kernels.cu"])
+        .args(["-std=c++17", "-O3"])
+        .build_ptx()?;
+    Ok(())
 }

@@ -37,7 +37,13 @@ fn cuda(number: usize) -> Result<Device, String> {
     }
     // Of a library that lacks a function, the binding panics.
     match std::panic::catch_unwind(|| Device::new_cuda(number)) {
-        Ok(Ok(device)) => Ok(device),
+        Ok(Ok(device)) => {
+            #[cfg(feature = "cuda")]
+            if let Err(error) = super::layer::cuda::keep_freed_memory(&device) {
+                tracing::warn!(%error, "the GPU's memory is taken anew at each step");
+            }
+            Ok(device)
+        }
         Ok(Err(error)) => Err(absent(number, &error.to_string())),
         Err(_) => Err("NVIDIA's driver or CUDA's libraries cannot be used".to_owned()),
     }

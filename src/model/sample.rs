@@ -218,6 +218,40 @@ fn nucleus(logits: &[f32], temperature: f64, top_p: f64) -> Vec<f32> {
     kept
 }
 
+/// The logits of a vocabulary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Logits {
+    values: Vec<f32>,
+    log_sum: Option<f32>,
+}
+
+impl Logits {
+    /// Logits alone.
+    pub fn new(values: Vec<f32>) -> Self {
+        Self { values, log_sum: None }
+    }
+
+    /// Logits with their [`log_sum`] behind them.
+    #[cfg(feature = "cuda")]
+    pub(super) fn with_log_sum(mut values: Vec<f32>) -> Self {
+        let log_sum = values.pop();
+        Self { values, log_sum }
+    }
+
+    /// The natural logarithm of the sum of their exponents.
+    pub fn log_sum(&self) -> f32 {
+        self.log_sum.unwrap_or_else(|| log_sum(&self.values))
+    }
+}
+
+impl std::ops::Deref for Logits {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        &self.values
+    }
+}
+
 /// The natural logarithm of the sum of the exponents: what turns a logit into a log-probability.
 pub fn log_sum(logits: &[f32]) -> f32 {
     let most = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);

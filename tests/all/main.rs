@@ -29,6 +29,7 @@ mod findings;
 mod fixtures;
 mod fuzzed;
 mod generation;
+mod gpu_kernels;
 mod hub;
 mod isolation;
 mod model;

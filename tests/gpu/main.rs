@@ -1,6 +1,8 @@
 //! What the processor computes, computed on a GPU. Every test here needs one, and fails without.
 #![cfg(test)]
 
+mod kernels;
+
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 

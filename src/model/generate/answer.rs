@@ -3,7 +3,7 @@
 use super::Outcome;
 use super::stream::{Stream, Watch};
 use crate::model::error::ModelError;
-use crate::model::sample::{Sampler, Sampling, log_sum};
+use crate::model::sample::{Logits, Sampler, Sampling};
 use crate::model::stop::Stop;
 use crate::model::tokenizer::Tokenizer;
 
@@ -92,7 +92,7 @@ impl Answer {
     /// Chooses a token by the logits `[vocabulary]`; none when the answer is complete.
     pub(super) fn next(
         &mut self,
-        logits: &[f32],
+        logits: &Logits,
         tokenizer: &Tokenizer,
     ) -> Result<Option<u32>, ModelError> {
         let mut choices = self.rules.sampler.penalized(logits, &self.ids)?;
@@ -117,7 +117,7 @@ impl Answer {
             }
         };
         let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
-        self.log_probabilities.push(logit - log_sum(logits));
+        self.log_probabilities.push(logit - logits.log_sum());
         if self.ids.len() >= self.rules.most {
             self.complete(tokenizer)?;
             return Ok(None);

@@ -6,7 +6,7 @@ use super::answer::{Ended, Rules};
 use super::{Feed, Lane, Outcome};
 use crate::model::error::{ModelError, Step};
 use crate::model::language::cache::Cache;
-use crate::model::sample::log_sum;
+use crate::model::sample::{Logits, log_sum};
 use crate::model::tokenizer::Tokenizer;
 
 /// The search's state: a beam a lane, in the order of the lanes, the likeliest first.
@@ -48,7 +48,7 @@ impl Beams {
     pub(super) fn advance(
         &mut self,
         lanes: &mut Vec<Lane>,
-        logits: &[Vec<f32>],
+        logits: &[Logits],
         tokenizer: &Tokenizer,
     ) -> Result<bool, ModelError> {
         let wanted = self.rules.beams();
@@ -90,15 +90,15 @@ impl Beams {
     }
 
     /// The likeliest continuations of all beams, the likeliest first.
-    fn candidates(&self, logits: &[Vec<f32>], most: usize) -> Result<Vec<Candidate>, ModelError> {
+    fn candidates(&self, logits: &[Logits], most: usize) -> Result<Vec<Candidate>, ModelError> {
         let falling = |a: &Candidate, b: &Candidate| -> Ordering {
             b.sum.total_cmp(&a.sum).then((a.parent, a.token).cmp(&(b.parent, b.token)))
         };
         let mut all = Vec::with_capacity(2 * most * self.followed.len());
         for (parent, (beam, logits)) in self.followed.iter().zip(logits).enumerate() {
             let choices = self.rules.sampler.penalized(logits, &beam.ids)?;
-            let (own, chosen_from) = (log_sum(logits), log_sum(&choices));
-            let candidates = choices.iter().zip(logits).enumerate();
+            let (own, chosen_from) = (logits.log_sum(), log_sum(&choices));
+            let candidates = choices.iter().zip(logits.iter()).enumerate();
             let mut candidates = candidates
                 .filter(|(_, (choice, _))| choice.is_finite())
                 .map(|(token, (choice, logit))| Candidate {

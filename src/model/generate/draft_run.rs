@@ -9,7 +9,7 @@ use crate::model::draft::{DraftRequest, ImageFeatures, Model, ModelDraft, Second
 use crate::model::error::{ModelError, Step};
 use crate::model::language::cache::Cache;
 use crate::model::prompt::{PromptTokens, template};
-use crate::model::sample::Sampling;
+use crate::model::sample::{Logits, Sampling};
 use crate::model::stop::Stop;
 
 /// A request made ready: what can be wrong with it has been found.
@@ -107,7 +107,7 @@ impl DraftRun {
     pub(in crate::model) fn advance(
         &mut self,
         model: &Model,
-        logits: &[Vec<f32>],
+        logits: &[Logits],
     ) -> Result<bool, ModelError> {
         let over = self.run.advance(logits, model.tokenizer())?;
         self.first.get_or_insert_with(|| self.started.elapsed().as_secs_f64());

@@ -14,6 +14,7 @@ use candle_core::Tensor;
 use super::error::{ModelError, Step};
 use super::language::cache::Cache;
 use super::language::llama::{Llama, Segment};
+use super::sample::Logits;
 use super::tokenizer::Tokenizer;
 
 pub use answer::Ended;
@@ -85,7 +86,7 @@ impl Run {
     /// Goes on by the logits of its lanes; true when the answer is complete.
     pub(super) fn advance(
         &mut self,
-        logits: &[Vec<f32>],
+        logits: &[Logits],
         tokenizer: &Tokenizer,
     ) -> Result<bool, ModelError> {
         match (&mut self.search, logits) {
@@ -122,7 +123,7 @@ impl Run {
 pub(super) fn forward(
     language: &Llama,
     lanes: &mut [&mut Lane],
-) -> Result<Vec<Vec<f32>>, ModelError> {
+) -> Result<Vec<Logits>, ModelError> {
     let embeddings = embeddings(language, lanes).step("embedding the tokens")?;
     let mut segments = Vec::with_capacity(lanes.len());
     for lane in lanes.iter_mut() {
@@ -133,8 +134,17 @@ pub(super) fn forward(
         segments.push(Segment { cache: &mut lane.cache, time });
     }
     let logits = language.forward_ragged(&embeddings, &mut segments).step("decoding")?;
-    let logits = logits.to_dtype(candle_core::DType::F32).and_then(|logits| logits.to_vec2());
-    logits.step("reading logits")
+    read(&logits).step("reading logits")
+}
+
+/// The logits of each row, in one copy.
+fn read(logits: &Tensor) -> candle_core::Result<Vec<Logits>> {
+    #[cfg(feature = "cuda")]
+    if let Some(logits) = super::layer::cuda::logits_in_f32(logits)? {
+        return Ok(logits.to_vec2()?.into_iter().map(Logits::with_log_sum).collect());
+    }
+    let rows = logits.to_dtype(candle_core::DType::F32)?.to_vec2()?;
+    Ok(rows.into_iter().map(Logits::new).collect())
 }
 
 /// The logits after each of several ends of one prompt, whose start `prefix` holds.
@@ -142,7 +152,7 @@ pub(super) fn forward_prompts(
     language: &Llama,
     prefix: &Cache,
     ends: &[&[u32]],
-) -> Result<Vec<Vec<f32>>, ModelError> {
+) -> Result<Vec<Logits>, ModelError> {
     let mut lanes = Vec::with_capacity(ends.len());
     for end in ends {
         let room = language.cache(prefix.length() + end.len());

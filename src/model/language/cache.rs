@@ -8,6 +8,9 @@ use super::llama::LlamaConfig;
 #[derive(Debug)]
 pub struct Cache {
     layers: Vec<LayerCache>,
+    /// All layers in one piece, `[2 · layers, batch, heads, capacity, width]`, keys before values,
+    /// on a device other than the processor.
+    whole: Option<Tensor>,
     length: usize,
     capacity: usize,
 }
@@ -16,6 +19,20 @@ pub struct Cache {
 struct LayerCache {
     keys: Tensor,
     values: Tensor,
+}
+
+impl LayerCache {
+    fn new(shape: [usize; 4], dtype: DType, device: &Device) -> Result<Self> {
+        let room = || Tensor::zeros(&shape, dtype, device);
+        Ok(Self { keys: room()?, values: room()? })
+    }
+
+    /// Takes over the first positions of another layer.
+    fn take(&self, other: &Self, length: usize) -> Result<()> {
+        let held = |t: &Tensor| t.narrow(2, 0, length)?.contiguous();
+        self.keys.slice_set(&held(&other.keys)?, 2, 0)?;
+        self.values.slice_set(&held(&other.values)?, 2, 0)
+    }
 }
 
 impl Cache {
@@ -27,11 +44,40 @@ impl Cache {
         dtype: DType,
         device: &Device,
     ) -> Result<Self> {
-        let shape = (batch, config.kv_heads(), capacity, config.head_width());
-        let room = || Tensor::zeros(shape, dtype, device);
-        let layer = |_| Ok(LayerCache { keys: room()?, values: room()? });
-        let layers = (0..config.num_hidden_layers).map(layer).collect::<Result<_>>()?;
-        Ok(Self { layers, length: 0, capacity })
+        let shape = [batch, config.kv_heads(), capacity, config.head_width()];
+        Self::empty(config.num_hidden_layers, shape, dtype, device)
+    }
+
+    fn empty(layers: usize, shape: [usize; 4], dtype: DType, device: &Device) -> Result<Self> {
+        let [batch, heads, capacity, width] = shape;
+        if device.is_cpu() {
+            let layers = (0..layers).map(|_| LayerCache::new(shape, dtype, device));
+            return Ok(Self {
+                layers: layers.collect::<Result<_>>()?,
+                whole: None,
+                length: 0,
+                capacity,
+            });
+        }
+        let whole = Tensor::zeros((2 * layers, batch, heads, capacity, width), dtype, device)?;
+        let layer = |i| Ok(LayerCache { keys: whole.get(2 * i)?, values: whole.get(2 * i + 1)? });
+        let layers = (0..layers).map(layer).collect::<Result<_>>()?;
+        Ok(Self { layers, whole: Some(whole), length: 0, capacity })
+    }
+
+    /// Takes over the first positions of another cache, for which there is room.
+    fn take(&mut self, other: &Self, length: usize) -> Result<()> {
+        if let (Some(own), Some(other)) = (&self.whole, &other.whole) {
+            if length > 0 {
+                own.slice_set(&other.narrow(3, 0, length)?.contiguous()?, 3, 0)?;
+            }
+        } else if length > 0 {
+            for (own, other) in self.layers.iter().zip(&other.layers) {
+                own.take(other, length)?;
+            }
+        }
+        self.length = length;
+        Ok(())
     }
 
     /// Positions held.
@@ -54,18 +100,23 @@ impl Cache {
         if capacity <= self.capacity {
             return Ok(());
         }
-        let length = self.length;
-        let wider = |old: &Tensor| {
-            let (batch, heads, _, width) = old.dims4()?;
-            let room = Tensor::zeros((batch, heads, capacity, width), old.dtype(), old.device())?;
-            if length > 0 {
-                room.slice_set(&old.narrow(2, 0, length)?.contiguous()?, 2, 0)?;
-            }
-            Ok::<_, candle_core::Error>(room)
-        };
+        let Some(first) = self.layers.first() else { return Ok(()) };
+        let (dtype, device) = (first.keys.dtype(), first.keys.device().clone());
+        let (batch, heads, _, width) = first.keys.dims4()?;
+        let shape = [batch, heads, capacity, width];
+        if !device.is_cpu() {
+            let mut wider = Self::empty(self.layers.len(), shape, dtype, &device)?;
+            wider.take(self, self.length)?;
+            *self = wider;
+            return Ok(());
+        }
+        // A layer at a time, so that not all is there twice.
         for layer in &mut self.layers {
-            layer.keys = wider(&layer.keys)?;
-            layer.values = wider(&layer.values)?;
+            let room = LayerCache::new(shape, dtype, &device)?;
+            if self.length > 0 {
+                room.take(layer, self.length)?;
+            }
+            *layer = room;
         }
         self.capacity = capacity;
         Ok(())
@@ -73,26 +124,18 @@ impl Cache {
 
     /// Room of the same size that holds nothing.
     pub fn empty_like(&self) -> Result<Self> {
-        let empty = |layer: &LayerCache| {
-            Ok(LayerCache { keys: layer.keys.zeros_like()?, values: layer.values.zeros_like()? })
+        let Some(LayerCache { keys, .. }) = self.layers.first() else {
+            return Ok(Self { layers: vec![], whole: None, length: 0, capacity: self.capacity });
         };
-        let layers = self.layers.iter().map(empty).collect::<Result<_>>()?;
-        Ok(Self { layers, length: 0, capacity: self.capacity })
+        let shape = <[usize; 4]>::from(keys.dims4()?);
+        Self::empty(self.layers.len(), shape, keys.dtype(), keys.device())
     }
 
     /// Holds from now on what `other` holds, in its own room.
     pub fn copy_from(&mut self, other: &Self) -> Result<()> {
         self.length = 0;
         self.reserve(other.length)?;
-        if other.length > 0 {
-            for (own, other_layer) in self.layers.iter().zip(&other.layers) {
-                let held = |t: &Tensor| t.narrow(2, 0, other.length)?.contiguous();
-                own.keys.slice_set(&held(&other_layer.keys)?, 2, 0)?;
-                own.values.slice_set(&held(&other_layer.values)?, 2, 0)?;
-            }
-        }
-        self.length = other.length;
-        Ok(())
+        self.take(other, other.length)
     }
 
     /// Writes the keys and values of new positions into a layer and gives all it holds.
@@ -115,6 +158,12 @@ impl Cache {
             if part.dim(0)? == 1 { Ok(part) } else { part.contiguous() }
         };
         Ok((part(&at.keys)?, part(&at.values)?))
+    }
+
+    /// The whole of a single sequence's cache that lies in one piece.
+    #[cfg(feature = "cuda")]
+    pub(super) fn whole(&self) -> Option<&Tensor> {
+        self.whole.as_ref().filter(|whole| whole.dims().get(1) == Some(&1))
     }
 
     /// Takes note that every layer got `positions` more.

@@ -3,11 +3,16 @@
 //! Takes embeddings, not only token ids, so that image tokens can stand in a prompt. Without a
 //! cache it gives the logits of all positions, differentiable; with one it continues a sequence.
 
+#[cfg(feature = "cuda")]
+use std::sync::Arc;
+
 use candle_core::{Device, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 use serde::{Deserialize, Serialize};
 
 use super::cache::Cache;
+#[cfg(feature = "cuda")]
+use super::gpu::{self, OnGpu};
 use crate::model::layer::{
     AttentionMask, Embedding, Linear, LowRank, RmsNorm, Rotary, attend_one, attention_softmax, silu,
 };
@@ -125,11 +130,14 @@ pub type Adapt<'a> = dyn FnMut(&str, (usize, usize)) -> Result<Option<LowRank>> 
 #[derive(Clone, Debug)]
 pub struct Llama {
     config: LlamaConfig,
-    embeddings: Embedding,
-    blocks: Vec<Block>,
-    norm: RmsNorm,
-    head: Linear,
-    rotary: Rotary,
+    pub(super) embeddings: Embedding,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: RmsNorm,
+    pub(super) head: Linear,
+    pub(super) rotary: Rotary,
+    /// The same weights, where steps are taken on a GPU.
+    #[cfg(feature = "cuda")]
+    on_gpu: Option<Arc<OnGpu>>,
 }
 
 impl Llama {
@@ -151,7 +159,7 @@ impl Llama {
             Linear::load(width, vocabulary, false, &source.pp("lm_head"))?
         };
         let positions = config.max_position_embeddings;
-        Ok(Self {
+        let model = Self {
             config: config.clone(),
             embeddings,
             blocks,
@@ -163,12 +171,25 @@ impl Llama {
                 config.rope_theta,
                 source.device(),
             )?,
-        })
+            #[cfg(feature = "cuda")]
+            on_gpu: None,
+        };
+        #[cfg(feature = "cuda")]
+        let model = {
+            let mut model = model;
+            model.on_gpu = gpu::prepare(&mut model)?.map(Arc::new);
+            model
+        };
+        Ok(model)
     }
 
     /// The same model with what `adapt` gives beside the weights of its blocks' linear layers.
     pub fn with_low_ranks(&self, adapt: &mut Adapt<'_>) -> Result<Self> {
         let mut adapted = self.clone();
+        #[cfg(feature = "cuda")]
+        {
+            adapted.on_gpu = None;
+        }
         for (i, block) in adapted.blocks.iter_mut().enumerate() {
             for (name, linear) in block.linears() {
                 let name = format!("model.layers.{i}.{name}");
@@ -220,6 +241,14 @@ impl Llama {
 
     /// Logits `[batch, vocabulary]` of the last position only.
     pub fn forward_last(&self, embeds: &Tensor, cache: Option<&mut Cache>) -> Result<Tensor> {
+        #[cfg(feature = "cuda")]
+        let cache = match (cache, &self.on_gpu) {
+            (Some(cache), Some(_)) => {
+                let time = embeds.dim(1)?;
+                return self.forward_ragged(embeds, &mut [Segment { cache, time }]);
+            }
+            (cache, _) => cache,
+        };
         let hidden = self.hidden(embeds, cache)?;
         let time = hidden.dim(1)?;
         self.head.forward(&hidden.narrow(1, time.saturating_sub(1), 1)?.squeeze(1)?)
@@ -238,17 +267,26 @@ impl Llama {
         for segment in segments.iter() {
             self.fits(segment.cache.length() + segment.time)?;
         }
-        let mut x = embeds.clone();
-        for (i, block) in self.blocks.iter().enumerate() {
-            x = block.forward_with(&x, |x| {
-                block.attention.forward_ragged(x, &self.rotary, i, segments)
-            })?;
-        }
         let mut ends = Vec::with_capacity(segments.len());
         let mut end = 0;
         for segment in segments.iter() {
             end += segment.time;
             ends.push(end.saturating_sub(1) as u32);
+        }
+        #[cfg(feature = "cuda")]
+        if let Some(model) = &self.on_gpu
+            && let Some(logits) = gpu::step(model, embeds, segments, &ends)?
+        {
+            for segment in segments.iter_mut() {
+                segment.cache.advance(segment.time);
+            }
+            return Ok(logits);
+        }
+        let mut x = embeds.clone();
+        for (i, block) in self.blocks.iter().enumerate() {
+            x = block.forward_with(&x, |x| {
+                block.attention.forward_ragged(x, &self.rotary, i, segments)
+            })?;
         }
         let x = if rows == ends.len() {
             x.squeeze(0)?
@@ -265,6 +303,10 @@ impl Llama {
 
     /// Takes positions into a cache whose logits nobody asks for.
     pub fn prefill(&self, embeds: &Tensor, cache: &mut Cache) -> Result<()> {
+        #[cfg(feature = "cuda")]
+        if self.on_gpu.is_some() {
+            return self.forward_last(embeds, Some(cache)).map(drop);
+        }
         self.hidden(embeds, Some(cache)).map(drop)
     }
 
@@ -293,13 +335,13 @@ impl Llama {
 }
 
 #[derive(Clone, Debug)]
-struct Block {
-    before: RmsNorm,
-    attention: Attention,
-    after: RmsNorm,
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+pub(super) struct Block {
+    pub(super) before: RmsNorm,
+    pub(super) attention: Attention,
+    pub(super) after: RmsNorm,
+    pub(super) gate: Linear,
+    pub(super) up: Linear,
+    pub(super) down: Linear,
 }
 
 impl Block {
@@ -344,14 +386,14 @@ impl Block {
 }
 
 #[derive(Clone, Debug)]
-struct Attention {
+pub(super) struct Attention {
     heads: usize,
     kv_heads: usize,
     width: usize,
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    pub(super) query: Linear,
+    pub(super) key: Linear,
+    pub(super) value: Linear,
+    pub(super) output: Linear,
 }
 
 impl Attention {

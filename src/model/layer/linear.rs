@@ -86,6 +86,17 @@ impl Linear {
         Self { low_rank: Some(low_rank), ..self }
     }
 
+    /// The weight, where it is numbers alone that nobody trains.
+    #[cfg(feature = "cuda")]
+    pub(super) fn plain(&self) -> Option<&Tensor> {
+        match &self.weight {
+            Weight::Float(weight) if self.bias.is_none() && self.low_rank.is_none() => {
+                (!weight.track_op()).then_some(weight)
+            }
+            _ => None,
+        }
+    }
+
     /// Numbers that go out and that come in.
     pub fn dims(&self) -> Result<(usize, usize)> {
         match &self.weight {

@@ -14,6 +14,10 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
         let normalized = normalize(x, weight, eps, true)?;
         return super::bias_add(&normalized, bias);
     }
+    #[cfg(feature = "cuda")]
+    if let Some(y) = super::cuda::norm_rows(x, weight, Some(bias), eps, true)? {
+        return Ok(y);
+    }
     let wide = x.to_dtype(DType::F32)?;
     let centred = wide.broadcast_sub(&wide.mean_keepdim(D::Minus1)?)?;
     scale_by_root_mean_square(&centred, eps)?
@@ -26,6 +30,10 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, eps: f32) -> Resul
 pub fn rms_norm(x: &Tensor, weight: &Tensor, eps: f32) -> Result<Tensor> {
     if fused(x) && fused(weight) {
         return normalize(x, weight, eps, false);
+    }
+    #[cfg(feature = "cuda")]
+    if let Some(y) = super::cuda::norm_rows(x, weight, None, eps, false)? {
+        return Ok(y);
     }
     let wide = x.to_dtype(DType::F32)?;
     scale_by_root_mean_square(&wide, eps)?.to_dtype(x.dtype())?.broadcast_mul(weight)
@@ -204,5 +212,11 @@ impl RmsNorm {
     /// Normalises the last dimension.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         rms_norm(x, &self.weight, self.eps)
+    }
+
+    /// Its weight, `[width]`.
+    #[cfg(feature = "cuda")]
+    pub(in crate::model) fn weight(&self) -> &Tensor {
+        &self.weight
     }
 }

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Error, Layout, Result, Shape, Tensor, bail};
 
 use super::rows::{for_rows, fused, slice};
 
@@ -16,6 +16,8 @@ pub struct Rotary {
     cos: Arc<Vec<f32>>,
     sin: Arc<Vec<f32>>,
     device: Device,
+    /// Both `[positions, half]` on a device other than the processor.
+    tables: Option<(Tensor, Tensor)>,
 }
 
 impl Rotary {
@@ -28,8 +30,12 @@ impl Rotary {
         // In f32 and in this order, as PyTorch does it.
         let frequency = |i: usize| 1.0 / (theta as f32).powf(2.0 * i as f32 / width as f32);
         let angles = (0..positions * half).map(|i| (i / half) as f32 * frequency(i % half));
-        let (sin, cos) = angles.map(f32::sin_cos).unzip();
-        Ok(Self { half, positions, cos: Arc::new(cos), sin: Arc::new(sin), device: device.clone() })
+        let (sin, cos): (Vec<_>, Vec<_>) = angles.map(f32::sin_cos).unzip();
+        let table = |t: &[f32]| Tensor::from_slice(t, (positions, half), device);
+        let tables =
+            (!device.is_cpu()).then(|| Ok::<_, Error>((table(&cos)?, table(&sin)?))).transpose()?;
+        let (cos, sin) = (Arc::new(cos), Arc::new(sin));
+        Ok(Self { half, positions, cos, sin, device: device.clone(), tables })
     }
 
     /// Where the tables are used.
@@ -56,11 +62,21 @@ impl Rotary {
             let (cos, sin) = (self.cos.clone(), self.sin.clone());
             return x.contiguous()?.apply_op1(Turn { cos, sin, first, time, direction: 1.0 });
         }
+        if let Some((cos, sin)) = &self.tables {
+            let part = |table: &Tensor| table.narrow(0, first, time)?.to_dtype(x.dtype());
+            return candle_nn::rotary_emb::rope_slow(x, &part(cos)?, &part(sin)?);
+        }
         let part = |table: &[f32]| {
             let part = &table[first * self.half..(first + time) * self.half];
             Tensor::from_slice(part, (time, self.half), &self.device)?.to_dtype(x.dtype())
         };
         candle_nn::rotary_emb::rope_slow(x, &part(&self.cos)?, &part(&self.sin)?)
+    }
+
+    /// Cosines and sines `[positions, half]`, f32, on a device other than the processor.
+    #[cfg(feature = "cuda")]
+    pub(in crate::model) fn tables(&self) -> Option<&(Tensor, Tensor)> {
+        self.tables.as_ref()
     }
 }
 

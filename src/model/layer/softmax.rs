@@ -65,6 +65,10 @@ pub fn attention_softmax(
             None => scores.apply_op1(op),
         };
     }
+    #[cfg(feature = "cuda")]
+    if let Some(weights) = on_gpu(scores, scale, bias, mask)? {
+        return Ok(weights);
+    }
     let mut x = (scores.to_dtype(DType::F32)? * f64::from(scale))?;
     if let Some(bias) = bias {
         x = x.broadcast_add(&bias.to_dtype(DType::F32)?)?;
@@ -77,6 +81,37 @@ pub fn attention_softmax(
             .reshape(scores.shape())?;
     }
     plain_softmax(&x)?.to_dtype(scores.dtype())
+}
+
+/// By one kernel, where there is one for such scores.
+#[cfg(feature = "cuda")]
+fn on_gpu(
+    scores: &Tensor,
+    scale: f32,
+    bias: Option<&Tensor>,
+    mask: &AttentionMask,
+) -> Result<Option<Tensor>> {
+    if scores.device().is_cpu() {
+        return Ok(None);
+    }
+    let (batch, heads, rows, columns) = scores.dims4()?;
+    let windows = match mask {
+        AttentionMask::Windows { table, windows } => {
+            Some((Tensor::from_slice(table, table.len(), scores.device())?, *windows))
+        }
+        _ => None,
+    };
+    let by = super::cuda::Softmax {
+        shape: [batch, heads, rows, columns],
+        scale: f64::from(scale),
+        bias,
+        mask: windows.as_ref().map(|(table, windows)| (table, *windows)),
+        first: match mask {
+            AttentionMask::Causal { first } => Some(*first),
+            _ => None,
+        },
+    };
+    super::cuda::softmax_rows(scores, &by)
 }
 
 fn plain_softmax(x: &Tensor) -> Result<Tensor> {

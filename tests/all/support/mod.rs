@@ -6,6 +6,7 @@ pub(crate) mod browser;
 pub(crate) mod certificates;
 pub(crate) mod data_set;
 pub(crate) mod dcmtk;
+pub(crate) mod emulation;
 pub(crate) mod gate;
 pub(crate) mod http;
 pub(crate) mod http_server;
