@@ -147,8 +147,19 @@ impl<'a> Statement<'a> {
             match meaning {
                 Meaning::End => first.ends = true,
                 Meaning::Neutral => {}
-                Meaning::Cue(cue, direction) => {
-                    first.cue = (direction != Direction::After).then_some(cue);
+                Meaning::Cue(cue, mut direction) => {
+                    // "There is a possible mass": what it speaks of comes behind.
+                    let there = start.checked_sub(1).filter(|at| self.word(*at) == "there");
+                    if there.is_some() && direction == Direction::After {
+                        direction = Direction::Before;
+                    }
+                    let forward = (direction != Direction::After).then_some(cue);
+                    if let Some(first) = self.roles.get_mut(start) {
+                        first.cue = forward;
+                    }
+                    if let Some(there) = there.and_then(|at| self.roles.get_mut(at)) {
+                        there.ends = true;
+                    }
                     self.marks.push(Mark { start, end, cue, direction });
                 }
             }
