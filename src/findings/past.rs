@@ -17,6 +17,5 @@ pub(super) fn is_past(statement: &Statement<'_>, lexicon: &Lexicon, mention: &Me
         return false;
     }
     let lead = comma.and_then(begin).unwrap_or(0);
-    statement.word(from) == "when"
-        || (lead..to).any(|at| lexicon.times.has(statement.tokens, at))
+    statement.word(from) == "when" || (lead..to).any(|at| lexicon.times.has(statement.tokens, at))
 }

@@ -56,7 +56,8 @@ fn behind(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
 /// What a denial without a subject denies: that of the statement before. "There was an effusion;
 /// now there is none", "edema was present but is gone".
 fn earlier(statement: &Statement<'_>, mark: &Mark) -> Option<Vec<usize>> {
-    let closes = |at: usize| statement.role(at).ends || matches!(statement.word(at), "" | "," | ")");
+    let closes =
+        |at: usize| statement.role(at).ends || matches!(statement.word(at), "" | "," | ")");
     let now = |at: usize| matches!(statement.word(at), "now" | "today" | "currently" | "here");
     let acts_back = matches!(mark.direction, Direction::After | Direction::Either);
     let last = closes(mark.end) || now(mark.end) && closes(mark.end + 1);
