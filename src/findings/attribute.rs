@@ -1,7 +1,7 @@
 //! On which side and how much: the words before a mention in its phrase, and those after it up to
 //! the next phrase.
 
-use super::lexicon::{Claim, Lexicon};
+use super::lexicon::{Claim, Direction, Lexicon};
 use super::statement::{Mention, Statement};
 use super::{Laterality, Severity};
 
@@ -86,6 +86,12 @@ fn read(
     let mut said = Attributes { start: mention.start, end: mention.end, ..Attributes::default() };
     let side_before = sides(statement, lexicon, start, mention.start);
     let side_inside = sides(statement, lexicon, mention.start, mention.end);
+    // "The right lung shows opacities, the left is clear".
+    let near = (mention.end..end).find(|at| {
+        let next = matches!(statement.word(at + 1), "the" | "a" | "an");
+        statement.word(*at) == "," || statement.word(*at) == "and" && next
+    });
+    let side_near = sides(statement, lexicon, mention.end, near.unwrap_or(end));
     let side_behind = sides(statement, lexicon, mention.end, end);
     let degrees = lexicon.not_degrees.find(statement.tokens);
     let other = |at: usize| degrees.iter().any(|words| (words.start..words.end).contains(&at));
@@ -95,19 +101,21 @@ fn read(
             .flat_map(|at| lexicon.severities.at(statement.tokens, at));
         found.max_by_key(|found| found.meaning)
     };
-    let chosen = side_before.or(side_inside).or(side_behind);
+    let side_ahead = side_before.or(side_inside);
+    let side_said = side_ahead.or(side_near).or_else(|| subject_side(statement, lexicon, start));
+    let chosen = side_said.or(side_behind);
     if mention.observation.has_side()
         && let Some((side, first, last)) = chosen
     {
         said.side = Some(side);
-        said.behind = side_before.or(side_inside).is_none();
+        said.behind = first >= mention.end;
         said.start = said.start.min(first);
         said.end = said.end.max(last);
     }
     // Behind a mention a degree is said by a verb: "the effusion is now large".
     let said_behind = || {
         let verb = (mention.start..end).find(|at| {
-            statement.role(*at).verb || matches!(statement.word(*at), "now" | "," | "which")
+            statement.role(*at).verb || matches!(statement.word(*at), "now" | "," | "which" | ":")
         })?;
         severity(verb, end)
     };
@@ -118,6 +126,40 @@ fn read(
         said.end = said.end.max(found.end);
     }
     said
+}
+
+/// The side that a subject or a place before a phrase says: "the left base shows ...", "left apex:
+/// ...", "on the left there is ...".
+fn subject_side(
+    statement: &Statement<'_>,
+    lexicon: &Lexicon,
+    phrase: usize,
+) -> Option<(Laterality, usize, usize)> {
+    let mut to = phrase.checked_sub(1)?;
+    if !(statement.role(to).verb || statement.word(to) == ":") {
+        return None;
+    }
+    let before = |to: usize| to.checked_sub(1).map_or("", |at| statement.word(at));
+    let there = before(to) == "there";
+    if there {
+        to -= 1;
+        to -= usize::from(before(to) == ",");
+    }
+    let mut from = to;
+    while let Some(at) = from.checked_sub(1) {
+        let role = statement.role(at);
+        if role.verb && !role.marked {
+            return None;
+        }
+        if role.ends || matches!(statement.word(at), "," | ":") {
+            break;
+        }
+        from = at;
+    }
+    let mut words = (from..to).map(|at| statement.word(at));
+    let place = words.any(|word| matches!(word, "in" | "on" | "at" | "over" | "within"));
+    let other = statement.mentions.iter().any(|m| from <= m.start && m.start < to);
+    if other || there && !place { None } else { sides(statement, lexicon, from, to) }
 }
 
 /// The side that some words say, with the first and last of these words.
@@ -159,10 +201,16 @@ fn inherit(statement: &Statement<'_>, lexicon: &Lexicon, all: &mut [Attributes])
         let (Some((_, end)), Some((start, _))) = (free(at - 1), free(at)) else { continue };
         let list = between(end, start).all(|(_, role)| !role.ends && !role.verb && !role.marked)
             && between(end, start).any(|(word, _)| matches!(word, "and" | "or" | "," | "/"));
+        // "Atelectasis versus pneumonia at the left base".
+        let mut marks = statement.marks.iter();
+        let list = list
+            || marks.any(|mark| {
+                (mark.start, mark.end) == (end, start) && mark.direction == Direction::Around
+            });
         let from = all.get(at).copied().unwrap_or_default();
         if let Some(said) = all.get_mut(at - 1)
             && said.side.is_none()
-            && (list || end > start)
+            && (list || end >= start)
             && from.behind
         {
             said.side = from.side;
@@ -177,8 +225,10 @@ fn inherit(statement: &Statement<'_>, lexicon: &Lexicon, all: &mut [Attributes])
     }
     for at in 1..all.len() {
         let (Some((_, end)), Some((start, _))) = (free(at - 1), free(at)) else { continue };
-        let linked = between(end, start).any(|(_, role)| role.link) || end > start;
-        let linked = linked && !between(end, start).any(|(_, role)| role.ends);
+        // "The left opacity is atelectasis".
+        let is = end < start && between(end, start).all(|(_, role)| role.verb || role.marked);
+        let linked = is || between(end, start).any(|(_, role)| role.link) || end >= start;
+        let linked = linked && !between(end, start).any(|(_, role)| role.ends && !role.link);
         let from = all.get(at - 1).copied().unwrap_or_default();
         if let Some(said) = all.get_mut(at)
             && said.side.is_none()

@@ -16,6 +16,8 @@ struct Said {
     finding: Finding,
     /// Counts only where the report does not name the observation.
     hint: bool,
+    /// Counts only where it is not denied afterwards.
+    past: bool,
 }
 
 /// What a report's text says of the observations.
@@ -30,7 +32,8 @@ pub fn label(text: &str) -> Findings {
         abnormal |= other_abnormal(&statement, lexicon);
         let attributes = attributes(&statement, lexicon);
         for (mention, attributes) in statement.mentions.iter().zip(attributes) {
-            said.extend(read(text, &statement, mention, attributes));
+            let past = super::past::is_past(&statement, lexicon, mention);
+            said.extend(read(text, &statement, mention, attributes).map(|s| Said { past, ..s }));
         }
     }
     let mut merged = merge(&said, lexicon);
@@ -79,6 +82,7 @@ fn read(
             text: excerpt(text, statement.tokens, start, end),
         },
         hint: mention.claim == Claim::Hint,
+        past: false,
     })
 }
 
@@ -94,13 +98,21 @@ fn excerpt(text: &str, tokens: &[Token], start: usize, end: usize) -> String {
 fn merge(said: &[Said], lexicon: &Lexicon) -> BTreeMap<Observation, Finding> {
     let named =
         |of: Observation| said.iter().any(|said| !said.hint && said.finding.observation == of);
+    // "Yesterday there was an effusion. The effusion is not seen today", or "the chest is normal".
+    let gone = |at: usize, of: Observation| {
+        said.iter().skip(at + 1).filter(|later| !later.past).any(|later| {
+            let found = (later.finding.observation, later.finding.state);
+            found == (of, State::Negative) || found == (Observation::NoFinding, State::Positive)
+        })
+    };
     let mut counted = Vec::new();
-    for one in said {
-        if one.hint && named(one.finding.observation) {
+    for (at, one) in said.iter().enumerate() {
+        let of = one.finding.observation;
+        if one.hint && named(of) || one.past && gone(at, of) {
             continue;
         }
         counted.push(one.finding.clone());
-        let also = lexicon.also.get(&one.finding.observation).into_iter().flatten();
+        let also = lexicon.also.get(&of).into_iter().flatten();
         counted.extend(also.map(|of| Finding { observation: *of, ..one.finding.clone() }));
     }
     let mut merged: BTreeMap<Observation, Finding> = BTreeMap::new();

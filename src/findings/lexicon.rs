@@ -29,6 +29,11 @@ pub(super) struct Lexicon {
     pub(super) verbs: Phrases<()>,
     pub(super) joined: Phrases<()>,
     pub(super) links: Phrases<()>,
+    /// Of another time: when, and the verbs.
+    pub(super) times: Phrases<()>,
+    pub(super) past_verbs: Phrases<()>,
+    /// Whole sentences that answer the question before them with no.
+    pub(super) denials: Phrases<()>,
     pub(super) sides: Phrases<Laterality>,
     pub(super) severities: Phrases<Severity>,
     /// Words of side or degree that are said of something else.
@@ -119,6 +124,7 @@ struct File {
     uncertainty: CueOfFile,
     unasserted: CueOfFile,
     neutral: List,
+    past: Past,
     scope: Scope,
     laterality: BTreeMap<Laterality, Vec<String>>,
     severity: BTreeMap<Severity, Vec<String>>,
@@ -179,12 +185,20 @@ struct CueOfFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+struct Past {
+    times: Vec<String>,
+    verbs: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Scope {
     ends: Vec<String>,
     starts: Vec<String>,
     verbs: Vec<String>,
     joined: Vec<String>,
     links: Vec<String>,
+    denials: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -216,6 +230,9 @@ impl Lexicon {
             verbs: list(&file.scope.verbs)?,
             joined: list(&file.scope.joined)?,
             links: list(&file.scope.links)?,
+            denials: list(&file.scope.denials)?,
+            times: list(&file.past.times)?,
+            past_verbs: list(&file.past.verbs)?,
             abbreviations: list(&file.sections.abbreviations)?,
             ..Self::default()
         };

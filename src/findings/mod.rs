@@ -16,6 +16,7 @@ mod label;
 pub mod labelled;
 mod lexicon;
 mod part;
+mod past;
 mod phrase;
 mod scope;
 mod sentences;

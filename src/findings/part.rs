@@ -44,6 +44,11 @@ pub(super) fn describe(
             });
         }
     }
+    // "Not normal" is said of the part then, not of the study.
+    statement.mentions.retain(|mention| {
+        let inside = |part: &Mention| part.start <= mention.start && mention.end <= part.end;
+        mention.observation != Observation::NoFinding || !described.iter().any(inside)
+    });
     statement.mentions.extend(described);
 }
 

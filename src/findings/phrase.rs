@@ -22,6 +22,14 @@ const GAP: usize = 3;
 /// The letters by which stems are looked up.
 const STEM: usize = 3;
 
+#[derive(Debug)]
+struct Known<T> {
+    parts: Vec<Part>,
+    /// Only where a sentence begins.
+    initial: bool,
+    meaning: T,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Word {
     text: String,
@@ -37,7 +45,7 @@ pub(super) struct PhraseError(String);
 /// Phrases with what each means, found in one pass over a sentence.
 #[derive(Debug)]
 pub(super) struct Phrases<T> {
-    known: Vec<(Vec<Part>, T)>,
+    known: Vec<Known<T>>,
     /// Phrases by their first word, and by the first letters of a first stem.
     words: HashMap<String, Vec<usize>>,
     stems: HashMap<String, Vec<usize>>,
@@ -60,19 +68,24 @@ impl<T> Default for Phrases<T> {
 impl<T: Copy> Phrases<T> {
     /// Adds a phrase. One that may begin with a word is two: one that does, one that does not.
     pub(super) fn add(&mut self, phrase: &str, meaning: T) -> Result<(), PhraseError> {
-        let parts = parse(phrase);
+        let (initial, text) = match phrase.strip_prefix("^ ") {
+            Some(text) => (true, text),
+            None => (false, phrase),
+        };
+        let known = |parts: Vec<Part>| Known { parts, initial, meaning };
+        let parts = parse(text);
         let mut rest = parts.as_slice();
         while let [Part::Maybe(words), tail @ ..] = rest {
             let with = [&[Part::Word(words.clone())], tail].concat();
-            self.add_parts(phrase, with, meaning)?;
+            self.add_known(phrase, known(with))?;
             rest = tail;
         }
-        self.add_parts(phrase, rest.to_vec(), meaning)
+        self.add_known(phrase, known(rest.to_vec()))
     }
 
-    fn add_parts(&mut self, phrase: &str, parts: Vec<Part>, meaning: T) -> Result<(), PhraseError> {
+    fn add_known(&mut self, phrase: &str, known: Known<T>) -> Result<(), PhraseError> {
         let unreadable = || PhraseError(phrase.to_owned());
-        let Some(Part::Word(first)) = parts.first() else { return Err(unreadable()) };
+        let Some(Part::Word(first)) = known.parts.first() else { return Err(unreadable()) };
         let at = self.known.len();
         for word in first {
             let index = if word.stem {
@@ -83,7 +96,7 @@ impl<T: Copy> Phrases<T> {
             };
             index.or_default().push(at);
         }
-        self.known.push((parts, meaning));
+        self.known.push(known);
         Ok(())
     }
 
@@ -95,9 +108,12 @@ impl<T: Copy> Phrases<T> {
         let candidates = by_word.into_iter().chain(by_stem).flatten();
         candidates
             .filter_map(|at| {
-                let (parts, meaning) = self.known.get(*at)?;
-                let end = longest(parts, tokens, start)?;
-                Some(Found { start, end, meaning: *meaning })
+                let known = self.known.get(*at)?;
+                if known.initial && start > 0 {
+                    return None;
+                }
+                let end = longest(&known.parts, tokens, start)?;
+                Some(Found { start, end, meaning: known.meaning })
             })
             .collect()
     }

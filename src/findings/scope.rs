@@ -12,7 +12,7 @@ pub(super) fn apply(statement: &mut Statement<'_>) {
     for mark in statement.marks.clone() {
         let reached = match mark.direction {
             Direction::Before => forward(statement, &mark),
-            Direction::After => backward(statement, &mark),
+            Direction::After => behind(statement, &mark),
             Direction::Either => either(statement, &mark),
             Direction::Around => {
                 let mut both = nearest(statement, &mark).into_iter().collect::<Vec<_>>();
@@ -20,7 +20,14 @@ pub(super) fn apply(statement: &mut Statement<'_>) {
                 both
             }
         };
-        for at in reached {
+        let earlier = reached.is_empty().then(|| earlier(statement, &mark)).flatten();
+        for at in earlier.iter().flatten() {
+            if let Some(mention) = statement.mentions.get_mut(*at) {
+                // What was said of it before is not so any more.
+                mention.cues.clear();
+            }
+        }
+        for at in earlier.unwrap_or(reached) {
             if let Some(mention) = statement.mentions.get_mut(at) {
                 mention.cues.push((mark.cue, mark.start, mark.end));
             }
@@ -36,6 +43,42 @@ fn either(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
     let go = |back: bool| if back { backward(statement, mark) } else { forward(statement, mark) };
     let reached = go(back);
     if reached.is_empty() && mark.cue == Cue::Negation { go(!back) } else { reached }
+}
+
+/// Backward; a doubt that reaches nothing so, and that does not end its statement, forward: "in the
+/// left base is a possible mass".
+fn behind(statement: &Statement<'_>, mark: &Mark) -> Vec<usize> {
+    let reached = backward(statement, mark);
+    let falls = reached.is_empty() && mark.cue == Cue::Doubt && !at_end(statement, mark.end);
+    if falls { forward(statement, mark) } else { reached }
+}
+
+/// What a denial without a subject denies: that of the statement before. "There was an effusion;
+/// now there is none", "edema was present but is gone".
+fn earlier(statement: &Statement<'_>, mark: &Mark) -> Option<Vec<usize>> {
+    let closes =
+        |at: usize| statement.role(at).ends || matches!(statement.word(at), "" | "," | ")");
+    let now = |at: usize| matches!(statement.word(at), "now" | "today" | "currently" | "here");
+    let acts_back = matches!(mark.direction, Direction::After | Direction::Either);
+    let last = closes(mark.end) || now(mark.end) && closes(mark.end + 1);
+    if mark.cue != Cue::Negation || !acts_back || !last {
+        return None;
+    }
+    let mut parted = false;
+    let mut start = mark.start;
+    while let Some(at) = start.checked_sub(1) {
+        let role = statement.role(at);
+        let pronoun = matches!(
+            statement.word(at),
+            "," | "it" | "they" | "this" | "these" | "since" | "then" | "also" | "has" | "have"
+        );
+        if !(role.ends || role.verb || pronoun || now(at)) {
+            break;
+        }
+        parted |= role.ends;
+        start = at;
+    }
+    parted.then(|| backward(statement, &Mark { start, ..*mark }))
 }
 
 /// Whether a statement ends at a token, or goes on with where and why.

@@ -8,6 +8,8 @@ use super::words::Token;
 const LONGEST: usize = 120;
 /// A line that is shorter than this and has no full stop may end a sentence.
 const SHORT_LINE: usize = 50;
+/// The tokens of an answer to a question, its full stop included, at most.
+const SHORT_ANSWER: usize = 6;
 
 /// A heading: its tokens, the colon included, and what it means for the text below it.
 #[derive(Debug, Clone, Copy)]
@@ -74,6 +76,9 @@ impl Splitter<'_, '_> {
             return end;
         }
         let question = token.text == "?" && self.word_follows_after_space(at);
+        if question && self.denied(at + 1) {
+            return at + 1;
+        }
         if question {
             self.finish(at + 1, at + 1);
         } else if matches!(token.text.as_str(), "!" | ".") && !self.abbreviates(at) {
@@ -151,6 +156,15 @@ impl Splitter<'_, '_> {
         touches && next.zip(mark).is_none_or(|(next, mark)| next.start > mark.end)
     }
 
+    /// Whether the sentence that begins at a token says no and nothing else: "Pneumothorax? None."
+    fn denied(&self, at: usize) -> bool {
+        let rest = self.tokens.get(at..).unwrap_or_default();
+        let end = rest.iter().take(SHORT_ANSWER).position(|token| token.text == ".");
+        let end = end.or((rest.len() < SHORT_ANSWER).then_some(rest.len()));
+        let answer = end.and_then(|end| rest.get(..end)).unwrap_or_default();
+        self.lexicon.denials.at(answer, 0).iter().any(|found| found.end == answer.len())
+    }
+
     fn abbreviates(&self, at: usize) -> bool {
         let Some(before) = at.checked_sub(1) else { return false };
         let ends_text = self.tokens.get(at + 1).is_none_or(|next| next.breaks > 1);
@@ -206,5 +220,6 @@ mod tests {
         assert_eq!(split("NO EFFUSION OR\nPNEUMOTHORAX"), ["no effusion or pneumothorax"]);
         assert_eq!(split("History: cough\n\nClear lungs"), ["clear lungs"]);
         assert_eq!(split("Pneumonia? No effusion"), ["pneumonia ?", "no effusion"]);
+        assert_eq!(split("Effusion? Not seen. Clear"), ["effusion ? not seen", "clear"]);
     }
 }

@@ -142,18 +142,42 @@ impl<'a> Statement<'a> {
             for role in roles.iter_mut() {
                 role.marked = meaning != Meaning::End;
             }
-            let Some(first) = roles.first_mut() else { continue };
-            first.marked = true;
+            if let Some(first) = roles.first_mut() {
+                first.marked = true;
+            }
             match meaning {
-                Meaning::End => first.ends = true,
+                Meaning::End => {
+                    let ends = !self.subordinate(start);
+                    if let Some(first) = self.roles.get_mut(start) {
+                        first.ends = ends;
+                    }
+                }
                 Meaning::Neutral => {}
-                Meaning::Cue(cue, direction) => {
-                    first.cue = (direction != Direction::After).then_some(cue);
+                Meaning::Cue(cue, mut direction) => {
+                    // "There is a possible mass": what it speaks of comes behind.
+                    let there = start.checked_sub(1).filter(|at| self.word(*at) == "there");
+                    if there.is_some() && direction == Direction::After {
+                        direction = Direction::Before;
+                    }
+                    let forward = (direction != Direction::After).then_some(cue);
+                    if let Some(first) = self.roles.get_mut(start) {
+                        first.cue = forward;
+                    }
+                    let there = there.filter(|at| !self.subordinate(*at));
+                    if let Some(there) = there.and_then(|at| self.roles.get_mut(at)) {
+                        there.ends = true;
+                    }
                     self.marks.push(Mark { start, end, cue, direction });
                 }
             }
         }
         self.marks.sort_by_key(|mark| mark.start);
+    }
+
+    /// "If there is a mass", "no sign that there is a mass": what stands before goes on.
+    fn subordinate(&self, at: usize) -> bool {
+        let before = at.checked_sub(1).map_or("", |before| self.word(before));
+        self.word(at) == "there" && matches!(before, "if" | "whether" | "that" | "unless")
     }
 
     /// "No effusion is left on the right but persists on the left": the verb has no subject, so the

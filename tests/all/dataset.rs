@@ -16,7 +16,7 @@ use super::support::objects::root;
 use super::support::process::succeed;
 
 /// A sentence, and what is left of it.
-const CLEANED: [(&str, &str); 44] = [
+const CLEANED: [(&str, &str); 55] = [
     ("The heart is enlarged.", "The heart is enlarged."),
     ("Small left pleural effusion, unchanged.", "Small left pleural effusion."),
     ("Stable mild cardiomegaly.", "Mild cardiomegaly."),
@@ -65,6 +65,17 @@ const CLEANED: [(&str, &str); 44] = [
     ("There is no XXXX consolidation.", "There is no consolidation."),
     ("The XXXX are intact.", ""),
     ("Tip of the catheter is in the XXXX.", ""),
+    ("There are no XXXX of a large pleural effusion.", ""),
+    ("Degenerative changes of the XXXX with dislocation of the left humerus.", ""),
+    ("The tip of the catheter is at the XXXX which is normal.", ""),
+    ("No XXXX infiltrates.", "No infiltrates."),
+    ("Heart size is XXXX within normal limits.", "Heart size is within normal limits."),
+    ("Normal chest x-XXXX.", "Normal chest."),
+    ("No x-XXXX evidence of metastatic disease.", "No evidence of metastatic disease."),
+    ("Compared with prior, unchanged.", ""),
+    ("Compared with the prior study, grossly stable.", ""),
+    ("Unchanged since the prior study.", ""),
+    ("Compared with prior, unchanged small effusion.", "Small effusion."),
     ("Enlarged heart. XXXX XXXX XXXX. Clear lungs.", "Enlarged heart. Clear lungs."),
     ("1. Cardiomegaly. 2. No effusion.", "Cardiomegaly. No effusion."),
     ("A 1.2 cm nodule in the right lung.", "A 1.2 cm nodule in the right lung."),

@@ -43,6 +43,43 @@ fn labels_of_another_style_agree_too() {
     assert!(f1 >= 0.93, "micro-F1 {f1:.3}; see `evaluate findings`");
 }
 
+#[test]
+fn a_third_style_agrees_with_its_sides_and_degrees() {
+    let all = cases("third_style.jsonl");
+    let f1 = micro(&all);
+    assert!(f1 >= 0.93, "micro-F1 {f1:.3}; see `evaluate findings`");
+    let mut wrong = Vec::new();
+    for case in all {
+        let found = label(&case.text);
+        for (observation, expected) in case.expected {
+            let Some(finding) = found.get(observation) else { continue };
+            let said = (finding.laterality, finding.severity);
+            let denied = finding.state == State::Negative;
+            if !denied && said != (expected.laterality, expected.severity) {
+                wrong.push((case.text.clone(), observation, said));
+            }
+        }
+    }
+    assert!(wrong.len() < 3, "sides and degrees: {wrong:#?}");
+}
+
+#[test]
+fn a_denial_reaches_back_only_where_it_has_no_subject_of_its_own() {
+    let state = |text: &str| label(text).state(Observation::PleuralEffusion);
+    for (text, expected) in [
+        ("Yesterday there was an effusion. The effusion is not seen today.", State::Negative),
+        ("The effusion was seen on the prior film.", State::Positive),
+        ("The effusion was larger on the prior film; the tube is gone.", State::Positive),
+        ("Effusion on the left, but not seen on the right.", State::Positive),
+        ("No pneumothorax, and there is a possible effusion.", State::Uncertain),
+        ("There is no evidence that there is an effusion.", State::Negative),
+    ] {
+        assert_eq!(state(text), Some(expected), "{text}");
+    }
+    let both = label("No pneumothorax, and there is a possible effusion.");
+    assert_eq!(both.state(Observation::Pneumothorax), Some(State::Negative));
+}
+
 /// What the embedded model writes is judged by these rules.
 #[test]
 fn the_summary_grammar_is_read_as_it_was_meant() {
