@@ -173,18 +173,16 @@ impl<M: Machine> Step<M> {
     ) -> Result<Stream<M::Buffer>> {
         let Sizes { hidden, wide, eps, .. } = self.sizes;
         let sizes = [batch.count, hidden, 2 * wide];
-        let (x, mixed) = match (&stream.added, few(machine, &layer.gate_up, sizes)) {
-            (None, Some(weight)) => {
+        let (x, mixed) =
+            if let (None, Some(weight)) = (&stream.added, few(machine, &layer.gate_up, sizes)) {
                 let before = NormBefore { weight: &layer.after, eps, gated: true };
                 let mixed = product(machine, &stream.x, weight, Some(before), None, sizes)?;
                 (stream.x, mixed)
-            }
-            _ => {
+            } else {
                 let (x, both) =
                     self.normed_product(machine, stream, &layer.after, &layer.gate_up, sizes)?;
                 (x, gated(machine, &both, batch.count, wide)?)
-            }
-        };
+            };
         add_product(machine, x, &mixed, &layer.down, [batch.count, wide, hidden])
     }
 

@@ -22,13 +22,13 @@ const POSITIONS: usize = 512;
 
 #[derive(Clone, Copy, Debug)]
 struct Heads {
-    heads: usize,
-    kv_heads: usize,
+    queries: usize,
+    keys: usize,
     width: usize,
 }
 
 fn held(machine: &Emulator, heads: Heads, length: usize, seed: u64) -> Held {
-    let Heads { kv_heads, width, .. } = heads;
+    let Heads { keys: kv_heads, width, .. } = heads;
     let shape = [LAYERS, 2, kv_heads, CAPACITY, width];
     let (_, all) = both(machine, &shape, seed);
     // What lies behind the positions held must not be looked at.
@@ -51,7 +51,7 @@ fn held(machine: &Emulator, heads: Heads, length: usize, seed: u64) -> Held {
 
 /// The processor's answer for the new rows of one sequence, and the keys and values it then has.
 fn expected(rotary: &Rotary, held: &Held, rows: &Tensor, heads: Heads) -> [Tensor; 3] {
-    let Heads { heads, kv_heads, width } = heads;
+    let Heads { queries: heads, keys: kv_heads, width } = heads;
     let time = rows.dim(0).unwrap();
     let part = |at: usize, heads: usize| {
         let part = rows.narrow(1, at * width, heads * width).unwrap();
@@ -79,7 +79,7 @@ fn expected(rotary: &Rotary, held: &Held, rows: &Tensor, heads: Heads) -> [Tenso
 
 /// The keys (0) or values (1) of the layer that a cache holds now.
 fn kept(held: &Held, heads: Heads, which: usize, length: usize) -> Tensor {
-    let Heads { kv_heads, width, .. } = heads;
+    let Heads { keys: kv_heads, width, .. } = heads;
     let all = held.room.tensor(&[LAYERS, 2, kv_heads, CAPACITY, width]);
     all.get(LAYER).unwrap().get(which).unwrap().narrow(1, 0, length).unwrap().unsqueeze(0).unwrap()
 }
@@ -88,7 +88,7 @@ fn kept(held: &Held, heads: Heads, which: usize, length: usize) -> Tensor {
 fn go_on(machine: &Emulator, heads: Heads, sequences: &[(usize, usize)], alone: bool) {
     let what = format!("{heads:?} {sequences:?} alone: {alone}");
     let dtype = machine.dtype();
-    let row = (heads.heads + 2 * heads.kv_heads) * heads.width;
+    let row = (heads.queries + 2 * heads.keys) * heads.width;
     let rotary = Rotary::new(heads.width, POSITIONS, 10_000.0, &Device::Cpu).unwrap();
     let held: Vec<Held> =
         sequences.iter().enumerate().map(|(i, s)| held(machine, heads, s.0, i as u64)).collect();
@@ -107,8 +107,8 @@ fn go_on(machine: &Emulator, heads: Heads, sequences: &[(usize, usize)], alone: 
         places: &places,
         angles: [&cosines, &sines],
         layer: LAYER,
-        heads: heads.heads,
-        kv_heads: heads.kv_heads,
+        heads: heads.queries,
+        kv_heads: heads.keys,
         width: heads.width,
         rows,
     };
@@ -116,7 +116,7 @@ fn go_on(machine: &Emulator, heads: Heads, sequences: &[(usize, usize)], alone: 
         cuda::append(machine, &attention).unwrap();
     }
     let mixed = cuda::attend(machine, &attention, alone).unwrap();
-    let mixed = mixed.tensor(&[rows, heads.heads * heads.width]);
+    let mixed = mixed.tensor(&[rows, heads.queries * heads.width]);
     let mut at = 0;
     for (held, (length, time)) in held.iter().zip(sequences) {
         let own = joined_cpu.narrow(0, at, *time).unwrap();
@@ -146,10 +146,10 @@ pub(super) fn angles(machine: &Emulator, width: usize) -> [Numbers; 2] {
 fn rows_see_their_own_sequence_up_to_themselves() {
     for dtype in TYPES {
         let machine = Emulator::new(dtype, true);
-        for (heads, kv_heads, width) in
+        for (queries, keys, width) in
             [(2, 2, 128), (4, 2, 40), (6, 3, 6), (3, 1, 2), (2, 1, 64), (1, 1, 256), (2, 2, 100)]
         {
-            let heads = Heads { heads, kv_heads, width };
+            let heads = Heads { queries, keys, width };
             go_on(&machine, heads, &[(0, 1), (1, 1), (37, 1), (130, 1)], true);
             go_on(&machine, heads, &[(0, 5), (9, 1), (70, 3)], false);
         }
@@ -159,7 +159,7 @@ fn rows_see_their_own_sequence_up_to_themselves() {
 #[test]
 fn many_rows_with_many_heads_are_taken_together() {
     let machine = Emulator::new(DType::F32, true);
-    let heads = Heads { heads: 24, kv_heads: 24, width: 8 };
+    let heads = Heads { queries: 24, keys: 24, width: 8 };
     go_on(&machine, heads, &[(3, 7), (0, 5)], false);
     go_on(&machine, heads, &[(5, 1); 12], true);
 }

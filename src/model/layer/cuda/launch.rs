@@ -18,13 +18,13 @@ const FEW: usize = 4;
 /// way to it: two rows of the weight, and keys and values.
 const UNDER_WAY: [usize; 2] = [8 * 2 * 16, 128];
 
-fn launch<'a, M: Machine>(
+fn launch<M: Machine>(
     machine: &M,
     name: &str,
     grid: (usize, usize),
     threads: usize,
     shared: usize,
-    words: Vec<Word<'a, M::Buffer>>,
+    words: Vec<Word<'_, M::Buffer>>,
 ) -> Result<()> {
     let dtype = machine.dtype();
     let Some(suffix) = suffix(dtype) else { bail!("there are no kernels for {dtype:?}") };
