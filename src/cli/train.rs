@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Map, Value};
 
 use super::Outcome;
-use super::number::{above_zero, at_least_one};
+use super::number::{above_zero, at_least_one, not_negative};
 
 mod align;
 mod lm;
@@ -189,11 +189,11 @@ struct EncoderArguments {
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     batch: Option<usize>,
     /// The highest learning rate [default: 1e-3; efficientnet-lite0: 4e-4].
-    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
+    #[arg(long, value_name = "F", value_parser = not_negative::<f32>)]
     rate: Option<f32>,
     /// The highest learning rate of the scoring heads [default: as --rate; efficientnet-lite0: five
     /// times it].
-    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
+    #[arg(long, value_name = "F", value_parser = not_negative::<f32>)]
     head_rate: Option<f32>,
 }
 

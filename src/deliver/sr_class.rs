@@ -68,12 +68,12 @@ fn as_accepted(file: &SendableFile) -> io::Result<Chosen> {
     use TransferSyntax::{DeflatedLittle, ExplicitBig, ImplicitLittle};
     let stored = std::fs::metadata(&file.path)?.len().saturating_sub(file.data_set_offset);
     let explicit = !matches!(file.transfer_syntax, ImplicitLittle | ExplicitBig | DeflatedLittle);
-    if stored % 2 == 1 && stored <= PADDED && explicit {
-        if let Some(even) = converted(file, Form::Explicit, file.transfer_syntax)? {
-            return Ok(even);
-        }
-    }
-    Ok(as_stored(file))
+    let even = if stored % 2 == 1 && stored <= PADDED && explicit {
+        converted(file, Form::Explicit, file.transfer_syntax)?
+    } else {
+        None
+    };
+    Ok(even.unwrap_or_else(|| as_stored(file)))
 }
 
 fn as_stored(file: &SendableFile) -> Chosen {

@@ -197,7 +197,6 @@ fn numbers_that_no_training_can_use_are_usage_errors() {
         ["--threads", "0"],
         ["--rate", "nan"],
         ["--rate", "inf"],
-        ["--rate", "-1"],
         ["--minutes", "nan"],
     ] {
         let output = train(&["lm", "--out", "nowhere", wrong[0], wrong[1]]);

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Common;
 use super::pairs::{Pace, Pairs};
-use crate::cli::number::{above_zero, at_least_one};
+use crate::cli::number::{at_least_one, not_negative};
 use crate::train::TrainError;
 use crate::train::align::{self, Parts};
 use crate::train::pairs::{self, Stage, Trained};
@@ -51,7 +51,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     batch: Option<usize>,
     /// The highest learning rate [default: by --stage; with --encoder: 3e-4].
-    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
+    #[arg(long, value_name = "F", value_parser = not_negative::<f32>)]
     rate: Option<f32>,
 }
 

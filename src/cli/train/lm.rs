@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::Common;
 use super::pairs::{Pace, Pairs};
-use crate::cli::number::{above_zero, at_least_one};
+use crate::cli::number::{above_zero, at_least_one, not_negative};
 use crate::train::optimise::{Constants, Schedule};
 use crate::train::pairs::{self, LowRankSettings, Trained};
 use crate::train::run::Plan;
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", value_parser = at_least_one::<usize>)]
     batch: Option<usize>,
     /// The highest learning rate [default: 3e-3; with --model 2e-4; with --full 2e-5].
-    #[arg(long, value_name = "F", value_parser = above_zero::<f32>)]
+    #[arg(long, value_name = "F", value_parser = not_negative::<f32>)]
     rate: Option<f32>,
 }
 
