@@ -257,3 +257,13 @@ fn a_job_whose_objects_are_gone_holds_nothing_up() {
     assert_eq!(drafts(&bench), [(study_uid(2).to_string(), 1, 1)]);
     assert_eq!(fs::read_dir(bench.folder.path().join("unreadable")).unwrap().count(), 1);
 }
+
+#[test]
+fn an_object_whose_file_is_gone_comes_back_when_it_is_sent_again() {
+    let bench = Bench::new();
+    bench.store(1, 1, b"data");
+    let file = bench.files().remove(0);
+    fs::remove_file(&file).unwrap();
+    bench.store(1, 1, b"data");
+    assert_eq!(bench.files(), [file]);
+}
