@@ -14,12 +14,12 @@ use sha2::{Digest, Sha256};
 
 use super::Outcome;
 use super::asking::Asking;
+use super::criteria::Criteria;
 use crate::config::{Config, PromptSetting};
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
 use crate::observe::chain;
-use crate::radiograph::eligible::check_age;
-use crate::radiograph::{GreyImage, View, eligibility, open_picture, render};
+use crate::radiograph::{GreyImage, open_picture, render};
 use crate::report::sr::{self, SrClass};
 use crate::report::{CodedFinding, Created, Draft, Evidence, ModelIdentity, NodeIdentity};
 use crate::vocabulary::{PatientText, Priority, hexadecimal};
@@ -58,7 +58,8 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         ask_findings: config.model.ask_findings,
     };
     let drafter = Drafter {
-        criteria: Criteria { views: View::listed(&config.model.views), youngest: model.youngest() },
+        // Asking for a draft says that it is a chest when the object does not.
+        criteria: Criteria::of(&config, &model, true),
         model,
         request,
         node: NodeIdentity::new(&config.node.ae_title),
@@ -102,13 +103,6 @@ struct Drafter {
     request: DraftRequest,
     node: NodeIdentity,
     reports: Reports,
-}
-
-/// Which radiographs are drafted from.
-struct Criteria {
-    views: Vec<View>,
-    /// In years.
-    youngest: Option<u32>,
 }
 
 /// One file's draft and how long reading it took.
@@ -166,24 +160,14 @@ struct Source {
 }
 
 impl Source {
-    /// Reads a picture, or renders a DICOM object that meets the criteria, if there are any. Asking
-    /// for a draft says that it is a chest when the object does not.
-    fn open(file: &Path, criteria: Option<&Criteria>) -> anyhow::Result<Self> {
+    /// Reads a picture, or renders a DICOM object that meets the criteria.
+    fn open(file: &Path, criteria: &Criteria) -> anyhow::Result<Self> {
         if !is_dicom(file)? {
             return Ok(Self { image: open_picture(file)?, object: None });
         }
         let object = StoredObject::open(file)?;
-        let view = match eligibility(&object, true) {
-            Ok(eligible) => eligible.view,
-            Err(reason) => bail!("not drafted from: {reason}"),
-        };
-        if let Some(criteria) = criteria {
-            if let Err(reason) = check_age(&object, criteria.youngest) {
-                bail!("not drafted from: {reason}");
-            }
-            if !criteria.views.contains(&view) {
-                bail!("not drafted from: its view is not among model.views");
-            }
+        if let Err(reason) = criteria.judge(&object) {
+            bail!("not drafted from: {reason}");
         }
         Ok(Self { image: render(&object)?.image, object: Some(object) })
     }
@@ -200,13 +184,13 @@ fn is_dicom(file: &Path) -> anyhow::Result<bool> {
 
 /// Reads a picture, or renders a DICOM object.
 pub(super) fn read_image(file: &Path) -> anyhow::Result<GreyImage> {
-    Ok(Source::open(file, None)?.image)
+    Ok(Source::open(file, &Criteria::any())?.image)
 }
 
 impl Drafter {
     fn draft(&self, file: &Path, taken: &mut HashSet<OsString>) -> anyhow::Result<Drafted> {
         let start = Instant::now();
-        let source = Source::open(file, Some(&self.criteria))?;
+        let source = Source::open(file, &self.criteria)?;
         let read = start.elapsed().as_secs_f64();
         let draft = self.model.draft(&source.image, &self.request)?;
         let report = self.reports.place(file, taken);

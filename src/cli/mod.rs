@@ -13,6 +13,7 @@ mod audit;
 mod bench;
 mod chat;
 mod config;
+mod criteria;
 mod dataset;
 mod decode;
 mod demo;

@@ -8,11 +8,11 @@ use anyhow::Context;
 use serde_json::{Value, json};
 
 use super::Outcome;
+use super::criteria::Criteria;
 use crate::config::Config;
 use crate::model::{Model, device};
 use crate::node::request_of;
 use crate::object::StoredObject;
-use crate::radiograph::eligible::{View, check_age, eligibility};
 use crate::radiograph::render;
 use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
 use crate::vocabulary::AeTitle;
@@ -76,7 +76,8 @@ fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::
     let study = StudyFacts::of(&object, 1);
     let device = device::open(config.model.device)?;
     let model = Model::open_on(config.model.path.as_deref(), &device)?;
-    if let Some(reason) = ineligible(&object, config, &model) {
+    let criteria = Criteria::of(config, &model, config.study.assume_chest);
+    if let Err(reason) = criteria.judge(&object) {
         let study = StudyFacts { drafted: false, reason: reason.clone(), ..study };
         let verdict = triage.judge(&Facts::new(study, &[], None, sender));
         return Ok(Tested { reason: Some(reason), verdict });
@@ -86,19 +87,6 @@ fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::
     let facts = Facts::new(study, &found, draft.abnormal, sender).with_scores(&draft.scores);
     let verdict = triage.judge(&facts);
     Ok(Tested { reason: None, verdict })
-}
-
-/// Why the node would make no draft of the object.
-fn ineligible(object: &StoredObject, config: &Config, model: &Model) -> Option<String> {
-    let view = match eligibility(object, config.study.assume_chest) {
-        Ok(eligible) => eligible.view,
-        Err(reason) => return Some(reason.to_string()),
-    };
-    if let Err(reason) = check_age(object, model.youngest()) {
-        return Some(reason.to_string());
-    }
-    let listed = View::listed(&config.model.views).contains(&view);
-    (!listed).then(|| "the view is not among model.views".to_owned())
 }
 
 fn as_json(tested: &Tested) -> Value {

@@ -9,12 +9,12 @@ use tracing::{info, warn};
 
 use super::Destination;
 use super::disposition::{self, Disposition};
-use super::sender::{Delivery, blocking};
+use super::sender::Delivery;
 use crate::dimse::Status;
 use crate::dimse::n_action::{CommitmentRequest, STORAGE_COMMITMENT, SYNTAXES};
 use crate::dimse::requestor::{ProposedContext, RequestError, Requestor};
 use crate::receive::commitment::note;
-use crate::spool::{Changes, Commitment, Patience, SpoolError, retry};
+use crate::spool::{Changes, Commitment, Patience, SpoolError, blocking, retry};
 
 /// Requests to one destination at the same time.
 const AT_A_TIME: usize = 4;
@@ -40,15 +40,8 @@ pub(super) async fn run(
     let mut asking = JoinSet::new();
     let shared = Shared { delivery, destination, closing };
     while !shared.closing.is_cancelled() {
-        if let Err(failure) = step(&shared, &mut changes, &mut asking).await {
-            let pause = patience.after(failure)?;
-            tokio::select! {
-                () = shared.closing.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        } else {
-            patience.reset();
-        }
+        let ended = step(&shared, &mut changes, &mut asking).await;
+        patience.rest_after(ended, &shared.closing).await?;
     }
     while let Some(ended) = asking.join_next().await {
         if let Err(failure) = ended.unwrap_or(Ok(())) {

@@ -4,6 +4,10 @@
 //! sent goes out byte for byte, but where its length is odd: DICOM's are even, and receivers end
 //! the association at a fragment of odd length. Then values are padded as their VR wants.
 
+use dicom_core::VR;
+
+use crate::object::has_short_form;
+
 /// What comes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Form {
@@ -98,15 +102,14 @@ fn fragments(explicit: &[u8], at: &mut usize, out: &mut Vec<u8>) -> Option<()> {
     }
 }
 
-/// VRs whose explicit length has 16 bits (PS3.5 §7.1.2).
-const SHORT: [&[u8; 2]; 21] = [
-    b"AE", b"AS", b"AT", b"CS", b"DA", b"DS", b"DT", b"FL", b"FD", b"IS", b"LO", b"LT", b"PN",
-    b"SH", b"SL", b"SS", b"ST", b"TM", b"UI", b"UL", b"US",
-];
+/// Whether the explicit length of a VR has 16 bits (PS3.5 §7.1.2).
+fn is_short(vr: [u8; 2]) -> bool {
+    VR::from_binary(vr).is_some_and(has_short_form)
+}
 
 /// The length of an explicit element whose VR was just read.
 fn length_of(bytes: &[u8], at: &mut usize, vr: [u8; 2]) -> Option<u32> {
-    if SHORT.contains(&&vr) {
+    if is_short(vr) {
         return Some(u32::from(u16::from_le_bytes(take(bytes, at)?)));
     }
     let _: [u8; 2] = take(bytes, at)?;
@@ -139,7 +142,7 @@ fn header(out: &mut Vec<u8>, form: Form, (tag, vr): ([u8; 4], [u8; 2]), length: 
     out.extend_from_slice(&tag);
     match form {
         Form::Implicit => out.extend_from_slice(&length.to_le_bytes()),
-        Form::Explicit if SHORT.contains(&&vr) => {
+        Form::Explicit if is_short(vr) => {
             out.extend_from_slice(&vr);
             out.extend_from_slice(&u16::try_from(length).ok()?.to_le_bytes());
         }

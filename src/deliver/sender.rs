@@ -12,7 +12,9 @@ use crate::dimse::Timers;
 use crate::dimse::requestor::{RequestError, Requestor};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
-use crate::spool::{Changes, DeliveryLease, DeliveryObject, Patience, Spool, SpoolError, retry};
+use crate::spool::{
+    Changes, DeliveryLease, DeliveryObject, Patience, Spool, SpoolError, blocking, retry,
+};
 use crate::vocabulary::{InstanceUid, PatientText, SopClass, StudyUid};
 
 /// What the senders of all destinations share.
@@ -45,15 +47,8 @@ pub(super) async fn run(
     let mut changes = delivery.spool.changed();
     let mut patience = Patience::of("delivery");
     while !closing.is_cancelled() {
-        if let Err(failure) = step(&delivery, &destination, &closing, &mut changes).await {
-            let pause = patience.after(failure)?;
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        } else {
-            patience.reset();
-        }
+        let ended = step(&delivery, &destination, &closing, &mut changes).await;
+        patience.rest_after(ended, &closing).await?;
     }
     Ok(())
 }
@@ -205,13 +200,4 @@ async fn send(
     drop(chosen.converted);
     association.release().await;
     Ok((disposition::of_status(status), Some((chosen.instance, chosen.class))))
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
-    }
 }

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::Destination;
-use super::sender::{Delivery, blocking};
-use crate::spool::{Patience, Spool, SpoolError};
+use super::sender::Delivery;
+use crate::spool::{Patience, Spool, SpoolError, blocking};
 
 /// How often it is looked for: a sender that ends with a reload may have asked for a commitment
 /// after it.

@@ -7,8 +7,8 @@ use tracing::info;
 
 use super::deliveries::deliveries;
 use super::judge;
-use super::worker::{Drafting, blocking, guarded};
-use crate::spool::{NewDelivery, NewDeliveryObject, SpoolError, Unforwarded};
+use super::worker::{Drafting, guarded};
+use crate::spool::{NewDelivery, NewDeliveryObject, SpoolError, Unforwarded, blocking};
 use crate::triage::SenderFacts;
 
 /// Sends on its way what one such job has; whether there was one.

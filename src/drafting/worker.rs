@@ -30,7 +30,7 @@ use crate::radiograph::{Decoder, RadiographError};
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity};
 use crate::spool::{
     Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience, Spool,
-    SpoolError,
+    SpoolError, blocking,
 };
 use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
 use crate::vocabulary::{PatientText, Priority, StudyUid};
@@ -76,15 +76,8 @@ pub async fn run(drafting: Arc<Drafting>, closing: CancellationToken) -> Result<
     let mut patience = Patience::of("drafting");
     let mut jobs = JoinSet::new();
     while !closing.is_cancelled() {
-        if let Err(failure) = step(&drafting, &closing, &mut changes, &mut jobs).await {
-            let pause = patience.after(failure)?;
-            tokio::select! {
-                () = closing.cancelled() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        } else {
-            patience.reset();
-        }
+        let ended = step(&drafting, &closing, &mut changes, &mut jobs).await;
+        patience.rest_after(ended, &closing).await?;
     }
     while !jobs.is_empty() {
         if let Err(failure) = ended(jobs.join_next().await) {
@@ -439,13 +432,4 @@ pub(super) async fn guarded<T: Send + 'static>(
 ) -> Result<T, DraftingError> {
     let run = move || catch_unwind(AssertUnwindSafe(work)).ok().ok_or(DraftingError::Panic);
     tokio::task::spawn_blocking(run).await.unwrap_or(Err(DraftingError::Panic))
-}
-
-pub(super) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
-) -> Result<T, SpoolError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
-    }
 }

@@ -20,6 +20,7 @@ use dicom_core::Tag;
 pub use data_set::DataSet;
 pub use item::{Item, PersonName, RawElement};
 pub use pixel::PixelData;
+pub(crate) use scan::has_short_form;
 pub use scan::{Limits, Malformed, Reason};
 pub use stored::StoredObject;
 pub use turns::{Turn, Turns};

@@ -497,7 +497,7 @@ pub(super) fn dictionary_vr(tag: Tag) -> VR {
 }
 
 /// Whether an explicit header has 16 bits for the length (PS3.5 §7.1.2).
-pub(super) const fn has_short_form(vr: VR) -> bool {
+pub(crate) const fn has_short_form(vr: VR) -> bool {
     use VR::{AE, AS, AT, CS, DA, DS, DT, FD, FL, IS, LO, LT, PN, SH, SL, SS, ST, TM, UI, UL, US};
     matches!(
         vr,

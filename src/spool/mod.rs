@@ -72,7 +72,7 @@ pub use job::{ArtefactKind, DeliveryState, JobState};
 pub use lease::DraftLease;
 pub use listing::{JobFilter, Listed};
 pub use operator::Retried;
-pub use patience::Patience;
+pub use patience::{Patience, blocking};
 pub use rebuild::{FoundArtefact, Lost, Unrecorded};
 pub use sign::Signed;
 pub use view::{DeliveryView, EventView, JobDetail, JobView, Signature, VersionView};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::ErrorCode;
+use tokio_util::sync::CancellationToken;
 
 use super::SpoolError;
 
@@ -27,6 +28,27 @@ impl Patience {
         self.next = FIRST;
     }
 
+    /// Takes note of how a step ended: after a failure it waits, at the longest until `closing`.
+    ///
+    /// # Errors
+    /// As [`Patience::after`].
+    pub async fn rest_after(
+        &mut self,
+        step: Result<(), SpoolError>,
+        closing: &CancellationToken,
+    ) -> Result<(), SpoolError> {
+        let Err(failure) = step else {
+            self.reset();
+            return Ok(());
+        };
+        let pause = self.after(failure)?;
+        tokio::select! {
+            () = closing.cancelled() => {}
+            () = tokio::time::sleep(pause) => {}
+        }
+        Ok(())
+    }
+
     /// How long to wait after this failure, which is logged.
     ///
     /// # Errors
@@ -41,6 +63,16 @@ impl Patience {
         let (stage, error) = (self.stage, &error as &dyn std::error::Error);
         tracing::error!(stage, error, "the store failed; trying again in {} s", pause.as_secs());
         Ok(pause)
+    }
+}
+
+/// Runs what uses the store on a thread that may wait for it; a panic there is one here.
+pub async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(lost) => std::panic::resume_unwind(lost.into_panic()),
     }
 }
 

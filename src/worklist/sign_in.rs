@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::{Form, FromRequest, Query, Request, State};
-use axum::http::header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER, SET_COOKIE};
+use axum::http::header::{HeaderMap, RETRY_AFTER, SET_COOKIE};
 use axum::http::{StatusCode, Uri};
 use axum::response::{AppendHeaders, IntoResponse, Redirect, Response};
 use maud::{Markup, html};
@@ -56,9 +56,6 @@ pub(super) async fn page(
     form(arrival, &headers, local(&wanted.next), None)
 }
 
-/// What a form may send that is given back.
-const LONGEST: usize = 256 << 10;
-
 /// What a report's form sent.
 #[derive(Debug, Default, Deserialize)]
 struct Written {
@@ -69,22 +66,13 @@ struct Written {
 /// A form of a session that has ended: the sign-in form, with the text that was sent, which nobody
 /// took.
 pub(super) async fn again(request: Request) -> Response {
-    let (parts, body) = request.into_parts();
-    let Some(arrival) = parts.extensions.get::<Arrival>().copied() else {
+    let Some(arrival) = request.extensions().get::<Arrival>().copied() else {
         return Failure::SignedOut.into_response();
     };
-    let path = parts.uri.path();
-    let page = path.rsplit_once('/').map_or("/", |(page, _)| page);
-    let next = if page.starts_with("/studies/") { local(page) } else { "/" };
-    let sent = axum::body::to_bytes(body, LONGEST).await.unwrap_or_default();
-    let request = Request::builder()
-        .method(parts.method)
-        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(axum::body::Body::from(sent));
-    let written = match request {
-        Ok(request) => Form::<Written>::from_request(request, &()).await.ok(),
-        Err(_) => None,
-    };
+    let headers = request.headers().clone();
+    let page = request.uri().path().rsplit_once('/').map_or("/", |(page, _)| page);
+    let next = if page.starts_with("/studies/") { local(page) } else { "/" }.to_owned();
+    let written = Form::<Written>::from_request(request, &()).await.ok();
     let text = written.map(|Form(written)| written.text).filter(|text| !text.trim().is_empty());
     let wrong = match text {
         Some(_) => {
@@ -93,7 +81,7 @@ pub(super) async fn again(request: Request) -> Response {
         }
         None => "Your session had ended, and nothing was done.",
     };
-    let page = shown(arrival, &parts.headers, next, Some(wrong), text.as_deref());
+    let page = shown(arrival, &headers, &next, Some(wrong), text.as_deref());
     (StatusCode::UNAUTHORIZED, page).into_response()
 }
 
@@ -160,7 +148,8 @@ pub(super) async fn enter(
     }
     let access = &state.access;
     // Who types a password there must not find it in a log.
-    let name = access.user(&typed.name).map_or_else(|| UNKNOWN.to_owned(), |user| user.name);
+    let user = access.user(&typed.name);
+    let name = user.as_ref().map_or(UNKNOWN, |user| &user.name).to_owned();
     let who = Person::at(&name, arrival.client);
     if let Err(wait) = access.attempts.begin(arrival.client, &typed.name) {
         warn!(user = name, client = %arrival.client, "sign-in refused: too many failed");
@@ -170,7 +159,6 @@ pub(super) async fn enter(
         let page = form(arrival, &headers, &next, Some(why));
         return Ok((StatusCode::TOO_MANY_REQUESTS, after, page).into_response());
     }
-    let user = access.user(&typed.name);
     let credential = user.as_ref().map_or_else(Credential::of_nobody, |user| user.hash.clone());
     let hashing = HASHING.acquire().await;
     let good = blocking(move || {

@@ -13,16 +13,7 @@ pub(super) type OnGpu = Step<Gpu>;
 /// Makes a model ready for steps on a GPU, where it lies on one and is not being trained. Weights
 /// that take in the same rows become views of one.
 pub(super) fn prepare(model: &mut Llama) -> Result<Option<OnGpu>> {
-    let config = model.config();
-    let sizes = Sizes {
-        hidden: config.hidden_size,
-        wide: config.intermediate_size,
-        heads: config.num_attention_heads,
-        kv_heads: config.kv_heads(),
-        width: config.head_width(),
-        vocabulary: config.vocab_size,
-        eps: f64::from(config.rms_norm_eps as f32),
-    };
+    let sizes = Sizes::of(model.config());
     let norm = model.norm.weight().clone();
     let dtype = model.embeddings.dtype();
     let (Some(gpu), Some((cosines, sines))) =

@@ -10,6 +10,7 @@ use std::fmt;
 
 use candle_core::{Result, bail};
 
+use super::llama::LlamaConfig;
 use crate::model::layer::cuda::{
     Attention, Machine, Norm, NormBefore, Rows, append, attend, gated, head_fits, norm, product,
     product_fits,
@@ -35,6 +36,19 @@ pub struct Sizes {
 }
 
 impl Sizes {
+    /// Of a model.
+    pub fn of(config: &LlamaConfig) -> Self {
+        Self {
+            hidden: config.hidden_size,
+            wide: config.intermediate_size,
+            heads: config.num_attention_heads,
+            kv_heads: config.kv_heads(),
+            width: config.head_width(),
+            vocabulary: config.vocab_size,
+            eps: f64::from(config.rms_norm_eps as f32),
+        }
+    }
+
     /// Whether the kernels take such heads.
     pub fn fit(&self, machine: &impl Machine) -> bool {
         head_fits(machine.dtype(), self.width)

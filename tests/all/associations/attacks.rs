@@ -9,8 +9,8 @@ use thorascribe::dimse::command::{Request, field};
 
 use super::super::support::wait_until;
 use super::raw::{
-    CR, EXPLICIT, IMPLICIT, Peer, Scp, Setup, VERIFICATION, bytes_of, c_store, data_set, p_data,
-    request,
+    CR, EXPLICIT, IMPLICIT, Peer, Scp, Setup, VERIFICATION, bytes_of, c_echo, c_store, data_set,
+    p_data, request,
 };
 
 /// The A-ABORT of the provider for a value that cannot be (PS3.8 Table 9-26).
@@ -421,15 +421,7 @@ fn aborts_leave_no_slot_taken() {
 fn a_peer_that_reads_nothing_does_not_hold_the_node() {
     let scp = Scp::impatient();
     let mut peer = Peer::storing(scp.address);
-    let echo = Request {
-        field: field::C_ECHO,
-        message_id: 1,
-        class: Some(VERIFICATION.into()),
-        instance: None,
-        kind: None,
-        has_data: false,
-    };
-    let echo = p_data(3, 3, &echo.encode()).repeat(100);
+    let echo = c_echo(3, 1).repeat(100);
     peer.0.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     let started = Instant::now();
     // Requests without end, no response taken: both directions fill up, and the node gives up.

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use dicom_ul::pdu::{UserIdentity, UserIdentityType, UserVariableItem};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
-use thorascribe::dimse::command::{Request, field};
 
 use super::super::support::data_set::{DataSet, element, implicit};
 use super::super::support::{Node, Settings};
 use super::raw::{
-    CR, EXPLICIT, IMPLICIT, Peer, VERIFICATION, bytes_of, c_store, data_set, p_data, request,
+    CR, EXPLICIT, IMPLICIT, Peer, VERIFICATION, bytes_of, c_echo, c_store, data_set, p_data,
+    request,
 };
 
 const DEFLATED: &str = "1.2.840.10008.1.2.1.99";
@@ -21,18 +21,6 @@ const RESULT_SOURCE_REASON: std::ops::Range<usize> = 1..4;
 fn node(tables: &str) -> Node {
     let tables = tables.to_owned();
     Node::start(&Settings { tables, quiet: "9m", ..Settings::default() })
-}
-
-fn echo() -> Vec<u8> {
-    let request = Request {
-        field: field::C_ECHO,
-        message_id: 1,
-        class: Some(VERIFICATION.into()),
-        instance: None,
-        kind: None,
-        has_data: false,
-    };
-    p_data(3, 3, &request.encode())
 }
 
 #[track_caller]
@@ -221,7 +209,7 @@ fn how_long_an_association_may_take_is_what_the_configuration_says() {
     in_time("ARTIM", ALMOST_ONE, took);
     let polite = Peer::associated(node.dicom, &[(3, VERIFICATION, &[IMPLICIT])]);
     let took = given_up_after(polite, step, |peer| {
-        drop(peer.0.write_all(&echo()));
+        drop(peer.0.write_all(&c_echo(3, 1)));
         peer.receive().is_some_and(|raw| raw.code == 4)
     });
     in_time("as a whole", Duration::from_millis(3500), took);
@@ -254,7 +242,7 @@ fn how_slowly_a_peer_may_send_is_what_the_configuration_says() {
 fn how_slowly_a_peer_may_read_is_what_the_configuration_says() {
     let node = timed("write_timeout = \"1s\"\n");
     let mut talkative = Peer::storing(node.dicom);
-    let requests = echo().repeat(100);
+    let requests = c_echo(3, 1).repeat(100);
     talkative.0.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
     let started = Instant::now();
     // Without an end, and no response taken: both directions fill up, then the node gives up.

@@ -191,6 +191,19 @@ pub(super) fn p_data(context: u8, control: u8, data: &[u8]) -> Vec<u8> {
     bytes
 }
 
+/// A C-ECHO request on a context, as P-DATA.
+pub(super) fn c_echo(context: u8, message_id: u16) -> Vec<u8> {
+    let request = Request {
+        field: field::C_ECHO,
+        message_id,
+        class: Some(VERIFICATION.into()),
+        instance: None,
+        kind: None,
+        has_data: false,
+    };
+    p_data(context, 3, &request.encode())
+}
+
 /// A C-STORE command set.
 pub(super) fn c_store(class: Option<&str>, instance: Option<&str>) -> Vec<u8> {
     let owned = |text: Option<&str>| text.map(str::to_owned);
@@ -283,15 +296,7 @@ impl Peer {
 
     #[track_caller]
     pub(super) fn echo(&mut self, context: u8) -> Response {
-        let request = Request {
-            field: field::C_ECHO,
-            message_id: 77,
-            class: Some(VERIFICATION.into()),
-            instance: None,
-            kind: None,
-            has_data: false,
-        };
-        self.send(&p_data(context, 3, &request.encode()));
+        self.send(&c_echo(context, 77));
         self.response()
     }
 

@@ -31,15 +31,7 @@ struct Pair {
 }
 
 fn pair(machine: &Emulator, config: &LlamaConfig) -> Pair {
-    let sizes = Sizes {
-        hidden: config.hidden_size,
-        wide: config.intermediate_size,
-        heads: config.num_attention_heads,
-        kv_heads: config.kv_heads(),
-        width: config.head_width(),
-        vocabulary: config.vocab_size,
-        eps: config.rms_norm_eps,
-    };
+    let sizes = Sizes::of(config);
     assert!(sizes.fit(machine));
     let mut tensors = HashMap::new();
     let mut seed = 0;

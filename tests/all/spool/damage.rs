@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
+use tempfile::TempDir;
 use thorascribe::spool::{Clock, DeliveryObject, JobState, Lost, Spool, Unrecorded};
 use thorascribe::vocabulary::{InstanceUid, SopClass, Uid};
 
@@ -65,6 +67,15 @@ fn check(spool: &Spool, clock: &Clock, what: &str) -> BTreeMap<u32, JobState> {
     states
 }
 
+/// A copy of a spool, with one page of its job store overwritten.
+fn with_damaged_page(spool: &Path, page: u64) -> TempDir {
+    let place = TempDir::new().unwrap();
+    copy(spool, place.path());
+    let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
+    file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
+    place
+}
+
 #[test]
 fn whichever_page_of_the_job_store_is_damaged_every_acknowledged_study_is_kept() {
     let Bench { folder, spool, .. } = filled();
@@ -74,11 +85,7 @@ fn whichever_page_of_the_job_store_is_damaged_every_acknowledged_study_is_kept()
     assert!(pages > 20, "{pages}");
     let (mut damaged, mut kept) = (0, 0);
     for page in 0..pages {
-        let place = tempfile::tempdir().unwrap();
-        copy(folder.path(), place.path());
-        let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
-        file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
-        drop(file);
+        let place = with_damaged_page(folder.path(), page);
         let clock = Clock::manual();
         clock.advance(QUIET * 100);
         let spool = Spool::open_with(settings(place.path()), clock.clone()).unwrap();
@@ -119,10 +126,7 @@ fn whichever_page_is_damaged_a_second_version_stays_the_second_and_its_report_th
     let pages = fs::metadata(folder.path().join("jobs.sqlite")).unwrap().len() / PAGE;
     let mut redone = 0;
     for page in 0..pages {
-        let place = tempfile::tempdir().unwrap();
-        copy(folder.path(), place.path());
-        let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
-        file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
+        let place = with_damaged_page(folder.path(), page);
         let spool = Spool::open_with(settings(place.path()), clock.clone()).unwrap();
         if spool.damaged().is_none() {
             continue;
@@ -202,10 +206,7 @@ fn a_request_for_a_commitment_outlives_most_damage() {
     let pages = fs::metadata(folder.path().join("jobs.sqlite")).unwrap().len() / PAGE;
     let (mut damaged, mut understood) = (0, 0);
     for page in 0..pages {
-        let place = tempfile::tempdir().unwrap();
-        copy(folder.path(), place.path());
-        let file = fs::File::options().write(true).open(place.path().join("jobs.sqlite")).unwrap();
-        file.write_all_at(&[0xA5; PAGE as usize], page * PAGE).unwrap();
+        let place = with_damaged_page(folder.path(), page);
         let spool = Spool::open_with(settings(place.path()), clock.clone()).unwrap();
         if spool.damaged().is_none() {
             continue;
