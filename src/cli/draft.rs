@@ -81,19 +81,18 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         } else {
             match result {
                 Ok(drafted) => drafted.print(&mut out, file, &drafter.model)?,
-                Err(error) => {
-                    writeln!(
-                        std::io::stderr(),
-                        "error: {}: {}",
-                        file.display(),
-                        chain(error.as_ref())
-                    )?;
-                }
+                Err(error) => writeln!(std::io::stderr(), "error: {}", of_file(file, &error))?,
             }
         }
         out.flush()?;
     }
     Ok(code)
+}
+
+/// An error with its causes, and the file where they do not name it.
+fn of_file(file: &Path, error: &anyhow::Error) -> String {
+    let (text, file) = (chain(error.as_ref()), file.display().to_string());
+    if text.contains(&file) { text } else { format!("{file}: {text}") }
 }
 
 /// Everything that is the same for all files.

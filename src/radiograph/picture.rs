@@ -24,6 +24,12 @@ pub enum PictureError {
         #[source]
         source: std::io::Error,
     },
+    /// Nothing in it says what it is.
+    #[error("{} is neither a DICOM file (it has no DICM at byte 128) nor a PNG or JPEG picture", path.display())]
+    Unknown {
+        /// The file.
+        path: PathBuf,
+    },
     /// It cannot be decoded.
     #[error("{} is neither a PNG nor a JPEG picture that can be read", path.display())]
     Decode {
@@ -42,6 +48,9 @@ pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
     let decode = |source| PictureError::Decode { path: path.to_owned(), source };
     let mut reader =
         ImageReader::open(path).and_then(ImageReader::with_guessed_format).map_err(read)?;
+    if reader.format().is_none() {
+        return Err(PictureError::Unknown { path: path.to_owned() });
+    }
     let mut limits = Limits::default();
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);

@@ -201,4 +201,16 @@ fn an_error_says_everything_once() {
         let error = lines(&output)[0]["error"].as_str().unwrap().to_owned();
         assert_eq!(error.matches("bytes, ").count(), 1, "{error}");
     }
+    let (text, nowhere) = (folder.path().join("text.dcm"), folder.path().join("nowhere"));
+    std::fs::write(&text, "no image").unwrap();
+    for (command, file, why) in [
+        (&["draft"][..], &text, "neither a DICOM file"),
+        (&["draft"], &nowhere, "No such file"),
+        (&["route", "test"], &nowhere, "No such file"),
+    ] {
+        let output = thorascribe(&[command, &[file.to_str().unwrap()]].concat());
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{error}");
+        assert_eq!(error.matches(why).count(), 1, "{error}");
+    }
 }
