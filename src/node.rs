@@ -16,19 +16,22 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 mod openness;
+mod reload;
 mod retention;
 mod sockets;
 mod vitals;
 
+pub use reload::Reload;
+use reload::Running;
 pub use sockets::{Sockets, SocketsError};
 pub use vitals::{Silent, Vitals};
 
-use crate::config::{Config, ConfigErrors, PromptSetting, User};
-use crate::deliver::{self, Delivery, Destination};
+use crate::config::{Config, ConfigErrors, PromptSetting};
+use crate::deliver::{self, Delivery};
 use crate::dimse::Timers;
 use crate::dimse::listen::Listener;
-use crate::dimse::tls::{self, Client, CurrentServer, Loaded};
-use crate::drafting::{self, Drafting, Recipient};
+use crate::dimse::tls::{self, Client};
+use crate::drafting::{self, Drafting};
 use crate::model::engine::{Engine, EngineHandle};
 use crate::model::{DraftRequest, Model, ModelError, PromptChoice, Sampling};
 use crate::object::Turns;
@@ -136,79 +139,6 @@ impl fmt::Display for Addresses {
     }
 }
 
-/// What of a running node follows a changed configuration: who may send, the destinations, rules
-/// and routes, who may sign in, and certificates.
-#[derive(Clone)]
-pub struct Reload {
-    reception: Arc<Reception>,
-    destinations: Arc<watch::Sender<Vec<Destination>>>,
-    recipients: Arc<watch::Sender<Vec<Recipient>>>,
-    users: Arc<watch::Sender<Vec<User>>>,
-    triage: Arc<watch::Sender<Arc<Triage>>>,
-    tls: Option<CurrentServer>,
-    syslog: Option<watch::Sender<Client>>,
-    addresses: Addresses,
-    audit: Audit,
-}
-
-impl fmt::Debug for Reload {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reload").finish_non_exhaustive()
-    }
-}
-
-impl Reload {
-    /// Takes peers, destinations, rules, routes, users and certificates from `config`: from the
-    /// next association, draft and delivery on. All other keys are read at start only.
-    ///
-    /// # Errors
-    /// A rule, route or certificate that is wrong; then nothing is taken.
-    pub fn apply(&self, config: &Config) -> Result<(), ConfigErrors> {
-        let triage = Triage::new(config)?;
-        let tls = tls::load(config)?;
-        warn_of_expired(&tls);
-        openness::warn_of(config, self.addresses);
-        if let (Some(current), Some(new)) = (&self.tls, &tls.server) {
-            current.replace(new);
-        }
-        if let (Some(current), Some(new)) = (&self.syslog, &tls.syslog) {
-            current.send_replace(new.clone());
-        }
-        self.triage.send_replace(Arc::new(triage));
-        self.reception.reload(config);
-        self.destinations.send_replace(destinations_of(config, &tls));
-        self.recipients.send_replace(recipients_of(config));
-        self.users.send_replace(config.users.clone());
-        self.audit.record(&Event::Reloaded { refused: None });
-        Ok(())
-    }
-
-    /// Notes that nothing was taken over, and why.
-    pub fn refused(&self, why: &dyn fmt::Display) {
-        self.audit.record(&Event::Reloaded { refused: Some(why.to_string()) });
-    }
-}
-
-fn destinations_of(config: &Config, tls: &Loaded) -> Vec<Destination> {
-    let title = &config.node.ae_title;
-    let named = config.destinations.iter().zip(&tls.destinations);
-    named.map(|(destination, tls)| Destination::new(destination, title, tls.clone())).collect()
-}
-
-fn warn_of_expired(tls: &Loaded) {
-    for problem in &tls.expired {
-        warn!("{problem}");
-    }
-}
-
-fn recipients_of(config: &Config) -> Vec<Recipient> {
-    let recipients = config.destinations.iter().map(|destination| Recipient {
-        name: destination.name.clone(),
-        receives: destination.receives.clone(),
-    });
-    recipients.collect()
-}
-
 fn not_listening(
     address: SocketAddr,
     purpose: &'static str,
@@ -234,7 +164,7 @@ impl Node {
     pub async fn bind_with(config: Config, mut sockets: Sockets) -> Result<Self, NodeError> {
         let triage = Triage::new(&config).map_err(NodeError::Config)?;
         let tls = tls::load(&config).map_err(NodeError::Config)?;
-        warn_of_expired(&tls);
+        reload::warn_of_expired(&tls);
         let settings = spool_settings(&config);
         let path = config.spool.path.display().to_string();
         let unusable = |source| NodeError::Spool { path, source };
@@ -285,17 +215,12 @@ impl Node {
         let syslog = tls.syslog.clone().map(watch::Sender::new);
         let audit = audit_of(&config, &metrics, syslog.as_ref())?;
         let reception = Reception::new(&config, spool.clone(), metrics.clone(), audit.clone());
-        let reload = Reload {
-            reception: Arc::new(reception),
-            destinations: Arc::new(watch::Sender::new(destinations_of(&config, &tls))),
-            recipients: Arc::new(watch::Sender::new(recipients_of(&config))),
-            users: Arc::new(watch::Sender::new(config.users.clone())),
-            triage: Arc::new(watch::Sender::new(Arc::new(triage))),
-            tls: tls.server,
+        let reload = Reload::new(
+            Running { config: config.clone(), addresses, reception, audit: audit.clone() },
+            tls,
             syslog,
-            addresses,
-            audit: audit.clone(),
-        };
+            triage,
+        );
         Ok(Self { config, spool, engine, metrics, audit, dicom, http, addresses, reload })
     }
 

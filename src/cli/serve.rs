@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Outcome, service_manager};
-use crate::config::Config;
+use crate::config::{self, Config, Environment, Shown};
 use crate::node::{Node, Reload};
 use crate::observe::log;
 
@@ -20,9 +20,9 @@ use crate::observe::log;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, config: Option<&Path>) -> Outcome {
-    let loaded = Config::load(config)?;
+    let (loaded, shown) = config::show(config, &Environment::of_process())?;
     log::init(&loaded.log);
-    runtime()?.block_on(serve(loaded, config))
+    runtime()?.block_on(serve(loaded, shown, config))
 }
 
 /// The runtime of everything that talks to the network.
@@ -33,7 +33,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the network runtime")
 }
 
-async fn serve(config: Config, file: Option<&Path>) -> Outcome {
+async fn serve(config: Config, shown: Vec<Shown>, file: Option<&Path>) -> Outcome {
     let (closing, abandon) = (CancellationToken::new(), CancellationToken::new());
     stop_on_signals(closing.clone(), abandon.clone())?;
     let hangup = signal(SignalKind::hangup())?;
@@ -42,7 +42,7 @@ async fn serve(config: Config, file: Option<&Path>) -> Outcome {
     let bound = Node::bind_with(config, service_manager::sockets()?).await;
     starting.abort();
     let node = bound?;
-    tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload()));
+    tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload(), shown));
     let addresses = node.addresses();
     let ready = format!("ready {addresses}");
     let mut out = std::io::stdout();
@@ -79,14 +79,15 @@ fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> an
 
 /// SIGHUP takes peers, destinations, rules, routes, users and certificates from the configuration
 /// anew, all of it or nothing.
-async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
+async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload, started: Vec<Shown>) {
     while hangup.recv().await.is_some() {
         service_manager::reloading();
         let file = file.clone();
-        let status = match tokio::task::spawn_blocking(move || Config::load(file.as_deref())).await
-        {
-            Ok(Ok(config)) => match reload.apply(&config) {
+        let load = move || config::show(file.as_deref(), &Environment::of_process());
+        let status = match tokio::task::spawn_blocking(load).await {
+            Ok(Ok((config, shown))) => match reload.apply(&config) {
                 Ok(()) => {
+                    warn_of_left(&started, &shown);
                     info!(
                         "SIGHUP: peers, destinations, rules, routes, users and certificates are \
                          those of the configuration as it is now"
@@ -99,6 +100,17 @@ async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload) {
             Err(fault) => not_taken(&reload, &fault),
         };
         service_manager::tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+    }
+}
+
+/// Names the keys that were changed since the start but are read at start only.
+fn warn_of_left(started: &[Shown], now: &[Shown]) {
+    let value = |key: &str| started.iter().find(|own| own.key == key).map(|own| &own.value);
+    let changed = now.iter().filter(|new| value(&new.key) != Some(&new.value));
+    let left = changed.map(|new| new.key.as_str()).filter(|key| !Reload::takes(key));
+    let left = left.collect::<Vec<_>>().join(", ");
+    if !left.is_empty() {
+        warn!(keys = left, "SIGHUP: these keys are read at start only: restart the node for them");
     }
 }
 

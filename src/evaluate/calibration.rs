@@ -3,10 +3,14 @@
 use serde::Serialize;
 
 use super::auroc::threshold;
+use super::chance::Chance;
 use crate::model::{logit, tempered};
 
 /// How many bins of equally many items.
 pub const BINS: usize = 10;
+
+/// How many times truth is drawn for [`ece_by_chance`].
+const DRAWS: u64 = 200;
 
 /// One bin of a reliability diagram.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -53,6 +57,18 @@ pub fn ece(items: &[(f32, bool)]) -> Option<f64> {
     let distance = |bin: &Bin| (bin.said - bin.so).abs() * bin.items as f64;
     let sum: f64 = bins(items).iter().map(distance).sum();
     (!items.is_empty()).then(|| sum / items.len() as f64)
+}
+
+/// The [`ece`] that a perfectly calibrated model with these probabilities would show on as many
+/// studies, on average: each study's truth drawn anew by its probability, seeded. What lies above it
+/// is the model's; what does not, the small number's. `None` without items.
+pub fn ece_by_chance(items: &[(f32, bool)], seed: u64) -> Option<f64> {
+    let draw = |index| {
+        let mut chance = Chance::of(seed, index);
+        ece(&items.iter().map(|(p, _)| (*p, chance.happens(*p))).collect::<Vec<_>>())
+    };
+    let sum = (0..DRAWS).map(draw).sum::<Option<f64>>()?;
+    Some(sum / DRAWS as f64)
 }
 
 /// What calibration found of one score.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::bootstrap::{Groups, Interval, Ranked};
-use super::calibration::ece;
+use super::calibration::{ece, ece_by_chance};
 use super::changes::Moved;
 use super::f1::Counts;
 use super::look::Seen;
@@ -100,6 +100,8 @@ pub struct Figures {
     pub different_texts: usize,
     /// By score: expected calibration error in ten bins of equally many studies.
     pub ece: BTreeMap<&'static str, f64>,
+    /// By score: what that error would be of a model whose probabilities are right.
+    pub ece_by_chance: BTreeMap<&'static str, f64>,
     /// How far the score of "abnormal" moves when the images are shown in another way, where asked
     /// for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -145,7 +147,8 @@ pub fn figures(model: &Model, table: &Table, seen: &[Seen], by: &[String], seed:
         constant_text: constant,
         agreement: agreement(model, table, seen),
         different_texts: texts.len(),
-        ece: calibration_errors(table, seen),
+        ece: of_scores(table, seen, ece),
+        ece_by_chance: of_scores(table, seen, |items| ece_by_chance(items, seed)),
         changes: None,
         seconds: Times {
             total: 0.0,
@@ -264,7 +267,11 @@ fn agreement(model: &Model, table: &Table, seen: &[Seen]) -> TextScoreAgreement 
     TextScoreAgreement { all, by_finding }
 }
 
-fn calibration_errors(table: &Table, seen: &[Seen]) -> BTreeMap<&'static str, f64> {
-    let errors = scored(table, seen).into_iter();
-    errors.filter_map(|(name, items)| Some((name, ece(&known(&items))?))).collect()
+fn of_scores(
+    table: &Table,
+    seen: &[Seen],
+    error: impl Fn(&[(f32, bool)]) -> Option<f64>,
+) -> BTreeMap<&'static str, f64> {
+    let scores = scored(table, seen).into_iter();
+    scores.filter_map(|(name, items)| Some((name, error(&known(&items))?))).collect()
 }

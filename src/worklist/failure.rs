@@ -1,11 +1,16 @@
 //! What a request that cannot be answered is told.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use maud::html;
 use serde_json::json;
 use tracing::error;
 
+use super::access::Viewer;
+use super::page::{self, Notice, Refresh};
 use crate::observe::chain;
 use crate::spool::SpoolError;
 
@@ -15,6 +20,9 @@ pub(super) enum Failure {
     /// A query that means nothing.
     #[error("{0}")]
     Query(String),
+    /// An address that nothing answers to.
+    #[error("there is no such page")]
+    NoPage,
     /// No job of this study.
     #[error("there is no such study")]
     NoStudy,
@@ -51,7 +59,8 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::Query(_) => StatusCode::BAD_REQUEST,
-            Self::NoStudy
+            Self::NoPage
+            | Self::NoStudy
             | Self::NoImage
             | Self::NoReport
             | Self::Spool(SpoolError::UnknownStudy(_)) => StatusCode::NOT_FOUND,
@@ -65,6 +74,42 @@ impl IntoResponse for Failure {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
         };
-        (status, Json(json!({ "error": self.to_string() }))).into_response()
+        let said = self.to_string();
+        let mut response = (status, Json(json!({ "error": said }))).into_response();
+        response.extensions_mut().insert(Said(said));
+        response
     }
+}
+
+/// What a failure says, for [`as_page`].
+#[derive(Debug, Clone)]
+struct Said(String);
+
+/// `GET` of an address that nothing answers to.
+pub(super) async fn no_page() -> Failure {
+    Failure::NoPage
+}
+
+/// Tells a browser that loads a page of a failure by a page; programs and scripts get JSON.
+pub(super) async fn as_page(request: Request, next: Next) -> Response {
+    let for_a_reader = asks_for_a_page(request.headers());
+    let response = next.run(request).await;
+    match response.extensions().get::<Said>() {
+        Some(Said(said)) if for_a_reader => (response.status(), page_of(said)).into_response(),
+        _ => response,
+    }
+}
+
+fn asks_for_a_page(headers: &HeaderMap) -> bool {
+    let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
+    accepted.is_some_and(|accepted| accepted.contains("text/html"))
+}
+
+fn page_of(said: &str) -> impl IntoResponse + use<> {
+    let body = html! {
+        h1 { "This did not work" }
+        p { (said) "." }
+        p { a href="/" { "To the worklist" } }
+    };
+    page::page("Not done", &Refresh::Never, &Notice::Drafts, &Viewer::default(), &body)
 }

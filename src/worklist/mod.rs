@@ -164,6 +164,8 @@ fn router(state: WorklistState, open: guard::Open) -> Router {
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .fallback(failure::no_page)
+        .layer(middleware::from_fn(failure::as_page))
         .layer(middleware::from_fn(guard::headers))
         .with_state(state)
 }

@@ -10,7 +10,7 @@ use flate2::read::GzDecoder;
 use serde_json::Value;
 use thorascribe::evaluate::auroc::auroc;
 use thorascribe::evaluate::bootstrap::{Groups, Ranked};
-use thorascribe::evaluate::calibration::{bins, calibrate, ece};
+use thorascribe::evaluate::calibration::{bins, calibrate, ece, ece_by_chance};
 use thorascribe::evaluate::f1::Counts;
 use thorascribe::evaluate::plot::{Series, loss_curve, reliability};
 use thorascribe::evaluate::table::{self, Choice};
@@ -164,6 +164,24 @@ fn bins_hold_equally_many_and_their_error_is_their_distance() {
     let sure: Vec<(f32, bool)> = (0..40).map(|i| (1.0, i % 2 == 0)).collect();
     assert!((ece(&sure).unwrap() - 0.5).abs() < 1e-12);
     assert_eq!(ece(&[]), None);
+}
+
+#[test]
+fn few_studies_show_an_error_of_calibration_where_there_is_none() {
+    let alike = |many: usize| vec![(0.5, true); many];
+    // Ten bins of ten: the mean distance of ten coins from a half is 0.123 (63 / 512).
+    let few = ece_by_chance(&apart(100), 1).unwrap();
+    assert!((few - 0.123).abs() < 0.01, "{few}");
+    assert!(ece_by_chance(&apart(10_000), 1).unwrap() < 0.02);
+    // Equal probabilities are one bin, and its distance is smaller.
+    assert!(ece_by_chance(&alike(100), 1).unwrap() < 0.06);
+    assert_eq!(ece_by_chance(&[(1.0, true), (0.0, true)], 1), Some(0.0), "sure, and right");
+    assert_eq!(ece_by_chance(&[], 1), None);
+}
+
+/// Items of a probability of a half, hardly different, so that each has a place of its own.
+fn apart(many: usize) -> Vec<(f32, bool)> {
+    (0..many).map(|i| (0.5 + i as f32 * 1e-7, true)).collect()
 }
 
 /// How many pixels of a part of a picture are not white.

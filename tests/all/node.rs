@@ -504,3 +504,20 @@ fn sighup_takes_over_peers_and_destinations_or_nothing() {
         .unwrap();
     assert!(!sent.status.success(), "{sent:?}");
 }
+
+#[test]
+fn sighup_leaves_what_is_read_at_start_only_and_names_it() {
+    let folder = TempDir::new().unwrap();
+    let node = Node::start(&Settings::default());
+    let changed = node.configuration().replace("[node]\n", "[node]\nae_title = \"RENAMED\"\n");
+    assert!(changed.contains("RENAMED"), "{changed}");
+    node.configure(&format!("{changed}[limits]\npdu = \"64 KiB\"\n"));
+    node.signal(Signal::HUP);
+    let left = "read at start only";
+    wait_until("the node names what it left", || node.log().contains(left));
+    let log = node.log();
+    let line = log.lines().find(|line| line.contains(left)).unwrap();
+    assert!(line.contains("node.ae_title, limits.pdu"), "{line}");
+    let image = fixture("cr-ap-jpeg-extended").copy(folder.path(), "old-name");
+    send(&node, &[&image]);
+}

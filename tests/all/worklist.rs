@@ -105,6 +105,29 @@ fn text_from_outside_is_escaped_and_no_page_allows_a_script_from_elsewhere() {
 }
 
 #[test]
+fn a_browser_is_told_of_a_failure_by_a_page_and_a_program_by_json() {
+    let bench = Bench::new();
+    let web = Web::of(&bench.spool, true);
+    for (path, status, said) in [
+        ("/studies/1.2.3.9", 404, "there is no such study"),
+        ("/studies/%3Cb%3E", 400, "study: "),
+        ("/?state=done", 400, "state: "),
+        ("/nowhere", 404, "there is no such page"),
+    ] {
+        let page = web.load(path);
+        assert_eq!(page.status, status, "{path}");
+        assert!(page.head.contains("content-type: text/html"), "{path}: {}", page.head);
+        assert!(page.head.contains("content-security-policy"), "{path}: {}", page.head);
+        let text = page.text();
+        assert!(text.contains(said) && text.contains("href=\"/\""), "{path}: {text}");
+        assert!(!text.contains("<b>"), "{path}: {text}");
+        let (also, head, json) = web.get(path);
+        assert_eq!(also, status, "{path}");
+        assert!(head.contains("application/json") && json.contains(said), "{path}: {json}");
+    }
+}
+
+#[test]
 fn the_rows_are_those_of_the_queue() {
     let bench = Bench::new();
     bench.store(1, 1, b"data");

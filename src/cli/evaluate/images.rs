@@ -136,13 +136,18 @@ fn markdown(out: &mut dyn Write, figures: &Figures) -> std::io::Result<()> {
         write!(out, ", {} rows without their image passed over", figures.skipped)?;
     }
     writeln!(out, "; 95% intervals by resampling each {}.\n", figures.resampled_by)?;
-    writeln!(out, "| score | AUROC | 95% interval | positives | ECE | F1 of the text |")?;
-    writeln!(out, "| --- | --- | --- | --- | --- | --- |")?;
+    writeln!(
+        out,
+        "| score | AUROC | 95% interval | positives | ECE | by chance | F1 of the text |"
+    )?;
+    writeln!(out, "| --- | --- | --- | --- | --- | --- | --- |")?;
     for (name, auroc) in &figures.auroc {
         let ece = figure(figures.ece.get(name).copied());
+        let chance = figure(figures.ece_by_chance.get(name).copied());
         let f1 = figure(figures.f1.get(name).copied().flatten());
         let (value, range) = (figure(auroc.value), interval(auroc));
-        writeln!(out, "| {name} | {value} | {range} | {} | {ece} | {f1} |", auroc.positives)?;
+        let positives = auroc.positives;
+        writeln!(out, "| {name} | {value} | {range} | {positives} | {ece} | {chance} | {f1} |")?;
     }
     writeln!(out, "\n| figure | value | 95% interval |\n| --- | --- | --- |")?;
     if let Some(mean) = &figures.mean_auroc {

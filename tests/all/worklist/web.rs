@@ -116,6 +116,12 @@ impl Web {
         self.get_as("localhost", path)
     }
 
+    /// As a browser loads a page.
+    pub(crate) fn load(&self, path: &str) -> Answer {
+        let headers = [("Host", "localhost"), ("Accept", "text/html,*/*;q=0.8")];
+        request(self.address, "GET", path, &headers, "")
+    }
+
     #[track_caller]
     pub(crate) fn json(&self, path: &str) -> Value {
         let (status, _, body) = self.get(path);
