@@ -6,6 +6,7 @@ use cel::{Context, Program, Value};
 use serde_json::Value as Json;
 
 use super::facts::Facts;
+use super::values::impossible;
 use crate::vocabulary::Priority;
 
 /// Longer conditions are refused.
@@ -136,7 +137,11 @@ impl Names<'_> {
             return self.path(&path);
         }
         match &expression.expr {
-            Expr::Call(CallExpr { target, args, .. }) => {
+            Expr::Call(call @ CallExpr { target, args, .. }) => {
+                if let Some(wrong) = impossible(call) {
+                    let place = self.place(wrong.id);
+                    return Err(ConditionError::new(place, wrong.message, wrong.remedy));
+                }
                 target.iter().try_for_each(|target| self.check(target))?;
                 args.iter().try_for_each(|argument| self.check(argument))
             }
@@ -183,12 +188,17 @@ impl Names<'_> {
         Ok(())
     }
 
-    fn unknown(&self, at: &Json, before: &[(String, u64)], name: &str, id: u64) -> ConditionError {
+    /// Where a node stands, in characters from 1.
+    fn place(&self, id: u64) -> usize {
         let offset = self.program.source_info().offset_for(id).map_or(0, |(start, _)| start);
-        let offset = usize::try_from(offset).unwrap_or(0);
+        usize::try_from(offset).unwrap_or(0) + 1
+    }
+
+    fn unknown(&self, at: &Json, before: &[(String, u64)], name: &str, id: u64) -> ConditionError {
         // A selection's place is its full stop.
-        let stop = self.program.source_info().source.chars().nth(offset) == Some('.');
-        let place = offset + 1 + usize::from(stop);
+        let place = self.place(id);
+        let stop = self.program.source_info().source.chars().nth(place - 1) == Some('.');
+        let place = place + usize::from(stop);
         let before = before.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
         let known: Vec<&str> =
             at.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();

@@ -2,12 +2,14 @@
 //!
 //! Comes in: the rules and routes of the configuration, and [`Facts`] of a study. Goes out: a
 //! [`Verdict`], with why each rule fired or not. Promises: every condition is compiled and tried
-//! before the node starts, so none can name what does not exist; a condition that fails on a study
+//! before the node starts, so none can name what does not exist, or compare a
+//! value with what it can never be; a condition that fails on a study
 //! counts as not met and says so; no state is kept. May use: `vocabulary`, `object`, `config`,
 //! `spool` (who sent), `radiograph` (age), `findings`.
 
 mod condition;
 mod facts;
+mod values;
 mod verdict;
 
 pub use condition::{Condition, ConditionError, Decision};

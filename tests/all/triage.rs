@@ -55,6 +55,8 @@ fn conditions_see_study_findings_priority_and_sender() {
         "['pneumothorax', 'edema'].exists(name, findings[name].score > 0.6)",
         "study.station.matches('^BEDSIDE [0-9]$')",
         "!(findings.edema.score > 0.5) ? true : false",
+        "findings.edema.severity == '' && findings.edema.score < 1 && 0.0 < findings.edema.score",
+        "study.description != 'postive' && study.images < 50",
     ] {
         assert!(met(when, &facts), "{when}");
     }
@@ -86,6 +88,13 @@ fn a_wrong_condition_is_refused_with_its_place_and_a_remedy() {
         ("study.modality > 3", 0, "", "compare numbers with numbers"),
         ("study.modality.x == 'a'", 15, "has no parts", "remove"),
         ("", 1, "no condition", "write for example"),
+        ("findings.edema.state == 'postive'", 25, "never \"postive\"", "\"positive\""),
+        ("'Left' == findings.edema.laterality", 1, "never \"Left\"", "\"left\""),
+        ("findings['edema']['severity'] in ['mild', 'grave']", 42, "never \"grave\"", "severe"),
+        ("true || priority != 'STAT'", 21, "never \"STAT\"", "\"stat\""),
+        ("['edema'].exists(f, findings[f].state == 'yes')", 42, "never \"yes\"", "uncertain"),
+        ("findings.edema.score > 50", 24, "never 50", "from 0 to 1"),
+        ("findings.edema.confidence >= -0.5", 30, "never -0.5", "from 0 to 1"),
     ] {
         let error = Condition::compile(when).unwrap_err();
         assert!(error.at.abs_diff(at) <= 1, "{when}: {error:?}");

@@ -1,0 +1,103 @@
+//! What the values of a condition can be: a comparison with anything else would never be met, or
+//! always, and nobody would be told.
+
+use cel::common::ast::operators::{
+    EQUALS, GREATER, GREATER_EQUALS, IN, INDEX, LESS, LESS_EQUALS, NOT_EQUALS,
+};
+use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
+
+/// The parts of a finding, and the priority, that are one of a few words.
+const WORDS: [(&str, &[&str]); 4] = [
+    ("state", &["positive", "uncertain", "negative", "absent"]),
+    ("laterality", &["left", "right", "bilateral", ""]),
+    ("severity", &["minimal", "small", "mild", "moderate", "large", "severe", ""]),
+    ("priority", &["routine", "urgent", "stat"]),
+];
+
+/// The parts of a finding that are probabilities.
+const PROBABILITIES: [&str; 2] = ["score", "confidence"];
+
+/// A literal that the value it is compared with can never be.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Impossible {
+    /// The literal's node.
+    pub(super) id: u64,
+    pub(super) message: String,
+    pub(super) remedy: String,
+}
+
+/// The first literal of a comparison that the value beside it can never be.
+pub(super) fn impossible(call: &CallExpr) -> Option<Impossible> {
+    let [left, right] = call.args.as_slice() else { return None };
+    match call.func_name.as_str() {
+        EQUALS | NOT_EQUALS | LESS | LESS_EQUALS | GREATER | GREATER_EQUALS => {
+            literal(left, right).or_else(|| literal(right, left))
+        }
+        IN => match &right.expr {
+            Expr::List(list) => list.elements.iter().find_map(|one| literal(left, one)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn literal(value: &IdedExpr, literal: &IdedExpr) -> Option<Impossible> {
+    let (name, Expr::Literal(with)) = (part(value)?, &literal.expr) else { return None };
+    let wrong = |message, remedy| Some(Impossible { id: literal.id, message, remedy });
+    if let LiteralValue::String(text) = with {
+        let (_, words) = WORDS.iter().find(|(known, _)| *known == name)?;
+        let text = text.inner();
+        if words.contains(&text) {
+            return None;
+        }
+        let known = words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
+        return wrong(format!("{name} is never {text:?}"), format!("it is one of {known}"));
+    }
+    let number = number(with).filter(|_| PROBABILITIES.contains(&name))?;
+    if (0.0..=1.0).contains(&number) {
+        return None;
+    }
+    wrong(format!("{name} is never {number}"), "it is a probability, from 0 to 1".to_owned())
+}
+
+fn number(literal: &LiteralValue) -> Option<f64> {
+    match literal {
+        LiteralValue::Double(value) => Some(*value.inner()),
+        LiteralValue::Int(value) => Some(*value.inner() as f64),
+        LiteralValue::UInt(value) => Some(*value.inner() as f64),
+        _ => None,
+    }
+}
+
+/// The name of what is compared: what is selected last, by a full stop or by `["name"]`.
+fn part(expression: &IdedExpr) -> Option<&str> {
+    match &expression.expr {
+        Expr::Ident(name) if name == "priority" => Some(name),
+        Expr::Select(select) => Some(&select.field),
+        Expr::Call(call) if call.func_name == INDEX => match &call.args.get(1)?.expr {
+            Expr::Literal(LiteralValue::String(name)) => Some(name.inner()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::WORDS;
+    use crate::findings::{Laterality, Severity, State};
+    use crate::vocabulary::Priority;
+
+    #[test]
+    fn every_word_that_a_value_can_be_is_known() {
+        let known = |name, word: &str| WORDS.iter().any(|(n, w)| *n == name && w.contains(&word));
+        assert!(State::ALL.iter().all(|state| known("state", state.name())));
+        let sides = [Laterality::Left, Laterality::Right, Laterality::Bilateral];
+        assert!(sides.iter().all(|side| known("laterality", side.name())));
+        let least = [Severity::Minimal, Severity::Small, Severity::Mild];
+        let most = [Severity::Moderate, Severity::Large, Severity::Severe];
+        assert!(least.iter().chain(&most).all(|severity| known("severity", severity.name())));
+        let all = [Priority::Routine, Priority::Urgent, Priority::Stat];
+        assert!(all.iter().all(|priority| known("priority", &priority.to_string())));
+    }
+}
