@@ -115,6 +115,7 @@ impl Reload {
         let other = config.clone();
         Config {
             tls: Tls { bind: self.started.tls.bind, ..other.tls },
+            // Only what its syslog server's certificate is held against is looked at.
             audit: other.audit,
             destinations: other.destinations,
             peers: other.peers,

@@ -1,11 +1,12 @@
 //! A condition: an expression of CEL, the Common Expression Language (<https://cel.dev>), over
 //! `study`, `findings`, `priority` and `sender`.
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
+use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
 use cel::{Context, Program, Value};
 use serde_json::Value as Json;
 
 use super::facts::Facts;
+use super::names::path;
 use super::values::impossible;
 use crate::vocabulary::Priority;
 
@@ -218,26 +219,6 @@ impl Names<'_> {
             None => format!("remove .{name}"),
         };
         ConditionError::new(place, message, remedy)
-    }
-}
-
-/// A name with what is selected of it, by a full stop or by `["name"]`, each with its node.
-fn path(expression: &IdedExpr) -> Option<Vec<(String, u64)>> {
-    match &expression.expr {
-        Expr::Ident(name) => Some(vec![(name.clone(), expression.id)]),
-        Expr::Select(select) => {
-            let mut path = path(&select.operand)?;
-            path.push((select.field.clone(), expression.id));
-            Some(path)
-        }
-        Expr::Call(call) if call.func_name == "_[_]" => {
-            let [operand, index] = call.args.as_slice() else { return None };
-            let Expr::Literal(LiteralValue::String(name)) = &index.expr else { return None };
-            let mut path = path(operand)?;
-            path.push((name.inner().to_owned(), index.id));
-            Some(path)
-        }
-        _ => None,
     }
 }
 

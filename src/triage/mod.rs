@@ -2,13 +2,13 @@
 //!
 //! Comes in: the rules and routes of the configuration, and [`Facts`] of a study. Goes out: a
 //! [`Verdict`], with why each rule fired or not. Promises: every condition is compiled and tried
-//! before the node starts, so none can name what does not exist, or compare a
-//! value with what it can never be; a condition that fails on a study
-//! counts as not met and says so; no state is kept. May use: `vocabulary`, `object`, `config`,
-//! `spool` (who sent), `radiograph` (age), `findings`.
+//! before the node starts, so none can name what does not exist, or compare a value with what it
+//! can never be; a condition that fails on a study counts as not met and says so; no state is kept.
+//! May use: `vocabulary`, `object`, `config`, `spool` (who sent), `radiograph` (age), `findings`.
 
 mod condition;
 mod facts;
+mod names;
 mod values;
 mod verdict;
 

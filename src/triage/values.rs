@@ -2,9 +2,11 @@
 //! always, and nobody would be told.
 
 use cel::common::ast::operators::{
-    EQUALS, GREATER, GREATER_EQUALS, IN, INDEX, LESS, LESS_EQUALS, NOT_EQUALS,
+    EQUALS, GREATER, GREATER_EQUALS, IN, LESS, LESS_EQUALS, NOT_EQUALS,
 };
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
+
+use super::names::selected;
 
 /// The parts of a finding, and the priority, that are one of a few words.
 const WORDS: [(&str, &[&str]); 4] = [
@@ -69,16 +71,11 @@ fn number(literal: &LiteralValue) -> Option<f64> {
     }
 }
 
-/// The name of what is compared: what is selected last, by a full stop or by `["name"]`.
+/// The name of what is compared: the one that is selected last.
 fn part(expression: &IdedExpr) -> Option<&str> {
     match &expression.expr {
         Expr::Ident(name) if name == "priority" => Some(name),
-        Expr::Select(select) => Some(&select.field),
-        Expr::Call(call) if call.func_name == INDEX => match &call.args.get(1)?.expr {
-            Expr::Literal(LiteralValue::String(name)) => Some(name.inner()),
-            _ => None,
-        },
-        _ => None,
+        _ => Some(selected(expression)?.name),
     }
 }
 
