@@ -1,5 +1,6 @@
-//! From logits to probabilities and decisions, on the patients kept back: a temperature a score,
-//! one probability from which findings are called, one for "abnormal".
+//! From logits to probabilities and decisions: how findings go together in NIH's table, then, on
+//! the patients kept back, a temperature and a shift a score, one probability from which findings are
+//! called, one for "abnormal".
 
 use std::path::Path;
 
@@ -8,39 +9,115 @@ use candle_nn::VarBuilder;
 use serde_json::{Map, Value};
 
 use super::development::Development;
-use super::encoder::{CARD, Encoder, EncoderCard, ScoreCard, WEIGHTS};
+use super::encoder::{CARD, Encoder, EncoderCard, FromRelease, ScoreCard, WEIGHTS};
 use super::error::TrainError;
 use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES, score_names};
+use super::release::Release;
 use super::variables::Tensors;
 use super::workers::Workers;
 
-/// Takes the temperatures into the scoring heads among the tensors of an encoder, chooses
+/// Index of the score "abnormal".
+const OF_ALL: usize = FINDINGS.len();
+
+/// What calibration goes by, beside the radiographs kept back.
+#[derive(Debug)]
+pub(super) struct Known<'a> {
+    /// The logit of how common each label is among the radiographs trained on.
+    pub(super) common: Vec<f32>,
+    /// NIH's table of the whole release, where there is one.
+    pub(super) release: Option<&'a Release>,
+}
+
+/// A change of all logits that the scoring heads can take in.
+#[derive(Debug)]
+struct Affine {
+    /// By score, its share of each logit.
+    slopes: [[f32; SCORES]; SCORES],
+    shifts: [f32; SCORES],
+}
+
+impl Affine {
+    /// Each score by itself.
+    fn own(slopes: [f32; SCORES], shifts: [f32; SCORES]) -> Self {
+        let row = |score| {
+            std::array::from_fn(|other| {
+                let own: Option<&f32> = slopes.get(score).filter(|_| other == score);
+                own.copied().unwrap_or_default()
+            })
+        };
+        Self { slopes: std::array::from_fn(row), shifts }
+    }
+
+    /// To each finding's logit what the others say of it, each by how far its logit lies from that
+    /// of how common it is.
+    fn together(known: &Known<'_>, release: &Release) -> Self {
+        let mut mixed = Self::own([1.0; SCORES], [0.0; SCORES]);
+        for (score, row) in release.together().iter().enumerate() {
+            let others = row.iter().zip(&known.common).enumerate().filter(|(o, _)| *o != score);
+            let (Some(slopes), Some(shift)) =
+                (mixed.slopes.get_mut(score), mixed.shifts.get_mut(score))
+            else {
+                continue;
+            };
+            *shift = -others.map(|(_, (slope, common))| slope * common).sum::<f32>();
+            slopes.iter_mut().zip(row).for_each(|(slope, given)| *slope = *given);
+        }
+        mixed
+    }
+
+    fn rows(&self, logits: &mut [Vec<f32>]) {
+        for row in logits {
+            let changed = self.slopes.iter().zip(self.shifts);
+            *row = changed
+                .map(|(slopes, shift)| {
+                    slopes.iter().zip(&*row).map(|(s, x)| s * x).sum::<f32>() + shift
+                })
+                .collect();
+        }
+    }
+
+    fn heads(&self, tensors: &mut Tensors) -> Result<(), TrainError> {
+        let slopes = Tensor::from_vec(self.slopes.concat(), (SCORES, SCORES), &Device::Cpu)?;
+        if let Some(weight) = tensors.get_mut("heads.weight") {
+            *weight = slopes.matmul(weight)?;
+        }
+        if let Some(bias) = tensors.get_mut("heads.bias") {
+            let mixed = slopes.matmul(&bias.unsqueeze(1)?)?.squeeze(1)?;
+            *bias = (mixed + Tensor::from_slice(&self.shifts, SCORES, &Device::Cpu)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes the calibration into the scoring heads among the tensors of an encoder, chooses
 /// thresholds, and writes both files of an encoder into `out`. Gives the figures on the development
 /// split.
 pub(super) fn write(
     mut tensors: Tensors,
     card: &mut EncoderCard,
-    development: &Development,
-    workers: &Workers,
+    known: &Known<'_>,
+    (development, workers): (&Development, &Workers),
     out: &Path,
 ) -> Result<Map<String, Value>, TrainError> {
     let source = VarBuilder::from_tensors(tensors.clone(), DType::F32, &Device::Cpu);
     let encoder = Encoder::load(&card.encoder, &source)?;
     let mut logits = development.logits(&encoder, workers)?;
-    let temperatures = temperatures(&logits, development.truth());
-    for name in ["heads.weight", "heads.bias"] {
-        let Some(tensor) = tensors.get_mut(name) else { continue };
-        let mut divisor = Tensor::from_slice(&temperatures, SCORES, &Device::Cpu)?;
-        if tensor.rank() > 1 {
-            divisor = divisor.unsqueeze(1)?;
-        }
-        *tensor = tensor.broadcast_div(&divisor)?;
+    let truth = development.truth();
+    let mut take = |change: &Affine, logits: &mut Vec<Vec<f32>>| {
+        change.rows(logits);
+        change.heads(&mut tensors)
+    };
+    if let Some(release) = known.release {
+        take(&Affine::together(known, release), &mut logits)?;
     }
-    for row in &mut logits {
-        row.iter_mut().zip(temperatures).for_each(|(logit, t)| *logit /= t);
+    take(&fitted(&logits, truth), &mut logits)?;
+    if let Some(release) = known.release {
+        let abnormal = release.prevalence().last().copied().unwrap_or_default();
+        take(&as_common_as(abnormal, truth), &mut logits)?;
+        card.release = Some(FromRelease { radiographs: release.sets().len(), abnormal });
     }
-    let thresholds = thresholds(&logits, development.truth());
+    let thresholds = thresholds(&logits, truth);
     let names = score_names().into_iter().zip(thresholds).enumerate();
     card.scores = names
         .map(|(score, (name, threshold))| ScoreCard {
@@ -54,29 +131,70 @@ pub(super) fn write(
     Ok(development.figures(&logits))
 }
 
+/// The probability of "abnormal" for radiographs of which this share is abnormal, where it was
+/// fitted to those kept back: the odds change as those of the two shares do.
+fn as_common_as(share: f32, truth: &[LabelSet]) -> Affine {
+    let here = truth.iter().filter(|set| set.is_abnormal()).count() as f32;
+    let odds = |share: f32| (share.clamp(0.01, 0.99) / (1.0 - share.clamp(0.01, 0.99))).ln();
+    let shift = odds(share) - odds(here / truth.len().max(1) as f32);
+    Affine::own(
+        [1.0; SCORES],
+        std::array::from_fn(|score| if score == OF_ALL { shift } else { 0.0 }),
+    )
+}
+
 /// How far the temperature of one score may go from that of all: the cost in nats of a factor e.
 /// A rare finding has too few positives for a temperature of its own.
 const PULL: f32 = 8.0;
+/// How far the shift may go from none: the cost in nats of one.
+const SHIFT_PULL: f32 = 8.0;
 
-/// By score: what its logits are divided by. Each minimises the cross-entropy of the score's own
-/// logits and a cost for leaving the temperature that minimises that of all.
-fn temperatures(logits: &[Vec<f32>], truth: &[LabelSet]) -> [f32; SCORES] {
-    let all = best(|t| (0..SCORES).map(|score| loss(logits, truth, score, t)).sum());
-    std::array::from_fn(|score| {
-        best(|t| loss(logits, truth, score, t) + PULL * (t / all).ln().powi(2))
-    })
+/// By score: what its logits are divided by, and what is then added. Each pair minimises the
+/// cross-entropy of the score's own logits, a cost for leaving the temperature that minimises that of
+/// all, and one for the shift.
+fn fitted(logits: &[Vec<f32>], truth: &[LabelSet]) -> Affine {
+    let all = best(temperatures(), |t| (0..SCORES).map(|s| loss(logits, truth, s, (t, 0.0))).sum());
+    let (mut slopes, mut moved) = ([1.0; SCORES], [0.0; SCORES]);
+    for (score, (slope, shift)) in slopes.iter_mut().zip(&mut moved).enumerate() {
+        let cost = |t: f32, b: f32| {
+            let pull = PULL * (t / all).ln().powi(2) + SHIFT_PULL * b * b;
+            loss(logits, truth, score, (t, b)) + pull
+        };
+        let mut temperature = all;
+        // The two hardly depend on each other: a few turns settle both.
+        for _ in 0..4 {
+            *shift = best(shifts(), |b| cost(temperature, b));
+            temperature = best(temperatures(), |t| cost(t, *shift));
+        }
+        *slope = 1.0 / temperature;
+    }
+    Affine::own(slopes, moved)
 }
 
-/// The temperature in 0.25 to 8 with the smallest cost.
-fn best(cost: impl Fn(f32) -> f32) -> f32 {
-    let candidates = (0..=100).map(|i| 0.25 * 32f32.powf(i as f32 / 100.0));
+/// 0.25 to 8.
+fn temperatures() -> impl Iterator<Item = f32> {
+    (0..=100).map(|i| 0.25 * 32f32.powf(i as f32 / 100.0))
+}
+
+/// -3 to 3.
+fn shifts() -> impl Iterator<Item = f32> {
+    (-60..=60).map(|i| i as f32 / 20.0)
+}
+
+/// The candidate with the smallest cost.
+fn best(candidates: impl Iterator<Item = f32>, cost: impl Fn(f32) -> f32) -> f32 {
     candidates.min_by(|a, b| cost(*a).total_cmp(&cost(*b))).unwrap_or(1.0)
 }
 
-/// The summed cross-entropy of one score under a temperature.
-fn loss(logits: &[Vec<f32>], truth: &[LabelSet], score: usize, temperature: f32) -> f32 {
+/// The summed cross-entropy of one score under a temperature and a shift.
+fn loss(
+    logits: &[Vec<f32>],
+    truth: &[LabelSet],
+    score: usize,
+    (temperature, shift): (f32, f32),
+) -> f32 {
     let one = |(row, labels): (&Vec<f32>, &LabelSet)| {
-        let x = row.get(score).copied().unwrap_or_default() / temperature;
+        let x = row.get(score).copied().unwrap_or_default() / temperature + shift;
         let y = f32::from(u8::from(labels.contains(score)));
         x.max(0.0) - x * y + (-x.abs()).exp().ln_1p()
     };
@@ -92,7 +210,7 @@ fn thresholds(logits: &[Vec<f32>], truth: &[LabelSet]) -> [f32; SCORES] {
     let shared = shared
         .max_by(|a, b| micro_f1(logits, truth, *a).total_cmp(&micro_f1(logits, truth, *b)))
         .unwrap_or_default();
-    let abnormal = FINDINGS.len();
+    let abnormal = OF_ALL;
     let certain = (20..=80).map(|percent| at(percent as f32 / 100.0));
     let certain = certain
         .max_by(|a, b| {
@@ -144,11 +262,53 @@ mod tests {
     }
 
     #[test]
-    fn a_temperature_makes_sureness_as_frequent_as_it_says() {
-        let (logits, truth) = studies();
-        for temperature in temperatures(&logits, &truth) {
-            let probability = 1.0 / (1.0 + (-3.3 / temperature).exp());
-            assert!((probability - 0.75).abs() < 0.02, "{temperature}: {probability}");
+    fn sureness_becomes_as_frequent_as_it_says() {
+        let (mut logits, truth) = studies();
+        // Shifted by one beside that.
+        logits.iter_mut().flatten().for_each(|logit| *logit += 1.0);
+        fitted(&logits, &truth).rows(&mut logits);
+        for (row, set) in logits.iter().zip(&truth).take(4) {
+            for logit in row {
+                let probability = 1.0 / (1.0 + (-logit).exp());
+                let said = if *logit > 0.0 { 0.75 } else { 0.25 };
+                assert!((probability - said).abs() < 0.06, "{set:?}: {probability}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_odds_of_abnormal_follow_how_common_it_is() {
+        let (mut logits, truth) = studies();
+        let before = logits.first().cloned().unwrap();
+        // Half of these are abnormal; a quarter is a third of those odds.
+        as_common_as(0.25, &truth).rows(&mut logits);
+        assert_eq!(logits[0][..OF_ALL], before[..OF_ALL]);
+        assert!((logits[0][OF_ALL] - before[OF_ALL] + 3f32.ln()).abs() < 1e-5);
+    }
+
+    #[test]
+    fn heads_and_rows_change_alike() {
+        let mut chance = crate::train::chance::Chance::new(3);
+        let mut number = || chance.normal();
+        let change = Affine {
+            slopes: std::array::from_fn(|_| std::array::from_fn(|_| number())),
+            shifts: std::array::from_fn(|i| i as f32),
+        };
+        let device = &Device::Cpu;
+        let weight = Tensor::randn(0f32, 1.0, (SCORES, 4), device).unwrap();
+        let bias = Tensor::randn(0f32, 1.0, SCORES, device).unwrap();
+        let seen = Tensor::randn(0f32, 1.0, (2, 4), device).unwrap();
+        let of = |tensors: &Tensors| -> Vec<Vec<f32>> {
+            let product = seen.matmul(&tensors["heads.weight"].t().unwrap()).unwrap();
+            product.broadcast_add(&tensors["heads.bias"]).unwrap().to_vec2().unwrap()
+        };
+        let mut tensors =
+            Tensors::from([("heads.weight".to_owned(), weight), ("heads.bias".to_owned(), bias)]);
+        let mut rows = of(&tensors);
+        change.rows(&mut rows);
+        change.heads(&mut tensors).unwrap();
+        for (a, b) in rows.iter().flatten().zip(of(&tensors).iter().flatten()) {
+            assert!((a - b).abs() < 1e-3, "{a} {b}");
         }
     }
 

@@ -20,6 +20,7 @@ use super::error::TrainError;
 use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES};
 use super::optimise::Named;
+use super::release::Release;
 use super::run::{Plan, Task, fit};
 use super::variables;
 use super::workers::{Loss, Workers};
@@ -45,9 +46,22 @@ pub struct EncoderCard {
     pub run: String,
     /// The scores, in the order of the head.
     pub scores: Vec<ScoreCard>,
+    /// What the scores take from NIH's table of the whole release, where the data held it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<FromRelease>,
     /// The encoder's sizes.
     #[serde(alias = "swin")]
     pub encoder: ImageEncoderConfig,
+}
+
+/// What the scores take from NIH's table of the whole release: how findings go together, and how
+/// common "abnormal" is.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct FromRelease {
+    /// Rows of the table.
+    pub radiographs: usize,
+    /// The share of abnormal ones that the probability of "abnormal" is for.
+    pub abnormal: f32,
 }
 
 /// One score of a trained encoder.
@@ -295,12 +309,14 @@ pub fn train(
     let studies = radiographs(&rows, Split::Train)?;
     let (encoder, variables) = Beginning::read(&config, from)?.encoder(&config, plan.seed)?;
     let (mean, std) = sizes.architecture.pixels();
-    let (run, scores) = (String::new(), vec![]);
-    let mut card = EncoderCard { mean, std, run, scores, encoder: config.clone() };
+    let (run, scores, release) = (String::new(), vec![], None);
+    let mut card = EncoderCard { mean, std, run, scores, release, encoder: config.clone() };
     let pixels = Pixels::of(&card);
     let development = Development::read(&rows, &pixels)?;
     let train = studies.iter().map(|study| (pixels.keep(study), study.labels)).collect::<Vec<_>>();
-    begin_at_prevalence(&variables, &train)?;
+    let common = prevalence(&train);
+    let bias = Tensor::from_slice(&common, SCORES, &Device::Cpu)?;
+    variables::named(&variables, "heads.bias")?.set(&bias)?;
     let settings = json!({
         "train": "encoder", "encoder": config, "head_pace": sizes.head_pace,
         "batch": plan.batch, "seed": plan.seed, "studies": train.len(),
@@ -311,7 +327,9 @@ pub fn train(
     fit(&task, plan, out, bar)?;
     card.run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
     let workers = Workers::new(plan.threads)?;
-    calibrate::write(weights(&task)?, &mut card, &task.development, &workers, out)
+    let release = Release::read(data, &rows)?;
+    let known = calibrate::Known { common, release: release.as_ref() };
+    calibrate::write(weights(&task)?, &mut card, &known, (&task.development, &workers), out)
 }
 
 /// The tensors of a model directory: norms with frozen statistics are folded in.
@@ -327,19 +345,14 @@ fn weights(task: &EncoderTask) -> Result<HashMap<String, Tensor>, TrainError> {
     Ok(tensors)
 }
 
-/// The scores begin at the logit of how common each label is.
-fn begin_at_prevalence(
-    variables: &[Named],
-    studies: &[(Vec<u8>, LabelSet)],
-) -> Result<(), TrainError> {
-    let bias = |score: usize| {
+/// By score the logit of how common it is; what it begins at.
+fn prevalence(studies: &[(Vec<u8>, LabelSet)]) -> Vec<f32> {
+    let logit = |score: usize| {
         let positive = studies.iter().filter(|s| s.1.contains(score)).count() as f32;
         let share = ((positive + 1.0) / (studies.len() as f32 + 2.0)).clamp(0.001, 0.999);
         (share / (1.0 - share)).ln()
     };
-    let values: Vec<f32> = (0..SCORES).map(bias).collect();
-    let var = variables::named(variables, "heads.bias")?;
-    Ok(var.set(&Tensor::from_vec(values, SCORES, &Device::Cpu)?)?)
+    (0..SCORES).map(logit).collect()
 }
 
 /// Reads what [`train`] wrote: the encoder, frozen, and what is known of it.

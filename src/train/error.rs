@@ -29,6 +29,14 @@ pub enum TrainError {
         /// What is wrong with it.
         reason: String,
     },
+    /// NIH's table of the whole release is not what it should be.
+    #[error("{}: {reason}; expected NIH's table with the columns Image Index and Finding Labels", path.display())]
+    Release {
+        /// The table.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An image could not be read.
     #[error("{}: not a readable picture: {reason}", path.display())]
     Picture {

@@ -23,6 +23,7 @@ use super::grammar::Grammar;
 use super::label::{FINDINGS, LabelSet, SCORES};
 use super::next_token;
 use super::optimise::Named;
+use super::release::Release;
 use super::run::{Plan, Task, fit};
 use super::tokenizer::{self, BOS, EOS};
 use super::variables;
@@ -318,8 +319,8 @@ fn simulated(labels: LabelSet, chance: &mut Chance) -> Vec<f32> {
 }
 
 /// Trains a tokenizer and a language model; writes `tokenizer.json`, `language.safetensors` and
-/// `language.toml` into `out`. With a data folder half of the label sets are drawn from the
-/// `train` rows of its table.
+/// `language.toml` into `out`. With a data folder half of the label sets are drawn from NIH's table
+/// of the whole release, or, where the folder does not hold it, from the `train` rows of its own.
 pub fn train(
     data: Option<&Path>,
     out: &Path,
@@ -332,7 +333,8 @@ pub fn train(
     let known: Vec<LabelSet> = match data {
         Some(dir) => {
             let rows = table(dir)?;
-            rows.iter().filter(|r| r.split == Split::Train).map(|r| r.labels).collect()
+            let own = || rows.iter().filter(|r| r.split == Split::Train).map(|r| r.labels);
+            Release::read(dir, &rows)?.map_or_else(|| own().collect(), |all| all.sets().to_vec())
         }
         None => vec![],
     };

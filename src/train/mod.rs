@@ -30,6 +30,7 @@ mod next_token;
 pub mod optimise;
 pub mod pairs;
 pub mod recipe;
+pub mod release;
 pub mod run;
 pub mod tokenizer;
 pub mod variables;

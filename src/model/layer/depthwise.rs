@@ -4,6 +4,7 @@
 //! channels and a 1 × 1 convolution beside it is a plain matrix product. The output is
 //! `ceil(side / stride)`, padded with zeros as TensorFlow's SAME: the odd one after, not before.
 #![expect(clippy::indexing_slicing, reason = "a kernel whose tables are built within its bounds")]
+#![expect(unsafe_code, reason = "kernels compiled for instructions that are looked for first")]
 
 use std::ops::Range;
 
@@ -229,6 +230,24 @@ impl CustomOp2 for OfWeight {
 
 /// Adds to `sums` the products of the pixels of `slopes` with those of `x`, `stride` numbers apart.
 fn products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: AVX2 was detected.
+        unsafe { products_avx2(sums, x, stride, slopes) };
+        return;
+    }
+    any_products(sums, x, stride, slopes);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn products_avx2(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
+    any_products(sums, x, stride, slopes);
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled for the caller's instructions")]
+fn any_products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
     let channels = sums.len();
     let (blocks, rest) = sums.as_chunks_mut::<LANES>();
     let whole = blocks.len() * LANES;
@@ -292,6 +311,24 @@ fn correlate(
 
 /// One pixel of all channels.
 fn pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: AVX2 was detected.
+        unsafe { pixel_avx2(out, numbers, weight, taps) };
+        return;
+    }
+    any_pixel(out, numbers, weight, taps);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn pixel_avx2(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
+    any_pixel(out, numbers, weight, taps);
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "compiled for the caller's instructions")]
+fn any_pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
     let (blocks, rest) = out.as_chunks_mut::<LANES>();
     let whole = blocks.len() * LANES;
     for (block, out) in blocks.iter_mut().enumerate() {
