@@ -206,9 +206,9 @@ enum Kind {
 
 impl EncoderArguments {
     fn sizes_and_plan(&self) -> (encoder::Sizes, Plan) {
-        let (size, batch, rate, pace) = match self.architecture {
-            Kind::Swin => (112, 16, 1e-3, 1.0),
-            Kind::EfficientNetLite0 => (224, 24, 4e-4, 5.0),
+        let (size, batch, rate, pace, habit) = match self.architecture {
+            Kind::Swin => (112, 16, 1e-3, 1.0, Plan::default()),
+            Kind::EfficientNetLite0 => (224, 24, 4e-4, 5.0, Plan::tuning()),
         };
         let rate = self.rate.unwrap_or(rate);
         let sizes = encoder::Sizes {
@@ -219,7 +219,8 @@ impl EncoderArguments {
             image: self.size.unwrap_or(size),
             head_pace: self.head_rate.map_or(pace, |head| head / rate),
         };
-        (sizes, self.common.plan(self.epochs, 24, self.batch.unwrap_or(batch), rate))
+        let plan = self.common.plan(self.epochs, 24, self.batch.unwrap_or(batch), rate);
+        (sizes, Plan { schedule: habit.schedule, constants: habit.constants, ..plan })
     }
 }
 

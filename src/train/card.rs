@@ -1,7 +1,7 @@
 //! The model card of an assembled model: what it is made from, how good it is, what it cannot do.
 
 use super::assess::Assessment;
-use super::encoder::EncoderCard;
+use super::encoder::{EncoderCard, FromRelease};
 use super::label::ABNORMAL;
 use super::language::LanguageCard;
 use super::run::Plan;
@@ -50,6 +50,7 @@ pub fn text(facts: &Facts<'_>) -> String {
          Classification and Localization of Common Thorax Diseases\", CVPR 2017. Their use is \
          unrestricted. The labels were mined from reports and are about 90% accurate.\n\
          - {beginning}, where `docs/TRAINING.md` says so.\n\
+         {release}\
          - No report of a patient was used.\n\
          - Licence of the weights: {licence}.\n\n\
          ## How good it is\n\n\
@@ -57,6 +58,7 @@ pub fn text(facts: &Facts<'_>) -> String {
          positives says little.\n\n",
         name = manifest.name,
         beginning = beginning(vision),
+        release = facts.encoder.release.map(of_release).unwrap_or_default(),
         tokens = manifest.projection.tokens,
         layers = llama.num_hidden_layers,
         hidden = llama.hidden_size,
@@ -68,6 +70,19 @@ pub fn text(facts: &Facts<'_>) -> String {
     table(&mut out, facts.assessments);
     limits(&mut out, facts);
     out
+}
+
+/// What the scores take from NIH's table.
+fn of_release(release: FromRelease) -> String {
+    format!(
+        "- Of NIH's table of the whole release ({rows} radiographs; the patients kept back or tested \
+         on left out) the labels alone: each finding's score takes in those of the others by how \
+         often the two go together there, and the probability of \"abnormal\" is for radiographs of \
+         which {share:.0}% are, as there. The probabilities of the findings are for how common they \
+         are among the radiographs kept back.\n",
+        rows = release.radiographs,
+        share = release.abnormal * 100.0,
+    )
 }
 
 /// What the encoder's first weights come from.

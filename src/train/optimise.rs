@@ -86,11 +86,13 @@ impl AdamW {
 }
 
 /// How the learning rate goes over a run.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Schedule {
-    /// A short rise, then half a cosine to nothing.
-    #[default]
-    OneCycle,
+    /// A straight rise, then half a cosine to nothing.
+    OneCycle {
+        /// The share of the run that rises.
+        rise: f32,
+    },
     /// A straight rise, then the half of a cosine that spans the whole run, to the least rate: LAVIS'
     /// `linear_warmup_cosine_lr`, which MiniGPT-4 and XrayGPT are trained with.
     WarmUp {
@@ -103,11 +105,17 @@ pub enum Schedule {
     },
 }
 
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::OneCycle { rise: 0.08 }
+    }
+}
+
 impl Schedule {
     /// The learning rate after so many steps, at this progress (0 to 1) of a run.
     pub fn rate(self, peak: f32, progress: f64, step: u64) -> f32 {
         match self {
-            Self::OneCycle => one_cycle(peak, progress as f32),
+            Self::OneCycle { rise } => one_cycle(peak, progress as f32, rise),
             Self::WarmUp { first, steps, .. } if step < steps => {
                 let risen = step as f64 / steps as f64;
                 (f64::from(first) + f64::from(peak - first) * risen) as f32
@@ -120,11 +128,10 @@ impl Schedule {
     }
 }
 
-fn one_cycle(peak: f32, progress: f32) -> f32 {
-    const RISE: f32 = 0.08;
-    if progress < RISE {
-        return peak * (0.05 + 0.95 * progress / RISE);
+fn one_cycle(peak: f32, progress: f32, rise: f32) -> f32 {
+    if progress < rise {
+        return peak * (0.05 + 0.95 * progress / rise);
     }
-    let fall = ((progress - RISE) / (1.0 - RISE)).min(1.0);
+    let fall = ((progress - rise) / (1.0 - rise).max(f32::EPSILON)).min(1.0);
     peak * (1.0 + (std::f32::consts::PI * fall).cos()) / 2.0
 }

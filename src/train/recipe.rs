@@ -39,9 +39,9 @@ pub struct Recipe {
 }
 
 impl Recipe {
-    fn plan(&self, seed: u64, epochs: u64, batch: usize, rate: f32) -> Plan {
+    fn plan(&self, seed: u64, epochs: u64, (batch, rate): (usize, f32), habit: Plan) -> Plan {
         let (epochs, threads) = (Some(epochs), self.threads);
-        Plan { epochs, batch, rate, seed, threads, ..Plan::default() }
+        Plan { epochs, batch, rate, seed, threads, ..habit }
     }
 
     /// Runs every step and gives the figures of the last. Steps that an earlier call finished cost
@@ -53,7 +53,7 @@ impl Recipe {
         let mut best: Option<(f64, PathBuf)> = None;
         for seed in self.seed..self.seed + self.encoders {
             let out = self.out.join(format!("encoder-{seed}"));
-            let plan = self.plan(seed, self.encoder_epochs, 24, 4e-4);
+            let plan = self.plan(seed, self.encoder_epochs, (24, 4e-4), Plan::tuning());
             let sizes = encoder::Sizes {
                 architecture: Architecture::EfficientNetLite0,
                 image: self.size,
@@ -73,7 +73,7 @@ impl Recipe {
             return Err(TrainError::Run { path: self.out.clone(), reason });
         };
         let language = self.out.join("language");
-        let plan = self.plan(self.seed, self.language_epochs, 16, 3e-3);
+        let plan = self.plan(self.seed, self.language_epochs, (16, 3e-3), Plan::default());
         let known: Option<&Path> = Some(&self.data);
         language::train(known, &language, &self.language, &plan, &bar("language model"))?;
         let parts = Parts {
@@ -85,6 +85,7 @@ impl Recipe {
             name: "thorascribe-small".to_owned(),
             test: self.test,
         };
-        align::train(&parts, &self.plan(self.seed, 1, 16, 3e-4), &bar("alignment"))
+        let plan = self.plan(self.seed, 1, (16, 3e-4), Plan::default());
+        align::train(&parts, &plan, &bar("alignment"))
     }
 }

@@ -72,6 +72,19 @@ pub struct Plan {
     pub threads: usize,
 }
 
+impl Plan {
+    /// What suits weights that another training left: a longer rise, and a second moment that
+    /// remembers more steps. With those of [`Plan::default`] a large part of what ImageNet taught is
+    /// lost in the first passes.
+    pub fn tuning() -> Self {
+        Self {
+            schedule: Schedule::OneCycle { rise: 0.2 },
+            constants: Constants { beta2: 0.999, ..Constants::default() },
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Plan {
     /// What suits weights that begin at random, but for a length.
     fn default() -> Self {

@@ -475,6 +475,63 @@ fn a_table_without_the_needed_columns_is_refused_with_their_names() {
     assert!(told.contains("labels.csv") && told.contains("Atelectasis"), "{told}");
 }
 
+/// NIH's table of the whole release beside the labels, with one row in five abnormal.
+fn release(data: &Path, unknown: Option<&str>) {
+    let names = ["No Finding", "No Finding", "No Finding", "No Finding", "Effusion|Cardiomegaly"];
+    let names = (0..500).map(|i| names[i % 5]).chain(unknown);
+    let rows = names.enumerate().map(|(i, names)| format!("{i:08}_000.png,{names},0,{i}\n"));
+    let text =
+        rows.fold("Image Index,Finding Labels,Follow-up #,Patient ID\n".to_owned(), |t, r| t + &r);
+    let folder = data.join("metadata");
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = std::fs::File::create(folder.join("Data_Entry_2017_v2020.csv.gz")).unwrap();
+    let mut packed = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    std::io::Write::write_all(&mut packed, text.as_bytes()).unwrap();
+    packed.finish().unwrap();
+}
+
+#[test]
+fn scores_take_in_what_nihs_table_says_of_findings() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    let (without, with) = (dir.path().join("without"), dir.path().join("with"));
+    train_encoder(&data, &without, "2");
+    release(&data, None);
+    train_encoder(&data, &with, "2");
+    let [(alone, card), (together, told)] = [&without, &with].map(|out| read(out).unwrap());
+    assert!(card.release.is_none());
+    let release = told.release.unwrap();
+    assert_eq!((release.radiographs, release.abnormal), (500, 0.2));
+    let of = |encoder: &Encoder, seed: u64| {
+        let side = told.encoder.image_size();
+        let grey = numbers(&mut Chance::new(seed), side * side);
+        let pixels = Tensor::from_vec(grey, (1, 1, side, side), &Device::Cpu).unwrap();
+        encoder.forward(&pixels).unwrap().1.get(0).unwrap().to_vec1::<f32>().unwrap()
+    };
+    let moved = |encoder: &Encoder, score: usize| of(encoder, 8)[score] - of(encoder, 9)[score];
+    let index = |column: &str| FINDINGS.iter().position(|f| f.column == column).unwrap();
+    let (effusion, heart) = (index("Effusion"), index("Cardiomegaly"));
+    // The two always come together there: each speaks as loud for the other as for itself.
+    let sum = moved(&alone, effusion) + moved(&alone, heart);
+    let ratios = [effusion, heart].map(|score| moved(&together, score) / sum);
+    assert!(ratios.iter().all(|ratio| *ratio > 0.0), "{ratios:?}");
+    // Half of the radiographs kept back are abnormal or more, of the table a fifth.
+    let abnormal = FINDINGS.len();
+    assert!(of(&together, 8)[abnormal] < of(&alone, 8)[abnormal] - 0.5);
+}
+
+#[test]
+fn a_release_table_with_an_unknown_finding_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = data(dir.path());
+    release(&data, Some("Efusion"));
+    let output = train(&["lm", "--data", text(&data), "--out", text(&dir.path().join("out"))]);
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    let named = ["Data_Entry_2017_v2020.csv.gz", "row 501", "Efusion"];
+    assert!(named.iter().all(|part| told.contains(part)), "{told}");
+}
+
 /// The frontal radiographs of the fixtures as the model gets them, one a picture.
 fn fixtures() -> Vec<GreyImage> {
     let names = ["dx-pa-explicit", "dx-ap-voi-lut", "cr-ap-implicit", "cr-pa-japanese-name"];

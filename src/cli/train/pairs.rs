@@ -95,7 +95,7 @@ impl Pairs {
                 steps: self.warm_up.unwrap_or(steps),
                 least: self.least_rate.unwrap_or(least),
             },
-            other @ Schedule::OneCycle => other,
+            other @ Schedule::OneCycle { .. } => other,
         };
         // Epochs, steps or minutes alone mean: as long as those take.
         let free = pace.epochs.is_some() || self.steps.is_some() || common.minutes.is_some();
