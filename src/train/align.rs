@@ -12,6 +12,7 @@ use candle_core::{Device, Tensor, Var};
 use indicatif::ProgressBar;
 use serde_json::{Map, Value, json};
 
+use super::assemble::digest;
 use super::assess::assess;
 use super::augment::Look;
 use super::card::Facts;
@@ -149,6 +150,8 @@ pub fn train(
     let settings = json!({
         "train": "align", "batch": plan.batch, "seed": plan.seed, "pairs": train.len(),
         "targets": format!("{:?}", parts.targets),
+        "encoder": digest(&files::read(&parts.encoder.join(encoder::WEIGHTS))?),
+        "language": digest(&files::read(&parts.language.join(language::WEIGHTS))?),
     });
     let task = AlignTask {
         language,
@@ -249,8 +252,8 @@ fn first_projection(
     card: &EncoderCard,
     parts: &Parts,
 ) -> Result<(Linear, Vec<Named>), TrainError> {
-    let heads = variables::read(&encoder.join("encoder.safetensors"))?;
-    let condition = variables::read(&parts.language.join("language.safetensors"))?;
+    let heads = variables::read(&encoder.join(encoder::WEIGHTS))?;
+    let condition = variables::read(&parts.language.join(language::WEIGHTS))?;
     let part = |tensors: &std::collections::HashMap<String, Tensor>, name: &str| {
         tensors.get(name).cloned().ok_or_else(|| TrainError::Run {
             path: parts.out.clone(),

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::encoder::Encoder;
+use super::encoder::{self, Encoder, EncoderCard};
 use super::error::TrainError;
+use super::files;
 use super::optimise::Named;
 use super::variables::{self, Tensors};
 use crate::model::vision::efficientnet_lite::{EfficientNetLiteConfig, NORM_EPS};
@@ -81,10 +82,11 @@ pub struct Beginning {
 
 impl Beginning {
     /// From random weights (`None`), from the folder of an earlier run, or, for an EfficientNet-Lite,
-    /// from a file of ImageNet weights.
+    /// from a file of ImageNet weights. Scoring heads of an earlier run that took in how findings go
+    /// together are left behind: this one will take it in at its end.
     pub fn read(config: &ImageEncoderConfig, from: Option<&Path>) -> Result<Self, TrainError> {
         let Some(from) = from else { return Ok(Self::default()) };
-        let earlier = from.join("encoder.safetensors");
+        let earlier = from.join(encoder::WEIGHTS);
         match config {
             ImageEncoderConfig::EfficientNetLite(lite) if from.is_file() => {
                 let (values, statistics) = imagenet::renamed(lite, &variables::read(from)?)?;
@@ -96,13 +98,13 @@ impl Beginning {
             }
             ImageEncoderConfig::EfficientNetLite(_) => {
                 let (values, statistics) = unfolded(variables::read(&earlier)?)?;
-                Ok(Self { path: earlier, values, statistics, heads: true })
+                Ok(Self { path: earlier, values, statistics, heads: plain_heads(from)? })
             }
             ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => Ok(Self {
                 values: variables::read(&earlier)?,
                 path: earlier,
                 statistics: Tensors::new(),
-                heads: true,
+                heads: plain_heads(from)?,
             }),
         }
     }
@@ -127,6 +129,12 @@ impl Beginning {
         }
         Ok((encoder, variables))
     }
+}
+
+/// Whether each score of an earlier run's heads is of itself alone.
+fn plain_heads(run: &Path) -> Result<bool, TrainError> {
+    let card: EncoderCard = files::read_toml(&run.join(encoder::CARD), "encoder")?;
+    Ok(card.release.is_none())
 }
 
 /// Takes folded convolutions apart again: norms that change nothing, with the bias as their own.

@@ -7,11 +7,11 @@ use candle_core::{DType, Tensor};
 use sha2::{Digest, Sha256};
 
 use super::align::Parts;
-use super::encoder::EncoderCard;
+use super::encoder::{self, EncoderCard};
 use super::error::TrainError;
 use super::known::Known;
 use super::label::SCORES;
-use super::language::{AROUND, BEFORE, INSTRUCTIONS, LanguageCard};
+use super::language::{self, AROUND, BEFORE, INSTRUCTIONS, LanguageCard};
 use super::optimise::Named;
 use super::tokenizer::{BOS, EOS};
 use super::{files, variables};
@@ -21,6 +21,7 @@ use crate::model::checkpoint::manifest::{
     MANIFEST, PROMPT_HERE, ProjectionConfig, Scope, Scores, TokenizerConfig,
 };
 use crate::model::vision::encoder::ImageEncoderConfig;
+use crate::vocabulary::hexadecimal;
 
 /// The weights' file.
 const WEIGHTS: &str = "weights.safetensors";
@@ -40,8 +41,8 @@ pub fn model(
 ) -> Result<(), TrainError> {
     files::folder(dir)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
-    tensors.extend(variables::read(&parts.encoder.join("encoder.safetensors"))?);
-    tensors.extend(variables::read(&parts.language.join("language.safetensors"))?);
+    tensors.extend(variables::read(&parts.encoder.join(encoder::WEIGHTS))?);
+    tensors.extend(variables::read(&parts.language.join(language::WEIGHTS))?);
     // What placed label sets in the image slot served training alone.
     tensors.retain(|name, _| !name.starts_with("condition."));
     let heads = tensors.get("heads.weight").cloned();
@@ -134,7 +135,7 @@ fn manifest(
     }
 }
 
-fn digest(bytes: &[u8]) -> String {
-    let digits = Sha256::digest(bytes).into_iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.filter_map(|digit| char::from_digit(u32::from(digit), 16)).collect()
+/// SHA-256, hexadecimal.
+pub(super) fn digest(bytes: &[u8]) -> String {
+    hexadecimal(&Sha256::digest(bytes))
 }

@@ -4,6 +4,9 @@
 
 use super::chance::Chance;
 
+/// What [`Look::draw`] draws: a run that saw pictures in other ways is another run.
+pub const LOOKS: &str = "turned, scaled, shifted, mirrored, brighter or darker, one in five coarse";
+
 /// One way to look at a picture.
 #[derive(Debug, Clone)]
 pub struct Look {

@@ -22,7 +22,7 @@ const OF_ALL: usize = FINDINGS.len();
 
 /// What calibration goes by, beside the radiographs kept back.
 #[derive(Debug)]
-pub(super) struct Known<'a> {
+pub(super) struct Beside<'a> {
     /// The logit of how common each label is among the radiographs trained on.
     pub(super) common: Vec<f32>,
     /// NIH's table of the whole release, where there is one.
@@ -51,10 +51,10 @@ impl Affine {
 
     /// To each finding's logit what the others say of it, each by how far its logit lies from that
     /// of how common it is.
-    fn together(known: &Known<'_>, release: &Release) -> Self {
+    fn together(beside: &Beside<'_>, release: &Release) -> Self {
         let mut mixed = Self::own([1.0; SCORES], [0.0; SCORES]);
         for (score, row) in release.together().iter().enumerate() {
-            let others = row.iter().zip(&known.common).enumerate().filter(|(o, _)| *o != score);
+            let others = row.iter().zip(&beside.common).enumerate().filter(|(o, _)| *o != score);
             let (Some(slopes), Some(shift)) =
                 (mixed.slopes.get_mut(score), mixed.shifts.get_mut(score))
             else {
@@ -96,7 +96,7 @@ impl Affine {
 pub(super) fn write(
     mut tensors: Tensors,
     card: &mut EncoderCard,
-    known: &Known<'_>,
+    beside: &Beside<'_>,
     (development, workers): (&Development, &Workers),
     out: &Path,
 ) -> Result<Map<String, Value>, TrainError> {
@@ -108,11 +108,11 @@ pub(super) fn write(
         change.rows(logits);
         change.heads(&mut tensors)
     };
-    if let Some(release) = known.release {
-        take(&Affine::together(known, release), &mut logits)?;
+    if let Some(release) = beside.release {
+        take(&Affine::together(beside, release), &mut logits)?;
     }
     take(&fitted(&logits, truth), &mut logits)?;
-    if let Some(release) = known.release {
+    if let Some(release) = beside.release {
         let abnormal = release.prevalence().last().copied().unwrap_or_default();
         take(&as_common_as(abnormal, truth), &mut logits)?;
         card.release = Some(FromRelease { radiographs: release.sets().len(), abnormal });
@@ -135,41 +135,56 @@ pub(super) fn write(
 /// fitted to those kept back: the odds change as those of the two shares do.
 fn as_common_as(share: f32, truth: &[LabelSet]) -> Affine {
     let here = truth.iter().filter(|set| set.is_abnormal()).count() as f32;
-    let odds = |share: f32| (share.clamp(0.01, 0.99) / (1.0 - share.clamp(0.01, 0.99))).ln();
-    let shift = odds(share) - odds(here / truth.len().max(1) as f32);
+    let log_odds = |share: f32| (share.clamp(0.01, 0.99) / (1.0 - share.clamp(0.01, 0.99))).ln();
+    let shift = log_odds(share) - log_odds((here + 1.0) / (truth.len() as f32 + 2.0));
     Affine::own(
         [1.0; SCORES],
         std::array::from_fn(|score| if score == OF_ALL { shift } else { 0.0 }),
     )
 }
 
-/// How far the temperature of one score may go from that of all: the cost in nats of a factor e.
+/// How far the temperature of one finding may go from that of all: the cost in nats of a factor e.
 /// A rare finding has too few positives for a temperature of its own.
 const PULL: f32 = 8.0;
-/// How far the shift may go from none: the cost in nats of one.
+/// How far its shift may go from that of all: the cost in nats of one.
 const SHIFT_PULL: f32 = 8.0;
 
-/// By score: what its logits are divided by, and what is then added. Each pair minimises the
-/// cross-entropy of the score's own logits, a cost for leaving the temperature that minimises that of
-/// all, and one for the shift.
+/// By score: what its logits are divided by, and what is then added. All findings together get the
+/// pair with the least cross-entropy; each then has its own, which may leave that of all at a cost.
+/// "Abnormal" has positives enough for one by itself.
 fn fitted(logits: &[Vec<f32>], truth: &[LabelSet]) -> Affine {
-    let all = best(temperatures(), |t| (0..SCORES).map(|s| loss(logits, truth, s, (t, 0.0))).sum());
-    let (mut slopes, mut moved) = ([1.0; SCORES], [0.0; SCORES]);
-    for (score, (slope, shift)) in slopes.iter_mut().zip(&mut moved).enumerate() {
-        let cost = |t: f32, b: f32| {
-            let pull = PULL * (t / all).ln().powi(2) + SHIFT_PULL * b * b;
-            loss(logits, truth, score, (t, b)) + pull
-        };
-        let mut temperature = all;
-        // The two hardly depend on each other: a few turns settle both.
-        for _ in 0..4 {
-            *shift = best(shifts(), |b| cost(temperature, b));
-            temperature = best(temperatures(), |t| cost(t, *shift));
-        }
-        *slope = 1.0 / temperature;
-    }
-    Affine::own(slopes, moved)
+    let all = pair(|t, b| (0..OF_ALL).map(|score| loss(logits, truth, score, (t, b))).sum());
+    let own = |score: usize| {
+        pair(|t, b| {
+            let away = if score == OF_ALL {
+                0.0
+            } else {
+                PULL * (t / all.0).ln().powi(2) + SHIFT_PULL * (b - all.1).powi(2)
+            };
+            loss(logits, truth, score, (t, b)) + away
+        })
+    };
+    let pairs: [(f32, f32); SCORES] = std::array::from_fn(own);
+    Affine::own(pairs.map(|(temperature, _)| 1.0 / temperature), pairs.map(|(_, shift)| shift))
 }
+
+/// The temperature and the shift with the smallest cost, by turns: each given the other, until
+/// neither moves.
+fn pair(cost: impl Fn(f32, f32) -> f32) -> (f32, f32) {
+    let (mut temperature, mut shift) = (1.0, 0.0);
+    for _ in 0..MOST_TURNS {
+        let before = (temperature, shift);
+        temperature = best(temperatures(), |t| cost(t, shift));
+        shift = best(shifts(), |b| cost(temperature, b));
+        if before == (temperature, shift) {
+            break;
+        }
+    }
+    (temperature, shift)
+}
+
+/// More than any fit has taken.
+const MOST_TURNS: usize = 50;
 
 /// 0.25 to 8.
 fn temperatures() -> impl Iterator<Item = f32> {
@@ -276,11 +291,37 @@ mod tests {
         }
     }
 
+    /// Effusion and atelectasis come together in half of the rows, neither in the others.
+    fn release() -> Release {
+        let set =
+            |i: usize| LabelSet::from_flags((0..SCORES).map(|s| i % 2 == 0 && (s == 0 || s == 2)));
+        Release::of((0..10).map(set).collect())
+    }
+
+    #[test]
+    fn a_finding_moves_with_the_evidence_for_another() {
+        let common: Vec<f32> = (0..SCORES).map(|score| -(score as f32)).collect();
+        let release = release();
+        let beside = Beside { common: common.clone(), release: Some(&release) };
+        let mixed = Affine::together(&beside, &release);
+        // Nothing beyond how common each is: nothing to take in.
+        let mut rows = vec![common.clone(), common.clone()];
+        rows[1][0] += 2.0;
+        mixed.rows(&mut rows);
+        let near = |a: f32, b: f32| (a - b).abs() < 1e-5;
+        assert!(rows[0].iter().zip(&common).all(|(a, b)| near(*a, *b)), "{rows:?}");
+        // Whoever has the one has the other: all of the evidence counts for both, and for no third.
+        for (score, (now, before)) in rows[1].iter().zip(&common).enumerate() {
+            let moved = if score == 0 || score == 2 { 2.0 } else { 0.0 };
+            assert!(near(now - before, moved), "{score}: {before} to {now}");
+        }
+    }
+
     #[test]
     fn the_odds_of_abnormal_follow_how_common_it_is() {
         let (mut logits, truth) = studies();
         let before = logits.first().cloned().unwrap();
-        // Half of these are abnormal; a quarter is a third of those odds.
+        // Half of these are abnormal; the odds of a quarter are a third of that.
         as_common_as(0.25, &truth).rows(&mut logits);
         assert_eq!(logits[0][..OF_ALL], before[..OF_ALL]);
         assert!((logits[0][OF_ALL] - before[OF_ALL] + 3f32.ln()).abs() < 1e-5);

@@ -32,6 +32,8 @@ pub enum Split {
 pub struct Row {
     /// The picture.
     pub image: PathBuf,
+    /// Whose it is, as the table calls the patient.
+    pub patient: String,
     /// What is said of it.
     pub labels: LabelSet,
     /// Where it belongs.
@@ -95,21 +97,22 @@ impl Told {
         let train = |patient| if kept_back(patient) { Split::Development } else { Split::Train };
         match self {
             Self::Findings { patient, split, findings } => {
+                let patient = field(patient);
                 let split = match field(split) {
-                    "train" => train(field(patient)),
+                    "train" => train(patient),
                     "test" => Split::Test,
                     "findings_test" => Split::FindingsTest,
                     other => return Err(format!("unknown split {other:?}")),
                 };
                 let labels = LabelSet::from_flags(findings.iter().map(|f| field(f) == "1"));
-                Ok(Row { image, labels, split })
+                Ok(Row { image, patient: patient.to_owned(), labels, split })
             }
             Self::Label(label) => {
                 let positive = field(label) != "normal";
                 let pneumonia = |f: &Finding| positive && f.observation == Observation::Pneumonia;
                 let labels = LabelSet::from_flags(FINDINGS.iter().map(pneumonia));
                 let person = name.split('_').next().unwrap_or(name);
-                Ok(Row { image, labels, split: train(person) })
+                Ok(Row { image, patient: person.to_owned(), labels, split: train(person) })
             }
         }
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Beginning, VISION};
-use super::augment::Look;
+use super::augment::{LOOKS, Look};
 use super::calibrate;
 use super::chance::Chance;
 use super::data::{Radiograph, Split, radiographs, table};
@@ -58,7 +58,7 @@ pub struct EncoderCard {
 /// common "abnormal" is.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct FromRelease {
-    /// Rows of the table.
+    /// Rows of the table that were counted.
     pub radiographs: usize,
     /// The share of abnormal ones that the probability of "abnormal" is for.
     pub abnormal: f32,
@@ -306,30 +306,31 @@ pub fn train(
     }
     bar.set_message("reading the radiographs");
     let rows = table(data)?;
+    let release = Release::read(data, &rows)?;
     let studies = radiographs(&rows, Split::Train)?;
     let (encoder, variables) = Beginning::read(&config, from)?.encoder(&config, plan.seed)?;
     let (mean, std) = sizes.architecture.pixels();
-    let (run, scores, release) = (String::new(), vec![], None);
-    let mut card = EncoderCard { mean, std, run, scores, release, encoder: config.clone() };
+    let run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
+    let mut card =
+        EncoderCard { mean, std, run, scores: vec![], release: None, encoder: config.clone() };
     let pixels = Pixels::of(&card);
     let development = Development::read(&rows, &pixels)?;
     let train = studies.iter().map(|study| (pixels.keep(study), study.labels)).collect::<Vec<_>>();
-    let common = prevalence(&train);
+    let common = log_odds(&train);
     let bias = Tensor::from_slice(&common, SCORES, &Device::Cpu)?;
     variables::named(&variables, "heads.bias")?.set(&bias)?;
     let settings = json!({
         "train": "encoder", "encoder": config, "head_pace": sizes.head_pace,
-        "batch": plan.batch, "seed": plan.seed, "studies": train.len(),
+        "batch": plan.batch, "seed": plan.seed, "studies": train.len(), "looks": LOOKS,
+        "schedule": format!("{:?}", plan.schedule), "optimiser": format!("{:?}", plan.constants),
     });
     let (seed, head_pace) = (plan.seed, sizes.head_pace);
     let task =
         EncoderTask { encoder, variables, pixels, head_pace, settings, seed, train, development };
     fit(&task, plan, out, bar)?;
-    card.run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
     let workers = Workers::new(plan.threads)?;
-    let release = Release::read(data, &rows)?;
-    let known = calibrate::Known { common, release: release.as_ref() };
-    calibrate::write(weights(&task)?, &mut card, &known, (&task.development, &workers), out)
+    let beside = calibrate::Beside { common, release: release.as_ref() };
+    calibrate::write(weights(&task)?, &mut card, &beside, (&task.development, &workers), out)
 }
 
 /// The tensors of a model directory: norms with frozen statistics are folded in.
@@ -345,8 +346,8 @@ fn weights(task: &EncoderTask) -> Result<HashMap<String, Tensor>, TrainError> {
     Ok(tensors)
 }
 
-/// By score the logit of how common it is; what it begins at.
-fn prevalence(studies: &[(Vec<u8>, LabelSet)]) -> Vec<f32> {
+/// By score the log odds of how common it is; what it begins at.
+fn log_odds(studies: &[(Vec<u8>, LabelSet)]) -> Vec<f32> {
     let logit = |score: usize| {
         let positive = studies.iter().filter(|s| s.1.contains(score)).count() as f32;
         let share = ((positive + 1.0) / (studies.len() as f32 + 2.0)).clamp(0.001, 0.999);

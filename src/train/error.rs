@@ -30,7 +30,7 @@ pub enum TrainError {
         reason: String,
     },
     /// NIH's table of the whole release is not what it should be.
-    #[error("{}: {reason}; expected NIH's table with the columns Image Index and Finding Labels", path.display())]
+    #[error("{}: {reason}; expected NIH's table with the columns Finding Labels and Patient ID", path.display())]
     Release {
         /// The table.
         path: PathBuf,

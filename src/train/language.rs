@@ -30,6 +30,9 @@ use super::variables;
 use super::workers::{Loss, Workers};
 use crate::model::language::llama::{Llama, LlamaConfig};
 
+/// The weights of a trained language model, in the folder of its run.
+pub const WEIGHTS: &str = "language.safetensors";
+
 /// What stands before the image token.
 pub const BEFORE: &str = "###Patient: <Img>";
 /// What stands between the image token and the instruction, and after the instruction.
@@ -353,7 +356,7 @@ pub fn train(
         LanguageTask { language, grammar, variables, known, sizes: sizes.clone(), settings, seed };
     let mut figures = fit(&task, plan, out, bar)?;
     figures.insert("says_what_it_is_told".to_owned(), json!(obedience(&task, plan.threads)?));
-    variables::write(&task.variables, &out.join("language.safetensors"))?;
+    variables::write(&task.variables, &out.join(WEIGHTS))?;
     let run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
     let card = LanguageCard { run, llama: config };
     files::write_toml(&out.join("language.toml"), &card)?;
@@ -397,7 +400,7 @@ pub fn read(dir: &Path) -> Result<(Language, LanguageCard), TrainError> {
     let card: LanguageCard = files::read_toml(&dir.join("language.toml"), "lm")?;
     let tokenizer =
         Tokenizer::from_file(dir.join("tokenizer.json")).map_err(|error| refused(&error))?;
-    let tensors = variables::read(&dir.join("language.safetensors"))?;
+    let tensors = variables::read(&dir.join(WEIGHTS))?;
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let language = Language::load(&card.llama, tokenizer, &source)?;
     Ok((language, card))

@@ -38,10 +38,15 @@ impl Release {
             Some(packed) if packed == "gz" => Box::new(MultiGzDecoder::new(file)),
             _ => Box::new(file),
         };
-        let aside: HashSet<&str> =
-            rows.iter().filter(|row| row.split != Split::Train).filter_map(patient_of).collect();
+        let tested = rows.iter().filter(|row| row.split != Split::Train);
+        let aside: HashSet<&str> = tested.map(|row| number(&row.patient)).collect();
         let sets = label_sets(text, &aside).map_err(|reason| wrong(path, reason))?;
-        Ok(Some(Self { sets }))
+        Ok(Some(Self::of(sets)))
+    }
+
+    /// Of these label sets.
+    pub fn of(sets: Vec<LabelSet>) -> Self {
+        Self { sets }
     }
 
     /// The label sets.
@@ -64,28 +69,30 @@ impl Release {
     /// label sets are as common as here: the slope is the covariance of the two over the finding's
     /// variance.
     pub fn together(&self) -> [[f32; FINDINGS.len()]; FINDINGS.len()] {
-        let share = |other: usize, of: &dyn Fn(&LabelSet) -> bool| {
-            let (all, both) =
-                self.sets.iter().filter(|set| of(set)).fold((0, 0), |(n, k), set| {
-                    (n + 1_usize, k + usize::from(set.contains(other)))
-                });
-            both as f32 / all.max(1) as f32
+        let share = |other: usize, finding: usize, present: bool| {
+            let of = self.sets.iter().filter(|set| set.contains(finding) == present);
+            let count = |(all, both): (usize, usize), set: &LabelSet| {
+                (all + 1, both + usize::from(set.contains(other)))
+            };
+            let (all, both) = of.fold((0, 0), count);
+            (all > 0).then(|| both as f32 / all as f32)
         };
-        std::array::from_fn(|finding| {
-            std::array::from_fn(|other| {
-                if other == finding {
-                    return 1.0;
-                }
-                share(other, &|set| set.contains(finding))
-                    - share(other, &|set| !set.contains(finding))
-            })
-        })
+        let slope = |finding, other| {
+            if other == finding {
+                return 1.0;
+            }
+            // A finding that all have or none says nothing.
+            let shares = share(other, finding, true).zip(share(other, finding, false));
+            shares.map_or(0.0, |(with, without)| with - without)
+        };
+        std::array::from_fn(|finding| std::array::from_fn(|other| slope(finding, other)))
     }
 }
 
-/// The patient of an image's name, as NIH writes it: `00000001_000.png`.
-fn patient_of(row: &Row) -> Option<&str> {
-    row.image.file_stem()?.to_str()?.split('_').next()
+/// A patient's number without leading zeros: NIH writes `1` in its table, `00000001` in the names of
+/// images.
+fn number(patient: &str) -> &str {
+    patient.trim().trim_start_matches('0')
 }
 
 fn wrong(path: PathBuf, reason: String) -> TrainError {
@@ -98,16 +105,16 @@ fn label_sets(text: impl Read, aside: &HashSet<&str>) -> Result<Vec<LabelSet>, S
     let column = |name: &str| {
         header.iter().position(|h| h == name).ok_or_else(|| format!("no column {name:?}"))
     };
-    let (image, labels) = (column("Image Index")?, column("Finding Labels")?);
+    let (patient, labels) = (column("Patient ID")?, column("Finding Labels")?);
     let mut sets = Vec::new();
-    for (number, record) in reader.records().enumerate() {
+    for (index, record) in reader.records().enumerate() {
         let record = record.map_err(|error| error.to_string())?;
-        let patient = record.get(image).and_then(|name| name.split('_').next());
-        if patient.is_none_or(|patient| aside.contains(patient)) {
+        let field = |column| record.get(column).unwrap_or_default();
+        if aside.contains(number(field(patient))) {
             continue;
         }
-        let names = record.get(labels).unwrap_or_default();
-        sets.push(label_set(names).map_err(|reason| format!("row {}: {reason}", number + 1))?);
+        let set = label_set(field(labels));
+        sets.push(set.map_err(|reason| format!("row {}: {reason}", index + 1))?);
     }
     if sets.is_empty() { Err("no rows".to_owned()) } else { Ok(sets) }
 }
@@ -127,12 +134,9 @@ mod tests {
     use super::*;
 
     fn release(rows: &[&str]) -> Result<Vec<LabelSet>, String> {
-        let lines = rows.iter().enumerate().map(|(i, labels)| format!("{i:08}_000.png,{labels},0"));
-        let text = format!(
-            "Image Index,Finding Labels,Follow-up #\n{}\n",
-            lines.collect::<Vec<_>>().join("\n")
-        );
-        label_sets(text.as_bytes(), &HashSet::from(["00000001"]))
+        let lines = rows.iter().enumerate().map(|(i, labels)| format!("{labels},{i}\n"));
+        let text = "Finding Labels,Patient ID\n".to_owned() + &lines.collect::<String>();
+        label_sets(text.as_bytes(), &HashSet::from([number("00000001")]))
     }
 
     #[test]
@@ -151,15 +155,17 @@ mod tests {
 
     #[test]
     fn findings_that_come_together_speak_for_each_other() {
-        let rows = ["Effusion|Atelectasis", "x", "Effusion", "No Finding", "No Finding", "Mass"];
-        let rows = rows.map(|row| if row == "x" { "Hernia" } else { row });
-        let release = Release { sets: release(&rows).unwrap() };
+        // The second patient's row is left out.
+        let rows =
+            ["Effusion|Atelectasis", "Hernia", "Effusion", "No Finding", "No Finding", "Mass"];
+        let release = Release::of(release(&rows).unwrap());
         let slopes = release.together();
         // Of two with effusion one has atelectasis, of the three without none.
         assert_eq!(slopes[2][0], 0.5);
         // The one with atelectasis has effusion, of the four without one has.
         assert_eq!(slopes[0][2], 0.75);
         assert!(slopes[4][2] < 0.0, "mass never comes with effusion here");
+        assert_eq!(slopes[13][2], 0.0, "nobody has a hernia here");
         assert_eq!(release.prevalence()[FINDINGS.len()], 0.6);
     }
 }

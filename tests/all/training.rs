@@ -475,13 +475,13 @@ fn a_table_without_the_needed_columns_is_refused_with_their_names() {
     assert!(told.contains("labels.csv") && told.contains("Atelectasis"), "{told}");
 }
 
-/// NIH's table of the whole release beside the labels, with one row in five abnormal.
-fn release(data: &Path, unknown: Option<&str>) {
+/// NIH's table of the whole release beside the labels: patients 1 to 500, one in five with both
+/// findings of [`data`].
+fn release(data: &Path, more: &str) {
     let names = ["No Finding", "No Finding", "No Finding", "No Finding", "Effusion|Cardiomegaly"];
-    let names = (0..500).map(|i| names[i % 5]).chain(unknown);
-    let rows = names.enumerate().map(|(i, names)| format!("{i:08}_000.png,{names},0,{i}\n"));
-    let text =
-        rows.fold("Image Index,Finding Labels,Follow-up #,Patient ID\n".to_owned(), |t, r| t + &r);
+    let rows = (0..500).map(|i| format!("{:08}_000.png,{},0,{}\n", i + 1, names[i % 5], i + 1));
+    let rows: String = rows.collect();
+    let text = format!("Image Index,Finding Labels,Follow-up #,Patient ID\n{rows}{more}");
     let folder = data.join("metadata");
     std::fs::create_dir_all(&folder).unwrap();
     let file = std::fs::File::create(folder.join("Data_Entry_2017_v2020.csv.gz")).unwrap();
@@ -494,28 +494,42 @@ fn release(data: &Path, unknown: Option<&str>) {
 fn scores_take_in_what_nihs_table_says_of_findings() {
     let dir = tempfile::tempdir().unwrap();
     let data = data(dir.path());
+    // Every patient of the folder is one of the table's.
+    let labels = data.join("labels.csv");
+    let table = std::fs::read_to_string(&labels).unwrap();
+    std::fs::write(&labels, table.replace(",patient ", ",00")).unwrap();
+    let trained_on = table.lines().filter(|line| line.contains(",train,")).count();
     let (without, with) = (dir.path().join("without"), dir.path().join("with"));
     train_encoder(&data, &without, "2");
-    release(&data, None);
+    release(&data, "");
     train_encoder(&data, &with, "2");
     let [(alone, card), (together, told)] = [&without, &with].map(|out| read(out).unwrap());
     assert!(card.release.is_none());
     let release = told.release.unwrap();
-    assert_eq!((release.radiographs, release.abnormal), (500, 0.2));
+    // Without the 24 tested on and those kept back; patient 0 is none of the table's.
+    let aside = 500 - release.radiographs;
+    assert!((24..24 + trained_on / 3).contains(&aside), "{aside} left out");
+    assert!((release.abnormal - 0.2).abs() < 0.02, "{}", release.abnormal);
     let of = |encoder: &Encoder, seed: u64| {
         let side = told.encoder.image_size();
         let grey = numbers(&mut Chance::new(seed), side * side);
         let pixels = Tensor::from_vec(grey, (1, 1, side, side), &Device::Cpu).unwrap();
         encoder.forward(&pixels).unwrap().1.get(0).unwrap().to_vec1::<f32>().unwrap()
     };
-    let moved = |encoder: &Encoder, score: usize| of(encoder, 8)[score] - of(encoder, 9)[score];
+    // The two always come together there: between any pictures both move alike, as their sum did.
     let index = |column: &str| FINDINGS.iter().position(|f| f.column == column).unwrap();
     let (effusion, heart) = (index("Effusion"), index("Cardiomegaly"));
-    // The two always come together there: each speaks as loud for the other as for itself.
-    let sum = moved(&alone, effusion) + moved(&alone, heart);
-    let ratios = [effusion, heart].map(|score| moved(&together, score) / sum);
-    assert!(ratios.iter().all(|ratio| *ratio > 0.0), "{ratios:?}");
-    // Half of the radiographs kept back are abnormal or more, of the table a fifth.
+    let pictures: Vec<_> = (8..12).map(|seed| of(&together, seed)).collect();
+    let moved = |score: usize, i: usize| pictures[i][score] - pictures[0][score];
+    let ratio = |i: usize| moved(effusion, i) / moved(heart, i);
+    for i in 2..4 {
+        assert!((ratio(i) / ratio(1) - 1.0).abs() < 0.01, "{} and {}", ratio(i), ratio(1));
+    }
+    let apart: Vec<_> = (8..12).map(|seed| of(&alone, seed)).collect();
+    let ratio =
+        |i: usize| (apart[i][effusion] - apart[0][effusion]) / (apart[i][heart] - apart[0][heart]);
+    assert!((2..4).any(|i| (ratio(i) / ratio(1) - 1.0).abs() > 0.05), "they moved alike before");
+    // More of the radiographs kept back are abnormal than a fifth.
     let abnormal = FINDINGS.len();
     assert!(of(&together, 8)[abnormal] < of(&alone, 8)[abnormal] - 0.5);
 }
@@ -524,7 +538,7 @@ fn scores_take_in_what_nihs_table_says_of_findings() {
 fn a_release_table_with_an_unknown_finding_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let data = data(dir.path());
-    release(&data, Some("Efusion"));
+    release(&data, "00000501_000.png,Efusion,0,501\n");
     let output = train(&["lm", "--data", text(&data), "--out", text(&dir.path().join("out"))]);
     assert_eq!(output.status.code(), Some(1));
     let told = String::from_utf8_lossy(&output.stderr);

@@ -22,7 +22,8 @@ pub(super) struct Arguments {
     pairs: Pairs,
     #[command(flatten)]
     tuning: Tuning,
-    /// A folder with labels.csv, for how often findings go together.
+    /// A folder with labels.csv, and metadata/Data_Entry_2017_v2020.csv (or .csv.gz) where there is
+    /// one, for how often findings go together.
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
     data: Option<PathBuf>,
     /// Passes: over the pairs [default: 3], or rounds of 2000 summaries [default: 8], or as many as
