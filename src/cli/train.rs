@@ -127,7 +127,7 @@ struct DefaultArguments {
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = at_least_one::<usize>)]
     size: usize,
     /// Rounds of 2000 summaries for the language model.
-    #[arg(long, value_name = "N", default_value_t = 12, value_parser = at_least_one::<u64>)]
+    #[arg(long, value_name = "N", default_value_t = 36, value_parser = at_least_one::<u64>)]
     language_epochs: u64,
     /// Summaries a round.
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = at_least_one::<usize>)]
