@@ -293,8 +293,10 @@ mod tests {
 
     /// Effusion and atelectasis come together in half of the rows, neither in the others.
     fn release() -> Release {
-        let set =
-            |i: usize| LabelSet::from_flags((0..SCORES).map(|s| i % 2 == 0 && (s == 0 || s == 2)));
+        let set = |i: usize| {
+            let both = i.is_multiple_of(2);
+            LabelSet::from_flags((0..SCORES).map(|s| both && (s == 0 || s == 2)))
+        };
         Release::of((0..10).map(set).collect())
     }
 

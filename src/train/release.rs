@@ -160,12 +160,14 @@ mod tests {
             ["Effusion|Atelectasis", "Hernia", "Effusion", "No Finding", "No Finding", "Mass"];
         let release = Release::of(release(&rows).unwrap());
         let slopes = release.together();
+        let near = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} instead of {b}");
         // Of two with effusion one has atelectasis, of the three without none.
-        assert_eq!(slopes[2][0], 0.5);
+        near(slopes[2][0], 0.5);
         // The one with atelectasis has effusion, of the four without one has.
-        assert_eq!(slopes[0][2], 0.75);
+        near(slopes[0][2], 0.75);
         assert!(slopes[4][2] < 0.0, "mass never comes with effusion here");
-        assert_eq!(slopes[13][2], 0.0, "nobody has a hernia here");
-        assert_eq!(release.prevalence()[FINDINGS.len()], 0.6);
+        // Nobody has a hernia here.
+        near(slopes[13][2], 0.0);
+        near(release.prevalence()[FINDINGS.len()], 0.6);
     }
 }
