@@ -108,8 +108,8 @@ fn table(
     (rules, routes): (usize, usize),
 ) -> std::io::Result<()> {
     match &tested.reason {
-        None => writeln!(out, "drafted from")?,
-        Some(reason) => writeln!(out, "not drafted from: {reason}")?,
+        None => writeln!(out, "a draft is made")?,
+        Some(reason) => writeln!(out, "no draft: {reason}")?,
     }
     writeln!(out, "priority: {}", tested.verdict.priority)?;
     for rule in &tested.verdict.rules {

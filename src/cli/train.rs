@@ -82,10 +82,10 @@ struct Common {
 }
 
 impl Common {
-    fn plan(&self, epochs: Option<u64>, default: u64, batch: usize, rate: f32) -> Plan {
+    fn plan(&self, epochs: Option<u64>, default: u64, plan: Plan) -> Plan {
         // Minutes alone mean: as many epochs as fit.
         let epochs = epochs.or_else(|| self.minutes.is_none().then_some(default));
-        self.extend(Plan { epochs, batch, rate, ..Plan::default() })
+        self.extend(Plan { epochs, ..plan })
     }
 
     fn extend(&self, plan: Plan) -> Plan {
@@ -219,8 +219,8 @@ impl EncoderArguments {
             image: self.size.unwrap_or(size),
             head_pace: self.head_rate.map_or(pace, |head| head / rate),
         };
-        let plan = self.common.plan(self.epochs, 24, self.batch.unwrap_or(batch), rate);
-        (sizes, Plan { schedule: habit.schedule, constants: habit.constants, ..plan })
+        let plan = Plan { batch: self.batch.unwrap_or(batch), rate, ..habit };
+        (sizes, self.common.plan(self.epochs, 24, plan))
     }
 }
 

@@ -15,12 +15,13 @@ use super::command::{Command, Request, field};
 use super::complaints::Say;
 use super::connection::{Connection, Incoming, Stop};
 use super::data::{self, Feed};
-use super::listen::{Hall, Place};
+use super::listen::Hall;
 use super::machine::{Ended, Machine, Phase};
 use super::n_action::STORAGE_COMMITMENT;
 use super::n_event_report::{CommitmentReport, MAX_REPORT};
 use super::negotiate::{self, Agreement, Answer, Caller, Context, Offer};
 use super::pdu::{Abort, Bounds, Pdu, Rejection};
+use super::places::Place;
 use super::status::Status;
 use super::timers::Timers;
 use crate::vocabulary::Excerpt;
@@ -129,7 +130,7 @@ impl Acceptor {
         stream: S,
         arrival: Arrival,
         hall: &Hall,
-        place: Place,
+        place: Arc<Place>,
         stop: Stop,
     ) where
         S: AsyncRead + AsyncWrite + Unpin,
@@ -142,7 +143,6 @@ impl Acceptor {
         let run = self.run(&mut connection, caller, &place, &stop, &mut tally);
         let Err(ended) = run.await;
         self.tell(&ended, &tally, since, caller.address);
-        place.enter();
         connection.close().await;
     }
 
@@ -181,12 +181,12 @@ impl Acceptor {
         Bounds { data: self.offer.get().max_pdu, associate: request, user_items }
     }
 
-    /// Runs until the association ends; its slot is free again when this returns.
+    /// Runs until the association ends.
     async fn run<S>(
         &self,
         connection: &mut Connection<S>,
         caller: Caller,
-        place: &Place,
+        place: &Arc<Place>,
         stop: &Stop,
         tally: &mut Tally<'_>,
     ) -> Result<Infallible, Ended>
@@ -216,11 +216,10 @@ impl Acceptor {
         } else {
             hall.slots.take(address)
         };
-        let _slot = match free {
-            Ok(slot) => slot,
+        match free {
+            Ok(slot) => connection.sit(place.seat(slot)),
             Err(rejection) => return Err(reject(connection, rejection).await),
-        };
-        place.leave();
+        }
         if let Some(claim) = claim {
             let judged = timeout(self.timers.service, hall.judge.holds(claim, address));
             match judged.await {

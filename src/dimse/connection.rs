@@ -12,6 +12,7 @@ use super::command::{Command, MAX_COMMAND};
 use super::data::Feed;
 use super::machine::{Action, Ended, Machine, Phase};
 use super::pdu::{self, Abort, Bounds, HEADER, Kind, Pdu, PduError};
+use super::places::Seat;
 use super::timers::Timers;
 
 /// Bytes of a control PDU that are read at once, so that a stated length costs nothing.
@@ -57,6 +58,8 @@ pub(super) struct Connection<S> {
     /// Bytes read in all.
     received: u64,
     drain: bool,
+    /// Given back before the last PDU: a peer that begins anew on it finds its slot free.
+    seat: Option<Seat>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -68,8 +71,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         stop: Stop,
     ) -> Self {
         let stream = BufReader::with_capacity(STEP, stream);
-        let (pdu_left, pdv_left, received, drain) = (0, 0, 0, false);
-        Self { stream, machine, timers, stop, bounds, pdu_left, pdv_left, received, drain }
+        let (pdu_left, pdv_left, received, drain, seat) = (0, 0, 0, false, None);
+        Self { stream, machine, timers, stop, bounds, pdu_left, pdv_left, received, drain, seat }
     }
 
     /// One read, under the present deadline and the node's stop.
@@ -114,6 +117,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
+    }
+
+    /// The connection has an association until its last PDU.
+    pub(super) fn sit(&mut self, seat: Seat) {
+        self.seat = Some(seat);
     }
 
     /// Bytes that the peer sent so far.
@@ -365,13 +373,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Sends the last PDU, if any. [`Connection::close`] must follow.
     pub(super) async fn end(&mut self, pdu: Option<Pdu>, ended: Ended) -> Ended {
         self.machine.closing(Instant::now());
+        self.seat = None;
         if let Some(bytes) = pdu.and_then(|pdu| pdu::encode(&pdu).ok()) {
             let write = async {
                 self.stream.write_all(&bytes).await?;
                 self.stream.shutdown().await
             };
             // A peer that does not take the last PDU gets none.
-            self.drain = matches!(timeout(self.timers.artim, write).await, Ok(Ok(())));
+            self.drain = tokio::select! {
+                written = timeout(self.timers.artim, write) => matches!(written, Ok(Ok(()))),
+                () = self.stop.evict.cancelled() => false,
+            };
         }
         ended
     }
@@ -379,6 +391,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for the peer to close after the last PDU, at most as long as ARTIM: closing with
     /// unread input would reset the connection, and the peer would lose that PDU.
     pub(super) async fn close(mut self) {
+        self.seat = None;
         if !self.drain {
             return;
         }

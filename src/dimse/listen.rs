@@ -1,10 +1,9 @@
-//! The listening socket: an accept loop that never waits for a peer, and the slots.
+//! The listening socket: an accept loop that never waits for a peer.
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +18,7 @@ use super::connection::Stop;
 use super::identity::Judge;
 use super::machine::{Ended, Phase};
 use super::negotiate::Caller;
-use super::pdu::Rejection;
+use super::places::{Place, Slots, Waiting};
 use super::tls::{self, CurrentServer};
 use crate::object::Turns;
 
@@ -77,7 +76,7 @@ pub(super) struct Hall {
 impl Hall {
     fn new(limits: Limits) -> Self {
         Self {
-            slots: Slots::new(limits),
+            slots: Slots::new(limits.associations, limits.per_address),
             judge: Judge::default(),
             complaints: Complaints::default(),
             reports: Turns::new(READING),
@@ -95,113 +94,6 @@ impl Hall {
             _ => &self.refusals,
         };
         ended.is_refusal() && noted.of(address, Instant::now()) != Say::Debug
-    }
-}
-
-/// Which associations run, in all and by address.
-#[derive(Debug)]
-pub(super) struct Slots {
-    limits: Limits,
-    used: Arc<Mutex<Used>>,
-}
-
-#[derive(Debug, Default)]
-struct Used {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// One association's place; free again when dropped.
-#[derive(Debug)]
-pub(super) struct Slot {
-    address: IpAddr,
-    used: Arc<Mutex<Used>>,
-}
-
-impl Slots {
-    pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, used: Arc::default() }
-    }
-
-    /// A place, or the rejection that says which limit is reached.
-    pub(super) fn take(&self, address: IpAddr) -> Result<Slot, Rejection> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_address = used.by_address.get(&address).copied().unwrap_or(0);
-        if used.all >= self.limits.associations {
-            return Err(Rejection::CONGESTION);
-        }
-        if of_address >= self.limits.per_address {
-            return Err(Rejection::LIMIT);
-        }
-        used.all += 1;
-        used.by_address.insert(address, of_address + 1);
-        Ok(Slot { address, used: Arc::clone(&self.used) })
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        used.all = used.all.saturating_sub(1);
-        match used.by_address.get_mut(&self.address) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => drop(used.by_address.remove(&self.address)),
-        }
-    }
-}
-
-/// Connections without an association: those that have not asked for one, and those whose end is
-/// awaited. They hold no slot; when there are too many, the oldest gives way, so that a flood of
-/// silent ones keeps no real peer out.
-#[derive(Debug, Clone)]
-struct Waiting {
-    most: usize,
-    queue: Arc<Mutex<VecDeque<(u64, CancellationToken)>>>,
-}
-
-/// One connection's place among the waiting; it leaves them when dropped.
-#[derive(Debug)]
-pub(super) struct Place {
-    id: u64,
-    evict: CancellationToken,
-    waiting: Waiting,
-}
-
-impl Waiting {
-    fn new(most: usize) -> Self {
-        Self { most: most.max(1), queue: Arc::default() }
-    }
-
-    fn place(&self, id: u64, evict: CancellationToken) -> Place {
-        Place { id, evict, waiting: self.clone() }
-    }
-}
-
-impl Place {
-    /// The connection waits; the oldest that did may have to go.
-    pub(super) fn enter(&self) {
-        let mut queue = self.waiting.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        if queue.iter().any(|(id, _)| *id == self.id) {
-            return;
-        }
-        while queue.len() >= self.waiting.most {
-            if let Some((_, oldest)) = queue.pop_front() {
-                oldest.cancel();
-            }
-        }
-        queue.push_back((self.id, self.evict.clone()));
-    }
-
-    /// The connection has an association.
-    pub(super) fn leave(&self) {
-        let mut queue = self.waiting.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        queue.retain(|(id, _)| *id != self.id);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.leave();
     }
 }
 
@@ -257,7 +149,7 @@ async fn port(listener: Listener, acceptor: Arc<Acceptor>, hall: Arc<Hall>, stop
         }
         let id = hall.connections.fetch_add(1, Ordering::Relaxed) + 1;
         let stop = Stop { evict: CancellationToken::new(), ..stop.clone() };
-        let place = hall.waiting.place(id, stop.evict.clone());
+        let place = Arc::new(hall.waiting.place(id, stop.evict.clone()));
         place.enter();
         let (acceptor, hall) = (Arc::clone(&acceptor), Arc::clone(&hall));
         let span =
@@ -287,7 +179,7 @@ async fn secured(
     mut arrival: Arrival,
     acceptor: &Acceptor,
     hall: &Hall,
-    (place, stop): (Place, Stop),
+    (place, stop): (Arc<Place>, Stop),
 ) {
     let deadline = arrival.since + acceptor.timers.request;
     let shaken = tokio::select! {
@@ -313,40 +205,5 @@ async fn secured(
 fn report(ended: Result<(), tokio::task::JoinError>) {
     if let Err(fault) = ended {
         tracing::error!("an association ended by a fault of this program: {fault}");
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_count_in_all_and_by_address_and_come_back() {
-        let slots = Slots::new(Limits { associations: 3, per_address: 2, ..Limits::default() });
-        let [a, b]: [IpAddr; 2] = ["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()];
-        let first = slots.take(a).unwrap();
-        let _second = slots.take(a).unwrap();
-        assert_eq!(slots.take(a).unwrap_err(), Rejection::LIMIT);
-        let _third = slots.take(b).unwrap();
-        assert_eq!(slots.take(b).unwrap_err(), Rejection::CONGESTION);
-        drop(first);
-        assert!(slots.take(a).is_ok());
-    }
-
-    #[test]
-    fn the_oldest_waiting_connection_gives_way() {
-        let waiting = Waiting::new(2);
-        let places: Vec<_> = (0..4).map(|id| waiting.place(id, CancellationToken::new())).collect();
-        let evicted = || places.iter().map(|place| place.evict.is_cancelled()).collect::<Vec<_>>();
-        places[0].enter();
-        places[1].enter();
-        places[0].enter();
-        places[1].leave();
-        places[2].enter();
-        assert_eq!(evicted(), [false; 4]);
-        places[3].enter();
-        assert_eq!(evicted(), [true, false, false, false]);
-        drop(places);
-        assert!(waiting.queue.lock().unwrap().is_empty());
     }
 }

@@ -22,6 +22,7 @@ pub mod n_action;
 pub mod n_event_report;
 pub mod negotiate;
 pub mod pdu;
+mod places;
 pub mod requestor;
 pub mod status;
 mod stream;

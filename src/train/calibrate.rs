@@ -51,10 +51,10 @@ impl Affine {
 
     /// To each finding's logit what the others say of it, each by how far its logit lies from that
     /// of how common it is.
-    fn together(beside: &Beside<'_>, release: &Release) -> Self {
+    fn together(common: &[f32], release: &Release) -> Self {
         let mut mixed = Self::own([1.0; SCORES], [0.0; SCORES]);
         for (score, row) in release.together().iter().enumerate() {
-            let others = row.iter().zip(&beside.common).enumerate().filter(|(o, _)| *o != score);
+            let others = row.iter().zip(common).enumerate().filter(|(o, _)| *o != score);
             let (Some(slopes), Some(shift)) =
                 (mixed.slopes.get_mut(score), mixed.shifts.get_mut(score))
             else {
@@ -109,7 +109,7 @@ pub(super) fn write(
         change.heads(&mut tensors)
     };
     if let Some(release) = beside.release {
-        take(&Affine::together(beside, release), &mut logits)?;
+        take(&Affine::together(&beside.common, release), &mut logits)?;
     }
     take(&fitted(&logits, truth), &mut logits)?;
     if let Some(release) = beside.release {
@@ -225,14 +225,13 @@ fn thresholds(logits: &[Vec<f32>], truth: &[LabelSet]) -> [f32; SCORES] {
     let shared = shared
         .max_by(|a, b| micro_f1(logits, truth, *a).total_cmp(&micro_f1(logits, truth, *b)))
         .unwrap_or_default();
-    let abnormal = OF_ALL;
     let certain = (20..=80).map(|percent| at(percent as f32 / 100.0));
     let certain = certain
         .max_by(|a, b| {
-            youden(logits, truth, abnormal, *a).total_cmp(&youden(logits, truth, abnormal, *b))
+            youden(logits, truth, OF_ALL, *a).total_cmp(&youden(logits, truth, OF_ALL, *b))
         })
         .unwrap_or_default();
-    std::array::from_fn(|score| if score == abnormal { certain } else { shared })
+    std::array::from_fn(|score| if score == OF_ALL { certain } else { shared })
 }
 
 /// F1 over all findings pooled, logits at or above the threshold positive.
@@ -304,8 +303,7 @@ mod tests {
     fn a_finding_moves_with_the_evidence_for_another() {
         let common: Vec<f32> = (0..SCORES).map(|score| -(score as f32)).collect();
         let release = release();
-        let beside = Beside { common: common.clone(), release: Some(&release) };
-        let mixed = Affine::together(&beside, &release);
+        let mixed = Affine::together(&common, &release);
         // Nothing beyond how common each is: nothing to take in.
         let mut rows = vec![common.clone(), common.clone()];
         rows[1][0] += 2.0;

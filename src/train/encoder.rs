@@ -310,7 +310,7 @@ pub fn train(
     let studies = radiographs(&rows, Split::Train)?;
     let (encoder, variables) = Beginning::read(&config, from)?.encoder(&config, plan.seed)?;
     let (mean, std) = sizes.architecture.pixels();
-    let run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
+    let run = plan.in_words();
     let mut card =
         EncoderCard { mean, std, run, scores: vec![], release: None, encoder: config.clone() };
     let pixels = Pixels::of(&card);

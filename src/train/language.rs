@@ -357,7 +357,7 @@ pub fn train(
     let mut figures = fit(&task, plan, out, bar)?;
     figures.insert("says_what_it_is_told".to_owned(), json!(obedience(&task, plan.threads)?));
     variables::write(&task.variables, &out.join(WEIGHTS))?;
-    let run = format!("seed {}, batch {}, peak rate {}", plan.seed, plan.batch, plan.rate);
+    let run = plan.in_words();
     let card = LanguageCard { run, llama: config };
     files::write_toml(&out.join("language.toml"), &card)?;
     Ok(figures)

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
@@ -40,7 +40,8 @@ impl Release {
         };
         let tested = rows.iter().filter(|row| row.split != Split::Train);
         let aside: HashSet<&str> = tested.map(|row| number(&row.patient)).collect();
-        let sets = label_sets(text, &aside).map_err(|reason| wrong(path, reason))?;
+        let sets = label_sets(text, &aside);
+        let sets = sets.map_err(|reason| TrainError::Release { path, reason })?;
         Ok(Some(Self::of(sets)))
     }
 
@@ -93,10 +94,6 @@ impl Release {
 /// images.
 fn number(patient: &str) -> &str {
     patient.trim().trim_start_matches('0')
-}
-
-fn wrong(path: PathBuf, reason: String) -> TrainError {
-    TrainError::Release { path, reason }
 }
 
 fn label_sets(text: impl Read, aside: &HashSet<&str>) -> Result<Vec<LabelSet>, String> {

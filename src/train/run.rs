@@ -83,6 +83,11 @@ impl Plan {
             ..Self::default()
         }
     }
+
+    /// In the words of a card.
+    pub(super) fn in_words(&self) -> String {
+        format!("seed {}, batch {}, peak rate {}", self.seed, self.batch, self.rate)
+    }
 }
 
 impl Default for Plan {

@@ -11,6 +11,7 @@ use crate::cli::number::{at_least_one, not_negative};
 use crate::train::TrainError;
 use crate::train::align::{self, Parts};
 use crate::train::pairs::{self, Stage, Trained};
+use crate::train::run::Plan;
 
 /// What may be asked of `train align`.
 #[derive(Debug, clap::Args)]
@@ -72,7 +73,7 @@ impl Arguments {
         }
         let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
         let (batch, rate) = (self.batch.unwrap_or(16), self.rate.unwrap_or(3e-4));
-        let plan = self.common.plan(self.epochs, 1, batch, rate);
+        let plan = self.common.plan(self.epochs, 1, Plan { batch, rate, ..Plan::default() });
         let parts = Parts {
             encoder: path(&self.encoder),
             language: path(&self.language),

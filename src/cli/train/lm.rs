@@ -116,7 +116,7 @@ impl Arguments {
             return pairs::train(&settings, &plan, bar);
         }
         let (batch, rate) = (self.batch.unwrap_or(16), self.rate.unwrap_or(3e-3));
-        let plan = self.common.plan(self.epochs, 8, batch, rate);
+        let plan = self.common.plan(self.epochs, 8, Plan { batch, rate, ..Plan::default() });
         let sizes = language::Sizes {
             pieces: self.pieces,
             width: self.width,

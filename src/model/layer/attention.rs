@@ -1,10 +1,11 @@
 //! Attention of one new position over a cache, in one pass over keys and values.
 #![expect(clippy::indexing_slicing, reason = "kernel over rows whose lengths are checked at entry")]
-#![expect(unsafe_code, reason = "AVX2 chosen at run time; heads write disjoint columns")]
+#![expect(unsafe_code, reason = "heads write disjoint columns")]
 
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 use super::rows::{exp, fused};
+use super::wide::wide;
 use crate::model::quantized::{Columns, share};
 
 /// Lanes that a sum is made in.
@@ -105,35 +106,16 @@ impl CustomOp3 for AttendOne {
     }
 }
 
-/// One head.
-fn one(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    scale: f32,
-    weights: &mut [f32],
-    mixed: &mut [f32],
-) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: AVX2 was detected.
-        unsafe { one_avx2(query, keys, values, scale, weights, mixed) };
-        return;
-    }
-    head(query, keys, values, scale, weights, mixed);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn one_avx2(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    scale: f32,
-    weights: &mut [f32],
-    mixed: &mut [f32],
-) {
-    head(query, keys, values, scale, weights, mixed);
+wide! {
+    /// One head.
+    fn one(
+        query: &[f32],
+        keys: &[f32],
+        values: &[f32],
+        scale: f32,
+        weights: &mut [f32],
+        mixed: &mut [f32],
+    ) = head
 }
 
 #[inline(always)]

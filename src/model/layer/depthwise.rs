@@ -4,10 +4,6 @@
 //! channels and a 1 × 1 convolution beside it is a plain matrix product. The output is
 //! `ceil(side / stride)`, padded with zeros as TensorFlow's SAME: the odd one after, not before.
 #![expect(clippy::indexing_slicing, reason = "a kernel whose tables are built within its bounds")]
-#![cfg_attr(
-    target_arch = "x86_64",
-    expect(unsafe_code, reason = "kernels compiled for instructions that are looked for first")
-)]
 
 use std::ops::Range;
 
@@ -15,6 +11,7 @@ use candle_core::{CpuStorage, CustomOp2, Device, Layout, Result, Shape, Tensor, 
 use rayon::prelude::*;
 
 use super::rows::{add, fused, slice};
+use super::wide::wide;
 
 /// Channels that one round of the inner loop takes; they stay in registers over all taps.
 const LANES: usize = 16;
@@ -231,21 +228,10 @@ impl CustomOp2 for OfWeight {
     }
 }
 
-/// Adds to `sums` the products of the pixels of `slopes` with those of `x`, `stride` numbers apart.
-fn products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: AVX2 was detected.
-        unsafe { products_avx2(sums, x, stride, slopes) };
-        return;
-    }
-    any_products(sums, x, stride, slopes);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn products_avx2(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
-    any_products(sums, x, stride, slopes);
+wide! {
+    /// Adds to `sums` the products of the pixels of `slopes` with those of `x`, `stride` numbers
+    /// apart.
+    fn products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) = any_products
 }
 
 #[inline(always)]
@@ -312,21 +298,9 @@ fn correlate(
     out
 }
 
-/// One pixel of all channels.
-fn pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") {
-        // SAFETY: AVX2 was detected.
-        unsafe { pixel_avx2(out, numbers, weight, taps) };
-        return;
-    }
-    any_pixel(out, numbers, weight, taps);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn pixel_avx2(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
-    any_pixel(out, numbers, weight, taps);
+wide! {
+    /// One pixel of all channels.
+    fn pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) = any_pixel
 }
 
 #[inline(always)]

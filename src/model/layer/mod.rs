@@ -19,6 +19,7 @@ mod norm;
 mod rope;
 mod rows;
 mod softmax;
+mod wide;
 
 pub use activation::{gelu, silu};
 pub use attention::attend_one;
