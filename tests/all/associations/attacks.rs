@@ -393,6 +393,15 @@ fn full_slots_are_a_transient_rejection() {
 }
 
 #[test]
+fn whoever_has_the_last_pdu_finds_the_slot_free() {
+    let limits = Limits { associations: 1, ..Limits::default() };
+    let scp = Scp::with(&Setup { limits, ..Setup::default() });
+    for _ in 0..500 {
+        Peer::storing(scp.address).release();
+    }
+}
+
+#[test]
 fn aborts_leave_no_slot_taken() {
     let limits = Limits { associations: 4, per_address: 4, ..Limits::default() };
     let scp = Scp::with(&Setup { limits, ..Setup::default() });
