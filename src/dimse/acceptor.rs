@@ -142,6 +142,8 @@ impl Acceptor {
         let mut tally = Tally::new(hall);
         let run = self.run(&mut connection, caller, &place, &stop, &mut tally);
         let Err(ended) = run.await;
+        // A peer that vanished got no last PDU.
+        connection.seat = None;
         self.tell(&ended, &tally, since, caller.address);
         connection.close().await;
     }
@@ -217,7 +219,7 @@ impl Acceptor {
             hall.slots.take(address)
         };
         match free {
-            Ok(slot) => connection.sit(place.seat(slot)),
+            Ok(slot) => connection.seat = Some(place.seat(slot)),
             Err(rejection) => return Err(reject(connection, rejection).await),
         }
         if let Some(claim) = claim {

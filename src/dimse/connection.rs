@@ -59,7 +59,7 @@ pub(super) struct Connection<S> {
     received: u64,
     drain: bool,
     /// Given back before the last PDU: a peer that begins anew on it finds its slot free.
-    seat: Option<Seat>,
+    pub(super) seat: Option<Seat>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
@@ -117,11 +117,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 }
             }
         }
-    }
-
-    /// The connection has an association until its last PDU.
-    pub(super) fn sit(&mut self, seat: Seat) {
-        self.seat = Some(seat);
     }
 
     /// Bytes that the peer sent so far.
@@ -391,7 +386,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     /// Waits for the peer to close after the last PDU, at most as long as ARTIM: closing with
     /// unread input would reset the connection, and the peer would lose that PDU.
     pub(super) async fn close(mut self) {
-        self.seat = None;
         if !self.drain {
             return;
         }
