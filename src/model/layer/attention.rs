@@ -115,38 +115,27 @@ wide! {
         scale: f32,
         weights: &mut [f32],
         mixed: &mut [f32],
-    ) = head
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled for the caller's instructions")]
-fn head(
-    query: &[f32],
-    keys: &[f32],
-    values: &[f32],
-    scale: f32,
-    weights: &mut [f32],
-    mixed: &mut [f32],
-) {
-    let width = query.len();
-    let mut largest = f32::NEG_INFINITY;
-    for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(width)) {
-        *weight = dot(query, key) * scale;
-        largest = largest.max(*weight);
-    }
-    let mut sum = 0.0;
-    for weight in &mut *weights {
-        *weight = exp(*weight - largest);
-        sum += *weight;
-    }
-    mixed.fill(0.0);
-    for (weight, value) in weights.iter().zip(values.chunks_exact(width)) {
-        for (m, v) in mixed.iter_mut().zip(value) {
-            *m += weight * v;
+    ) {
+        let width = query.len();
+        let mut largest = f32::NEG_INFINITY;
+        for (weight, key) in weights.iter_mut().zip(keys.chunks_exact(width)) {
+            *weight = dot(query, key) * scale;
+            largest = largest.max(*weight);
         }
-    }
-    for m in mixed {
-        *m /= sum;
+        let mut sum = 0.0;
+        for weight in &mut *weights {
+            *weight = exp(*weight - largest);
+            sum += *weight;
+        }
+        mixed.fill(0.0);
+        for (weight, value) in weights.iter().zip(values.chunks_exact(width)) {
+            for (m, v) in mixed.iter_mut().zip(value) {
+                *m += weight * v;
+            }
+        }
+        for m in mixed {
+            *m /= sum;
+        }
     }
 }
 

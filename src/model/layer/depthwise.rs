@@ -231,31 +231,27 @@ impl CustomOp2 for OfWeight {
 wide! {
     /// Adds to `sums` the products of the pixels of `slopes` with those of `x`, `stride` numbers
     /// apart.
-    fn products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) = any_products
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled for the caller's instructions")]
-fn any_products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
-    let channels = sums.len();
-    let (blocks, rest) = sums.as_chunks_mut::<LANES>();
-    let whole = blocks.len() * LANES;
-    for (block, sums) in blocks.iter_mut().enumerate() {
-        let mut total = *sums;
-        for (at, slopes) in slopes.chunks_exact(channels).enumerate() {
-            let x = &x[at * stride + block * LANES..][..LANES];
-            let slopes = &slopes[block * LANES..][..LANES];
-            for lane in 0..LANES {
-                total[lane] += x[lane] * slopes[lane];
+    fn products(sums: &mut [f32], x: &[f32], stride: usize, slopes: &[f32]) {
+        let channels = sums.len();
+        let (blocks, rest) = sums.as_chunks_mut::<LANES>();
+        let whole = blocks.len() * LANES;
+        for (block, sums) in blocks.iter_mut().enumerate() {
+            let mut total = *sums;
+            for (at, slopes) in slopes.chunks_exact(channels).enumerate() {
+                let x = &x[at * stride + block * LANES..][..LANES];
+                let slopes = &slopes[block * LANES..][..LANES];
+                for lane in 0..LANES {
+                    total[lane] += x[lane] * slopes[lane];
+                }
             }
+            *sums = total;
         }
-        *sums = total;
-    }
-    for (lane, sum) in rest.iter_mut().enumerate() {
-        let pixels = slopes.chunks_exact(channels).enumerate();
-        *sum += pixels
-            .map(|(at, slopes)| x[at * stride + whole + lane] * slopes[whole + lane])
-            .sum::<f32>();
+        for (lane, sum) in rest.iter_mut().enumerate() {
+            let pixels = slopes.chunks_exact(channels).enumerate();
+            *sum += pixels
+                .map(|(at, slopes)| x[at * stride + whole + lane] * slopes[whole + lane])
+                .sum::<f32>();
+        }
     }
 }
 
@@ -300,28 +296,24 @@ fn correlate(
 
 wide! {
     /// One pixel of all channels.
-    fn pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) = any_pixel
-}
-
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "compiled for the caller's instructions")]
-fn any_pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
-    let (blocks, rest) = out.as_chunks_mut::<LANES>();
-    let whole = blocks.len() * LANES;
-    for (block, out) in blocks.iter_mut().enumerate() {
-        let mut sum = [0f32; LANES];
-        for (pixel, tap) in taps {
-            let x = &numbers[pixel + block * LANES..][..LANES];
-            let w = &weight[tap + block * LANES..][..LANES];
-            for lane in 0..LANES {
-                sum[lane] += x[lane] * w[lane];
+    fn pixel(out: &mut [f32], numbers: &[f32], weight: &[f32], taps: &[(usize, usize)]) {
+        let (blocks, rest) = out.as_chunks_mut::<LANES>();
+        let whole = blocks.len() * LANES;
+        for (block, out) in blocks.iter_mut().enumerate() {
+            let mut sum = [0f32; LANES];
+            for (pixel, tap) in taps {
+                let x = &numbers[pixel + block * LANES..][..LANES];
+                let w = &weight[tap + block * LANES..][..LANES];
+                for lane in 0..LANES {
+                    sum[lane] += x[lane] * w[lane];
+                }
             }
+            *out = sum;
         }
-        *out = sum;
-    }
-    for (lane, out) in rest.iter_mut().enumerate() {
-        let at = whole + lane;
-        *out = taps.iter().map(|(pixel, tap)| numbers[pixel + at] * weight[tap + at]).sum();
+        for (lane, out) in rest.iter_mut().enumerate() {
+            let at = whole + lane;
+            *out = taps.iter().map(|(pixel, tap)| numbers[pixel + at] * weight[tap + at]).sum();
+        }
     }
 }
 
