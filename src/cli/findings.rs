@@ -37,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 fn read(file: Option<&Path>) -> anyhow::Result<String> {
     let bytes = match file {
         Some(path) if path != Path::new("-") => {
-            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?
+            std::fs::read(path).with_context(|| refused(path))?
         }
         _ => {
             let mut bytes = Vec::new();
@@ -46,6 +46,14 @@ fn read(file: Option<&Path>) -> anyhow::Result<String> {
         }
     };
     Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn refused(path: &Path) -> String {
+    let name = path.display();
+    if path.exists() {
+        return format!("cannot read {name}");
+    }
+    format!("cannot read {name}: FILE is a file's name; a text itself goes to standard input")
 }
 
 fn line(finding: &Finding) -> String {

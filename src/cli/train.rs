@@ -28,8 +28,9 @@ pub(super) struct Arguments {
 enum Part {
     /// Make the embedded model: every step with the settings that made it.
     ///
-    /// Trains two image encoders on DATA, keeps the one that is better on the patients kept back,
-    /// trains the language model and aligns the two.
+    /// Trains an image encoder on DATA (with --encoders several, to keep the one that is best on the
+    /// patients kept back) and the language model, and aligns the two. DATA may hold NIH's own table
+    /// of all radiographs, Data_Entry_2017_v2020.csv (or .csv.gz), there or in metadata/.
     /// Each step has a folder in OUT; the model directory is OUT/aligned/model. A call that was
     /// stopped goes on when given again.
     Default(DefaultArguments),
@@ -37,7 +38,9 @@ enum Part {
     ///
     /// Reads DATA/labels.csv (columns image, patient, split and the 14 findings of NIH ChestX-ray14
     /// as 0 or 1; split is train, test or findings_test) and DATA/images. A tenth of the patients
-    /// of `train` is kept back for calibration and thresholds. Writes encoder.safetensors,
+    /// of `train` is kept back for calibration and thresholds. NIH's own table of all radiographs,
+    /// Data_Entry_2017_v2020.csv (or .csv.gz) there or in DATA/metadata, teaches age, sex, view, what
+    /// a patient's other radiographs show and how findings go together. Writes encoder.safetensors,
     /// encoder.toml and log.jsonl (a line an epoch). A run that was stopped goes on from its last
     /// epoch when started again with the same settings.
     Encoder(EncoderArguments),
@@ -49,7 +52,8 @@ enum Part {
     /// some of its layers, which is added to their weights at the end, or all of it. Writes the
     /// model directory OUT/model.
     ///
-    /// Without: needs no data; with --data half of the label sets are those of the folder's `train` rows.
+    /// Without: needs no data; with --data half of the label sets are NIH's, of its table of all
+    /// radiographs where the folder holds it, else of the folder's `train` rows.
     /// Writes tokenizer.json, language.safetensors, language.toml and log.jsonl. A run that was
     /// stopped goes on from its last epoch when started again with the same settings.
     Lm(Box<lm::Arguments>),
@@ -117,8 +121,8 @@ struct DefaultArguments {
     /// Score the splits test and findings_test too, for the card: once, for a model to ship.
     #[arg(long)]
     test: bool,
-    /// Encoders to train, to keep the best of.
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = at_least_one::<u64>)]
+    /// Encoders to train, with one seed after the other, to keep the best of.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = at_least_one::<u64>)]
     encoders: u64,
     /// Passes over the radiographs for each.
     #[arg(long, value_name = "N", default_value_t = 9, value_parser = at_least_one::<u64>)]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
+use super::auxiliary;
 use super::encoder::{self, Encoder, EncoderCard};
 use super::error::TrainError;
 use super::files;
@@ -109,11 +110,13 @@ impl Beginning {
         }
     }
 
-    /// The encoder for training, with these weights.
+    /// The encoder for training, with these weights; `with_auxiliary` gives it the head that tells who is
+    /// shown and how.
     pub fn encoder(
         self,
         config: &ImageEncoderConfig,
         seed: u64,
+        with_auxiliary: bool,
     ) -> Result<(Encoder, Vec<Named>), TrainError> {
         let statistics = match config {
             ImageEncoderConfig::EfficientNetLite(_) if self.statistics.is_empty() => {
@@ -121,10 +124,13 @@ impl Beginning {
             }
             _ => VarBuilder::from_tensors(self.statistics, DType::F32, &Device::Cpu),
         };
-        let (encoder, variables) =
-            variables::fresh(seed, |source| Encoder::trainable(config, source, &statistics))?;
+        let (encoder, variables) = variables::fresh(seed, |source| {
+            Encoder::trainable(config, source, &statistics, with_auxiliary)
+        })?;
         if !self.values.is_empty() {
-            let set = |name: &str| self.heads || !name.starts_with("heads.");
+            let set = |name: &str| {
+                !name.starts_with(auxiliary::HEAD) && (self.heads || !name.starts_with("heads."))
+            };
             variables::set(&variables, &self.values, set, &self.path)?;
         }
         Ok((encoder, variables))

@@ -26,7 +26,8 @@ use crate::vocabulary::hexadecimal;
 /// The weights' file.
 const WEIGHTS: &str = "weights.safetensors";
 /// The tokenizer's file.
-const TOKENIZER: &str = "tokenizer.json";
+/// The tokenizer's file, in the folder of a language model's run and in a model directory.
+pub(super) const TOKENIZER: &str = "tokenizer.json";
 
 /// Nearly all radiographs that the data hold are of adults.
 pub const YOUNGEST_YEARS: u32 = 18;

@@ -75,9 +75,11 @@ pub fn text(facts: &Facts<'_>) -> String {
 /// What the scores take from NIH's table.
 fn of_release(release: FromRelease) -> String {
     format!(
-        "- Of NIH's table of the whole release ({rows} radiographs; the patients kept back or tested \
-         on left out) the labels alone: each finding's score takes in those of the others by how \
-         often the two go together there, and the probability of \"abnormal\" is for radiographs of \
+        "- From NIH's table of the whole release ({rows} radiographs; the patients kept back or tested \
+         on left out): the encoder was taught to tell the age and sex of those it was trained on and \
+         the view, by a head that it no longer has, and that what a patient's other radiographs show \
+         may be there without being named; each finding's score takes in those of the others by how \
+         often the two go together there; and the probability of \"abnormal\" is for radiographs of \
          which {share:.0}% are, as there. The probabilities of the findings are for how common they \
          are among the radiographs kept back.\n",
         rows = release.radiographs,

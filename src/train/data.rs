@@ -43,6 +43,8 @@ pub struct Row {
 /// A radiograph in memory.
 #[derive(Debug)]
 pub struct Radiograph {
+    /// The name of its file without the ending: NIH's image index.
+    pub name: String,
     /// The whole picture, 8-bit grey.
     pub image: GreyImage,
     /// What is said of it.
@@ -127,7 +129,8 @@ pub fn radiographs(rows: &[Row], split: Split) -> Result<Vec<Radiograph>, TrainE
                 path: row.image.clone(),
                 reason: error.to_string(),
             })?;
-            Ok(Radiograph { image, labels: row.labels })
+            let name = row.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Ok(Radiograph { name, image, labels: row.labels })
         })
         .collect()
 }

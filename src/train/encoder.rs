@@ -1,5 +1,6 @@
 //! Trains an image encoder, and on its mean over patches a linear score for each finding and for
-//! "abnormal".
+//! "abnormal". Where the data folder holds NIH's own table, it learns from that too who is shown and
+//! how, and that what the same patient's other radiographs show may be there without being named.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::architecture::{Architecture, Beginning, VISION};
 use super::augment::{LOOKS, Look};
+use super::auxiliary;
 use super::calibrate;
 use super::chance::Chance;
 use super::data::{Radiograph, Split, radiographs, table};
@@ -20,7 +22,7 @@ use super::error::TrainError;
 use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES};
 use super::optimise::Named;
-use super::release::Release;
+use super::release::{About, Release};
 use super::run::{Plan, Task, fit};
 use super::variables;
 use super::workers::{Loss, Workers};
@@ -80,6 +82,8 @@ pub struct ScoreCard {
 pub struct Encoder {
     vision: ImageEncoder,
     heads: Linear,
+    /// In training, what tells who is shown and how.
+    auxiliary: Option<Linear>,
 }
 
 impl Encoder {
@@ -90,11 +94,13 @@ impl Encoder {
     }
 
     /// For training: takes the variables from `variables`, and the frozen statistics of an
-    /// EfficientNet-Lite's norms from `statistics`.
+    /// EfficientNet-Lite's norms from `statistics`; `with_auxiliary` says whether to tell who is shown and
+    /// how.
     pub fn trainable(
         config: &ImageEncoderConfig,
         variables: &VarBuilder<'_>,
         statistics: &VarBuilder<'_>,
+        with_auxiliary: bool,
     ) -> Result<Self, TrainError> {
         let vision = match config {
             ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => {
@@ -104,7 +110,13 @@ impl Encoder {
                 EfficientNetLite::trainable(lite, &variables.pp(VISION), &statistics.pp(VISION))?,
             ),
         };
-        Self::scoring(vision, config, variables)
+        let mut encoder = Self::scoring(vision, config, variables)?;
+        if with_auxiliary {
+            let source = variables.pp(auxiliary::HEAD);
+            let head = Linear::load(config.output_width(), auxiliary::OUTPUTS, true, &source)?;
+            encoder.auxiliary = Some(head);
+        }
+        Ok(encoder)
     }
 
     fn scoring(
@@ -113,7 +125,7 @@ impl Encoder {
         source: &VarBuilder<'_>,
     ) -> Result<Self, TrainError> {
         let heads = Linear::load(config.output_width(), SCORES, true, &source.pp("heads"))?;
-        Ok(Self { vision, heads })
+        Ok(Self { vision, heads, auxiliary: None })
     }
 
     /// The mean over patches `[batch, width]` and the logits `[batch, scores]` of normalised
@@ -132,9 +144,12 @@ impl Encoder {
         Ok((pooled, (&logits - bias)?, logits))
     }
 
-    /// The logits of the pixels as they are, without their mirror image.
-    fn logits_once(&self, pixels: &Tensor) -> Result<Tensor, TrainError> {
-        Ok(self.heads.forward(&self.vision.pooled_once(pixels)?)?)
+    /// The logits of the pixels as they are, without their mirror image, and what the auxiliary
+    /// head says.
+    fn once(&self, pixels: &Tensor) -> Result<(Tensor, Option<Tensor>), TrainError> {
+        let pooled = self.vision.pooled_once(pixels)?;
+        let auxiliary = self.auxiliary.as_ref().map(|head| head.forward(&pooled));
+        Ok((self.heads.forward(&pooled)?, auxiliary.transpose()?))
     }
 }
 
@@ -218,6 +233,38 @@ const ABNORMAL_WEIGHT: f32 = 4.0;
 /// The average of the variables reaches back about a hundred steps.
 const AVERAGING: f32 = 0.99;
 
+/// What a target is at most where only the same patient's other radiographs show a finding.
+const HISTORY_TARGET: f32 = 0.5;
+
+/// What the scores should say of a radiograph with these labels, whose patient's others show each
+/// finding so often: 1 for what is named, at most a half for what is not.
+fn targets(labels: LabelSet, history: [f32; SCORES]) -> [f32; SCORES] {
+    let named = labels.targets();
+    std::array::from_fn(|score| {
+        let [named, shown] = [&named, &history].map(|all| all.get(score).copied().unwrap_or(0.0));
+        named.max(HISTORY_TARGET * shown)
+    })
+}
+
+/// A radiograph to learn from.
+struct Example {
+    /// The picture, as it is kept for augmentation.
+    picture: Vec<u8>,
+    labels: LabelSet,
+    /// What the scores should say.
+    targets: [f32; SCORES],
+    about: About,
+}
+
+impl Example {
+    fn new(study: &Radiograph, pixels: &Pixels, release: Option<&Release>) -> Self {
+        let history = release.map(|release| release.history(&study.name)).unwrap_or_default();
+        let targets = targets(study.labels, history);
+        let about = release.map(|release| release.about(&study.name)).unwrap_or_default();
+        Self { picture: pixels.keep(study), labels: study.labels, targets, about }
+    }
+}
+
 struct EncoderTask {
     encoder: Encoder,
     variables: Vec<Named>,
@@ -225,7 +272,7 @@ struct EncoderTask {
     head_pace: f32,
     settings: Value,
     seed: u64,
-    train: Vec<(Vec<u8>, LabelSet)>,
+    train: Vec<Example>,
     development: Development,
 }
 
@@ -243,7 +290,8 @@ impl Task for EncoderTask {
     }
 
     fn pace(&self, variable: &str) -> f32 {
-        if variable.starts_with("heads.") { self.head_pace } else { 1.0 }
+        let fresh = variable.starts_with("heads.") || variable.starts_with(auxiliary::HEAD);
+        if fresh { self.head_pace } else { 1.0 }
     }
 
     fn averaging(&self) -> Option<f32> {
@@ -253,22 +301,27 @@ impl Task for EncoderTask {
     fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError> {
         let (kept, size) = (self.pixels.kept(), self.pixels.size);
         let mut greys = Vec::with_capacity(items.len() * size * size);
-        let mut targets = Vec::with_capacity(items.len() * SCORES);
+        let (mut targets, mut abouts) = (Vec::new(), Vec::new());
         for item in items {
-            let Some((picture, labels)) = self.train.get(*item) else { continue };
+            let Some(example) = self.train.get(*item) else { continue };
             let stream = epoch.wrapping_mul(1 << 32).wrapping_add(*item as u64);
             let look = Look::draw(&mut Chance::of(self.seed, stream));
-            greys.extend(look.sample(picture, kept, size));
-            targets.extend(labels.targets());
+            greys.extend(look.sample(&example.picture, kept, size));
+            targets.extend(example.targets);
+            abouts.push(example.about);
         }
-        let logits = self.encoder.logits_once(&self.pixels.batch(greys)?)?;
+        let (logits, auxiliary) = self.encoder.once(&self.pixels.batch(greys)?)?;
         let targets = Tensor::from_vec(targets, logits.shape(), &Device::Cpu)?;
         let mut weights = vec![1.0; FINDINGS.len()];
         weights.push(ABNORMAL_WEIGHT);
         let total: f32 = weights.iter().sum();
         let weights = Tensor::from_vec(weights, SCORES, &Device::Cpu)?;
         let losses = cross_entropy(&logits, &targets)?.broadcast_mul(&weights)?;
-        Ok(((losses.sum_all()? / f64::from(total))?, items.len() as f32))
+        let mut loss = (losses.sum_all()? / f64::from(total))?;
+        if let Some(outputs) = auxiliary {
+            loss = (loss + (auxiliary::loss(&outputs, &abouts)? * auxiliary::WEIGHT)?)?;
+        }
+        Ok((loss, items.len() as f32))
     }
 
     fn evaluate(&self, workers: &Workers) -> Result<Map<String, Value>, TrainError> {
@@ -281,7 +334,7 @@ impl Task for EncoderTask {
 }
 
 /// Binary cross-entropy of logits, in the form that neither over- nor underflows.
-fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError> {
+pub(super) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError> {
     let soft = ((logits.abs()?.neg()?.exp()? + 1.0)?).log()?;
     Ok(((logits.relu()? - (logits * targets)?)? + soft)?)
 }
@@ -308,20 +361,31 @@ pub fn train(
     let rows = table(data)?;
     let release = Release::read(data, &rows)?;
     let studies = radiographs(&rows, Split::Train)?;
-    let (encoder, variables) = Beginning::read(&config, from)?.encoder(&config, plan.seed)?;
+    let with_release = release.is_some();
+    let beginning = Beginning::read(&config, from)?;
+    let (encoder, variables) = beginning.encoder(&config, plan.seed, with_release)?;
     let (mean, std) = sizes.architecture.pixels();
     let run = plan.in_words();
     let mut card =
         EncoderCard { mean, std, run, scores: vec![], release: None, encoder: config.clone() };
     let pixels = Pixels::of(&card);
     let development = Development::read(&rows, &pixels)?;
-    let train = studies.iter().map(|study| (pixels.keep(study), study.labels)).collect::<Vec<_>>();
+    let strange = |release: &Release| !studies.iter().any(|study| release.holds(&study.name));
+    if release.as_ref().is_some_and(strange) {
+        tracing::warn!(
+            "NIH's table names none of the images, so it says neither who is shown nor what other \
+             radiographs show; do the images have NIH's names?"
+        );
+    }
+    let example = |study| Example::new(study, &pixels, release.as_ref());
+    let train = studies.iter().map(example).collect::<Vec<_>>();
     let common = log_odds(&train);
     let bias = Tensor::from_slice(&common, SCORES, &Device::Cpu)?;
     variables::named(&variables, "heads.bias")?.set(&bias)?;
     let settings = json!({
         "train": "encoder", "encoder": config, "head_pace": sizes.head_pace,
         "batch": plan.batch, "seed": plan.seed, "studies": train.len(), "looks": LOOKS,
+        "age_sex_view_and_history": with_release,
         "schedule": format!("{:?}", plan.schedule), "optimiser": format!("{:?}", plan.constants),
     });
     let (seed, head_pace) = (plan.seed, sizes.head_pace);
@@ -338,6 +402,7 @@ fn weights(task: &EncoderTask) -> Result<HashMap<String, Tensor>, TrainError> {
     let variables = task.variables.iter();
     let mut tensors: HashMap<String, Tensor> =
         variables.map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
+    tensors.retain(|name, _| !name.starts_with(auxiliary::HEAD));
     if let ImageEncoder::EfficientNetLite(lite) = &task.encoder.vision {
         tensors.retain(|name, _| !name.starts_with(VISION));
         let folded = lite.folded()?.into_iter();
@@ -347,9 +412,9 @@ fn weights(task: &EncoderTask) -> Result<HashMap<String, Tensor>, TrainError> {
 }
 
 /// By score the log odds of how common it is; what it begins at.
-fn log_odds(studies: &[(Vec<u8>, LabelSet)]) -> Vec<f32> {
+fn log_odds(studies: &[Example]) -> Vec<f32> {
     let logit = |score: usize| {
-        let positive = studies.iter().filter(|s| s.1.contains(score)).count() as f32;
+        let positive = studies.iter().filter(|s| s.labels.contains(score)).count() as f32;
         let share = ((positive + 1.0) / (studies.len() as f32 + 2.0)).clamp(0.001, 0.999);
         (share / (1.0 - share)).ln()
     };
@@ -368,4 +433,25 @@ pub fn read(dir: &Path) -> Result<(Encoder, EncoderCard), TrainError> {
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let encoder = Encoder::load(&card.encoder, &source)?;
     Ok((encoder, card))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_radiographs_show_is_taught_as_half_present_at_most() {
+        let labels = LabelSet::from_flags((0..SCORES).map(|score| score == 4));
+        let mut history = [0.0; SCORES];
+        (history[4], history[5], history[6], history[14]) = (0.9, 0.8, 1.0, 1.0);
+        let near = |a: f32, b: f32| assert!((a - b).abs() < 1e-6, "{a} instead of {b}");
+        let taught = targets(labels, history);
+        near(taught[4], 1.0);
+        near(taught[5], 0.4);
+        near(taught[6], 0.5);
+        near(taught[7], 0.0);
+        // One with a finding is abnormal; one without may be.
+        near(taught[14], 1.0);
+        near(targets(LabelSet::default(), history)[14], 0.5);
+    }
 }

@@ -30,7 +30,7 @@ pub enum TrainError {
         reason: String,
     },
     /// NIH's table of the whole release is not what it should be.
-    #[error("{}: {reason}; expected NIH's table with the columns Finding Labels and Patient ID", path.display())]
+    #[error("{}: {reason}; expected NIH's table with the columns Image Index, Finding Labels and Patient ID (Patient Age, Patient Gender and View Position where known)", path.display())]
     Release {
         /// The table.
         path: PathBuf,

@@ -16,6 +16,11 @@ pub(super) fn folder(path: &Path) -> Result<(), TrainError> {
     std::fs::create_dir_all(path).map_err(failed("make the folder", path))
 }
 
+/// A file that is gone when it is dropped.
+pub(super) fn temporary() -> Result<tempfile::NamedTempFile, TrainError> {
+    tempfile::NamedTempFile::new().map_err(failed("make a file", &std::env::temp_dir()))
+}
+
 /// A whole file.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
     std::fs::read(path).map_err(failed("read it", path))

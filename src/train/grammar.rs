@@ -38,8 +38,13 @@ struct Phrases {
 struct Section {
     clear: Vec<String>,
     #[serde(default)]
+    many: Vec<String>,
+    #[serde(default)]
     absent: Vec<String>,
 }
+
+/// From so many findings of one part on they share a sentence: one each would be tiring to read.
+const MANY: usize = 4;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -136,8 +141,13 @@ impl Writer<'_> {
             self.say(&section.clear, &[]);
             return;
         }
-        for (_, entry) in present {
-            self.say(&entry.present, &[]);
+        if present.len() >= MANY && !section.many.is_empty() {
+            let names: Vec<&str> = present.iter().map(|(_, e)| e.name.as_str()).collect();
+            self.say(&section.many, &[joined(&names, "and")]);
+        } else {
+            for (_, entry) in present {
+                self.say(&entry.present, &[]);
+            }
         }
         if section.absent.is_empty() || absent.is_empty() {
             return;
@@ -160,7 +170,7 @@ impl Writer<'_> {
             .filter_map(|index| grammar.name(index))
             .collect();
         if !names.is_empty() {
-            self.say(&phrases.findings, &[capitalised(&joined(&names, "and"))]);
+            self.say(&phrases.findings, &[joined(&names, "and")]);
         } else if self.labels.is_abnormal() {
             self.say(&phrases.unnamed, &[]);
         } else {
@@ -172,7 +182,8 @@ impl Writer<'_> {
     fn say(&mut self, phrases: &[String], list: &[String]) {
         if let Some(phrase) = self.chance.pick(phrases) {
             let list = list.first().map_or("", String::as_str);
-            self.out.push(phrase.replace("{list}", list));
+            let said = phrase.replace("{list}", list);
+            self.out.push(if phrase.starts_with("{list}") { capitalised(&said) } else { said });
         }
     }
 }

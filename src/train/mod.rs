@@ -13,6 +13,7 @@ pub mod architecture;
 pub mod assemble;
 pub mod assess;
 pub mod augment;
+mod auxiliary;
 pub mod average;
 mod calibrate;
 pub mod card;

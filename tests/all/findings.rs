@@ -96,6 +96,21 @@ fn the_summary_grammar_is_read_as_it_was_meant() {
             assert_eq!(label(&sentence).state(observation), Some(State::Negative), "{sentence}");
         }
     }
+    let names: Vec<(Observation, &str)> = grammar["finding"]
+        .as_table()
+        .unwrap()
+        .iter()
+        .filter(|(_, entry)| entry["place"].as_str() == Some("lungs"))
+        .map(|(name, entry)| (name.parse().unwrap(), entry["name"].as_str().unwrap()))
+        .collect();
+    let list = names.iter().map(|(_, name)| *name).collect::<Vec<_>>().join(", ");
+    for phrase in grammar["lungs"]["many"].as_array().unwrap() {
+        let sentence = phrase.as_str().unwrap().replace("{list}", &list);
+        let found = label(&sentence);
+        for (observation, _) in &names {
+            assert_eq!(found.state(*observation), Some(State::Positive), "{sentence}");
+        }
+    }
     let positive = |text: &str| {
         let found = label(text).findings;
         found
@@ -160,6 +175,20 @@ fn the_command_prints_one_entry_an_observation() {
          "severity": "small", "text": "Cannot exclude a small right pneumothorax"},
     ]});
     assert_eq!(json, expected);
+}
+
+#[test]
+fn a_text_in_the_place_of_a_file_is_told_where_it_goes() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    let output = command.args(["findings", "No pleural effusion."]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("No pleural effusion.") && told.contains("standard input"), "{told}");
+    // A folder is there, but no file.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    let output = command.arg("findings").arg(root()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && !told.contains("standard input"), "{told}");
 }
 
 #[test]
