@@ -1,9 +1,17 @@
 //! The embedded model: how good it is on a committed sample, and what it is not made for.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
+use thorascribe::findings::{State, label};
+use thorascribe::model::{DraftRequest, Model};
+use thorascribe::object::StoredObject;
+use thorascribe::radiograph::{GreyImage, render};
+use thorascribe::train::grammar::Grammar;
+use thorascribe::train::label::FINDINGS;
+use thorascribe::vocabulary::Observation;
 
 use super::support::dcmtk;
 use super::support::node::{Node, Settings, program};
@@ -82,4 +90,94 @@ fn of_an_image_that_is_no_chest_it_says_that_it_is_not_made_for_it() {
     assert!(text.contains("not described"), "{text}");
     assert_eq!(line["findings"], serde_json::json!([]));
     assert_eq!(line["abnormal"], Value::Null);
+}
+
+/// The frontal radiographs of the fixtures as the model gets them, one a picture.
+fn fixtures() -> Vec<GreyImage> {
+    let names = ["dx-pa-explicit", "dx-ap-voi-lut", "cr-ap-implicit", "cr-pa-japanese-name"];
+    let more = ["dx-pa-16-bit", "cr-ap-signed-16", "two-views-pa", "dx-ap-processing"];
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dicom");
+    let image = |name: &str| {
+        let object = StoredObject::open(&folder.join(format!("{name}.dcm"))).unwrap();
+        render(&object).unwrap().image
+    };
+    names.into_iter().chain(more).map(image).collect()
+}
+
+#[test]
+fn the_embedded_model_writes_what_the_features_of_the_image_say() {
+    let model = Model::embedded().unwrap();
+    let request = DraftRequest::default();
+    let images = fixtures();
+    let text = |image: &GreyImage| model.draft(image, &request).unwrap().text;
+    let texts: Vec<String> = images.iter().map(text).collect();
+    assert!(texts.iter().any(|t| *t != texts[0]), "every radiograph gets: {}", texts[0]);
+    let features: Vec<_> = images.iter().map(|i| model.encode(i).unwrap()).collect();
+    for (a, b) in (0..images.len()).flat_map(|a| (0..a).map(move |b| (a, b))) {
+        // The features of two studies exchanged: so are their texts.
+        let exchanged = [b, a].map(|i| model.draft_from(&features[i], &request).unwrap().text);
+        assert_eq!(exchanged, [texts[b].clone(), texts[a].clone()]);
+    }
+}
+
+#[test]
+fn the_embedded_model_says_what_its_scores_say() {
+    let model = Model::embedded().unwrap();
+    let grammar = Grammar::embedded().unwrap();
+    let thresholds = &model.manifest().scores.as_ref().unwrap().thresholds;
+    let (mut same, mut all) = (0, 0);
+    for image in fixtures() {
+        let draft = model.draft(&image, &DraftRequest::default()).unwrap();
+        let said = grammar.read(&draft.text);
+        for (index, (name, score)) in draft.scores.iter().enumerate() {
+            assert_eq!(name, FINDINGS[index].observation.name());
+            same += usize::from(said.contains(index) == (*score >= thresholds[name]));
+            all += 1;
+        }
+        assert!(draft.text.contains("Impression:"), "{}", draft.text);
+    }
+    assert!(same * 10 >= all * 9, "text and score agree in {same} of {all} cases");
+}
+
+/// What each sentence states of each observation, one after the other.
+fn statements(text: &str) -> Vec<(Observation, State)> {
+    let sentences = text.split_inclusive(". ").map(label);
+    sentences.flat_map(|s| s.findings).map(|f| (f.observation, f.state)).collect()
+}
+
+#[test]
+fn the_embedded_model_neither_contradicts_nor_repeats_itself() {
+    let model = Model::embedded().unwrap();
+    let grammar = Grammar::embedded().unwrap();
+    let mut most = 0;
+    for image in fixtures() {
+        let text = model.draft(&image, &DraftRequest::default()).unwrap().text;
+        let sentences: Vec<&str> = text.split(". ").collect();
+        let distinct: BTreeSet<&str> = sentences.iter().copied().collect();
+        assert_eq!(distinct.len(), sentences.len(), "a sentence twice: {text}");
+        let impression = text.split("Impression: ").nth(1).unwrap().to_lowercase();
+        let said = statements(&text);
+        let labels = grammar.read(&text);
+        most = most.max(labels.findings().count());
+        for index in (0..FINDINGS.len()).filter(|index| labels.contains(*index)) {
+            let name = grammar.name(index).unwrap();
+            assert_eq!(impression.matches(name).count(), 1, "{name} twice: {text}");
+            let denied = (FINDINGS[index].observation, State::Negative);
+            assert!(!said.contains(&denied), "{name} is there and not: {text}");
+        }
+        for place in ["The lungs are clear", "Both lungs are clear", "lung fields are clear"] {
+            let lungs = labels.findings().any(|f| f.observation == Observation::Nodule);
+            assert!(!(lungs && text.contains(place)), "{place}: {text}");
+        }
+    }
+    assert!(most >= 4, "no radiograph here has many findings");
+}
+
+#[test]
+fn the_embedded_model_names_its_data_and_terms() {
+    let card = include_str!("../../src/model/embedded/CARD.md");
+    for needed in ["NIH Clinical Center", "Wang et al.", "Licence of the weights", "findings_test"]
+    {
+        assert!(card.contains(needed), "the card lacks {needed:?}");
+    }
 }
