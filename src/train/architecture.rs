@@ -110,8 +110,8 @@ impl Beginning {
         }
     }
 
-    /// The encoder for training, with these weights; `with_auxiliary` gives it the head that tells who is
-    /// shown and how.
+    /// The encoder for training, with these weights; `with_auxiliary` gives it the head that tells
+    /// who is shown and how.
     pub fn encoder(
         self,
         config: &ImageEncoderConfig,

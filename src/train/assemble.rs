@@ -25,7 +25,6 @@ use crate::vocabulary::hexadecimal;
 
 /// The weights' file.
 const WEIGHTS: &str = "weights.safetensors";
-/// The tokenizer's file.
 /// The tokenizer's file, in the folder of a language model's run and in a model directory.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 

@@ -368,6 +368,7 @@ mod tests {
             assert!(threshold > -3.3 && threshold <= 3.3, "{threshold}");
         }
     }
+
     #[test]
     fn of_thresholds_as_good_the_one_that_calls_least_is_taken() {
         let at = |p: f32| (p / (1.0 - p)).ln();

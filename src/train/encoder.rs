@@ -94,8 +94,8 @@ impl Encoder {
     }
 
     /// For training: takes the variables from `variables`, and the frozen statistics of an
-    /// EfficientNet-Lite's norms from `statistics`; `with_auxiliary` says whether to tell who is shown and
-    /// how.
+    /// EfficientNet-Lite's norms from `statistics`; `with_auxiliary` says whether to tell who is
+    /// shown and how.
     pub fn trainable(
         config: &ImageEncoderConfig,
         variables: &VarBuilder<'_>,

@@ -96,9 +96,8 @@ fn of_an_image_that_is_no_chest_it_says_that_it_is_not_made_for_it() {
 fn fixtures() -> Vec<GreyImage> {
     let names = ["dx-pa-explicit", "dx-ap-voi-lut", "cr-ap-implicit", "cr-pa-japanese-name"];
     let more = ["dx-pa-16-bit", "cr-ap-signed-16", "two-views-pa", "dx-ap-processing"];
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/dicom");
     let image = |name: &str| {
-        let object = StoredObject::open(&folder.join(format!("{name}.dcm"))).unwrap();
+        let object = StoredObject::open(&fixture(name).path()).unwrap();
         render(&object).unwrap().image
     };
     names.into_iter().chain(more).map(image).collect()
