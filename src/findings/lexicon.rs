@@ -29,9 +29,12 @@ pub(super) struct Lexicon {
     pub(super) verbs: Phrases<()>,
     pub(super) joined: Phrases<()>,
     pub(super) links: Phrases<()>,
-    /// Of another time: when, and the verbs.
+    /// Of another time: when, the words that may lead to it, the verbs, and the denials that it
+    /// makes void.
     pub(super) times: Phrases<()>,
+    pub(super) time_leads: Phrases<()>,
     pub(super) past_verbs: Phrases<()>,
+    pub(super) past_denials: Phrases<()>,
     /// Whole sentences that answer the question before them with no.
     pub(super) denials: Phrases<()>,
     pub(super) sides: Phrases<Laterality>,
@@ -187,7 +190,9 @@ struct CueOfFile {
 #[serde(deny_unknown_fields)]
 struct Past {
     times: Vec<String>,
+    leads: Vec<String>,
     verbs: Vec<String>,
+    denials: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -232,7 +237,9 @@ impl Lexicon {
             links: list(&file.scope.links)?,
             denials: list(&file.scope.denials)?,
             times: list(&file.past.times)?,
+            time_leads: list(&file.past.leads)?,
             past_verbs: list(&file.past.verbs)?,
+            past_denials: list(&file.past.denials)?,
             abbreviations: list(&file.sections.abbreviations)?,
             ..Self::default()
         };

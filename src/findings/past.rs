@@ -2,6 +2,10 @@
 
 use super::lexicon::Lexicon;
 use super::statement::{Mention, Statement};
+use super::words::Token;
+
+/// The words that may stand between a denial and its time, at most.
+const LEADS: usize = 4;
 
 /// Whether a mention stands in a statement of the past, which a later denial makes void: one with a
 /// verb of the past and no other, that says when, or follows words that do.
@@ -18,4 +22,16 @@ pub(super) fn is_past(statement: &Statement<'_>, lexicon: &Lexicon, mention: &Me
     }
     let lead = comma.and_then(begin).unwrap_or(0);
     statement.word(from) == "when" || (lead..to).any(|at| lexicon.times.has(statement.tokens, at))
+}
+
+/// Whether the denial from one token to another is of another time, so that what it denies is new:
+/// "a nodule, not seen on the prior study".
+pub(super) fn denies_the_past(
+    tokens: &[Token],
+    lexicon: &Lexicon,
+    (start, end): (usize, usize),
+) -> bool {
+    let leads = (end..end + LEADS).take_while(|at| lexicon.time_leads.has(tokens, *at)).count();
+    (start..end).any(|at| lexicon.past_denials.has(tokens, at))
+        && (end..=end + leads).any(|at| lexicon.times.has(tokens, at))
 }

@@ -135,6 +135,11 @@ impl<'a> Statement<'a> {
             {
                 meaning = Meaning::Cue(cue, Direction::Either);
             }
+            if matches!(meaning, Meaning::Cue(Cue::Negation, direction) if direction != Direction::Before)
+                && super::past::denies_the_past(self.tokens, lexicon, (start, end))
+            {
+                meaning = Meaning::Neutral;
+            }
             let Some(roles) = self.roles.get_mut(start..end) else { continue };
             if roles.iter().any(|role| role.marked) {
                 continue;
@@ -217,12 +222,19 @@ impl<'a> Statement<'a> {
             if longer || distractors.iter().any(inside(name.start, name.end)) {
                 continue;
             }
+            // "The pleura is not thickened": a denial may stand inside the words of a name.
+            let inner = self.marks.iter().rfind(|mark| {
+                mark.cue == Cue::Negation
+                    && mark.direction != Direction::After
+                    && name.start < mark.start
+                    && mark.end < name.end
+            });
             self.mentions.push(Mention {
                 observation: name.meaning.observation,
                 claim: name.meaning.claim,
                 start: name.start,
                 end: name.end,
-                anchor: name.start,
+                anchor: inner.map_or(name.start, |mark| mark.end),
                 described: false,
                 cues: Vec::new(),
             });

@@ -39,8 +39,8 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
         // CR LF is one line end, and so is either alone.
         let line_end = c == '\n' || (c == '\r' && !after.starts_with('\n'));
         breaks += usize::from(line_end);
-        let spaced = at == 0 || text.as_bytes().get(at - 1).is_some_and(u8::is_ascii_whitespace);
-        let Some(token) = read(c, taken, spaced, after) else { continue };
+        let before = text.get(..at).and_then(|text| text.chars().next_back()).unwrap_or(' ');
+        let Some(token) = read(c, taken, before, after) else { continue };
         let mut letters = taken.chars().filter(|c| c.is_alphabetic());
         found.push(Token {
             text: token,
@@ -56,12 +56,15 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
 }
 
 /// The token that a word or another character makes, if any.
-fn read(first: char, taken: &str, spaced: bool, after: &str) -> Option<String> {
+fn read(first: char, taken: &str, before: char, after: &str) -> Option<String> {
+    let spaced = before.is_ascii_whitespace();
     match first {
         c if c.is_alphanumeric() => Some(taken.to_lowercase().replace('\u{2019}', "'")),
         ',' | ';' | ':' | '.' | '?' | '!' | '(' | ')' | '/' | '>' => Some(taken.to_owned()),
         '&' => Some("and".to_owned()),
         '•' | '*' => Some("-".to_owned()).filter(|_| spaced),
+        // "Effusion (-)".
+        '-' | '–' if before == '(' && after.starts_with(')') => Some("negative".to_owned()),
         '-' | '–' | '—' => {
             let alone = spaced && after.starts_with(char::is_whitespace);
             (alone || first == '—').then(|| "-".to_owned())

@@ -88,6 +88,17 @@ impl Beginning {
     pub fn read(config: &ImageEncoderConfig, from: Option<&Path>) -> Result<Self, TrainError> {
         let Some(from) = from else { return Ok(Self::default()) };
         let earlier = from.join(encoder::WEIGHTS);
+        if from.is_dir() && !earlier.is_file() {
+            let reason = format!(
+                "no {} in it: --from takes the folder of a finished `train encoder`{}",
+                encoder::WEIGHTS,
+                match config {
+                    ImageEncoderConfig::EfficientNetLite(_) => ", or a file of ImageNet weights",
+                    ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => "",
+                }
+            );
+            return Err(TrainError::Run { path: from.to_owned(), reason });
+        }
         match config {
             ImageEncoderConfig::EfficientNetLite(lite) if from.is_file() => {
                 let (values, statistics) = imagenet::renamed(lite, &variables::read(from)?)?;

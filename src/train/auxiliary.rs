@@ -5,8 +5,8 @@
 
 use candle_core::{Device, Tensor};
 
-use super::encoder::cross_entropy;
 use super::error::TrainError;
+use super::loss::binary_cross_entropy;
 use super::release::About;
 
 /// Outputs of the head: age, male, posteroanterior.
@@ -38,7 +38,7 @@ pub(super) fn loss(outputs: &Tensor, abouts: &[About]) -> Result<Tensor, TrainEr
     let targets = Tensor::from_vec(targets, outputs.shape(), &Device::Cpu)?;
     let known = Tensor::from_vec(known, outputs.shape(), &Device::Cpu)?;
     let age = (outputs.narrow(1, 0, 1)? - targets.narrow(1, 0, 1)?)?.sqr()?;
-    let flags = cross_entropy(&outputs.narrow(1, 1, 2)?, &targets.narrow(1, 1, 2)?)?;
+    let flags = binary_cross_entropy(&outputs.narrow(1, 1, 2)?, &targets.narrow(1, 1, 2)?)?;
     Ok((Tensor::cat(&[age, flags], 1)? * known)?.sum_all()?)
 }
 

@@ -21,6 +21,7 @@ use super::development::Development;
 use super::error::TrainError;
 use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES};
+use super::loss::binary_cross_entropy;
 use super::optimise::Named;
 use super::release::{About, Release};
 use super::run::{Plan, Task, fit};
@@ -316,7 +317,7 @@ impl Task for EncoderTask {
         weights.push(ABNORMAL_WEIGHT);
         let total: f32 = weights.iter().sum();
         let weights = Tensor::from_vec(weights, SCORES, &Device::Cpu)?;
-        let losses = cross_entropy(&logits, &targets)?.broadcast_mul(&weights)?;
+        let losses = binary_cross_entropy(&logits, &targets)?.broadcast_mul(&weights)?;
         let mut loss = (losses.sum_all()? / f64::from(total))?;
         if let Some(outputs) = auxiliary {
             loss = (loss + (auxiliary::loss(&outputs, &abouts)? * auxiliary::WEIGHT)?)?;
@@ -331,12 +332,6 @@ impl Task for EncoderTask {
     fn settings(&self) -> Value {
         self.settings.clone()
     }
-}
-
-/// Binary cross-entropy of logits, in the form that neither over- nor underflows.
-pub(super) fn cross_entropy(logits: &Tensor, targets: &Tensor) -> Result<Tensor, TrainError> {
-    let soft = ((logits.abs()?.neg()?.exp()? + 1.0)?).log()?;
-    Ok(((logits.relu()? - (logits * targets)?)? + soft)?)
 }
 
 /// Trains on the `train` split of a data folder and writes `encoder.safetensors` and

@@ -408,7 +408,10 @@ fn obedience(task: &LanguageTask, threads: usize) -> Result<f32, TrainError> {
 /// Reads what [`train`] wrote: the language model, frozen, and its sizes.
 pub fn read(dir: &Path) -> Result<(Language, LanguageCard), TrainError> {
     let card: LanguageCard = files::read_toml(&dir.join("language.toml"), "lm")?;
-    let tokenizer = Tokenizer::from_file(dir.join(TOKENIZER)).map_err(|error| refused(&error))?;
+    let path = dir.join(TOKENIZER);
+    let tokenizer = Tokenizer::from_bytes(files::read(&path)?).map_err(|error| {
+        TrainError::Run { path, reason: format!("not what `train lm` writes: {error}") }
+    })?;
     let tensors = variables::read(&dir.join(WEIGHTS))?;
     let source = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
     let language = Language::load(&card.llama, tokenizer, &source)?;

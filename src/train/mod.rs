@@ -27,6 +27,7 @@ pub mod grammar;
 pub mod known;
 pub mod label;
 pub mod language;
+mod loss;
 mod next_token;
 pub mod optimise;
 pub mod pairs;

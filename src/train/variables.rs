@@ -8,6 +8,7 @@ use candle_nn::{VarBuilder, VarMap};
 
 use super::chance::Chance;
 use super::error::TrainError;
+use super::files;
 use super::optimise::Named;
 
 /// Tensors by name.
@@ -62,7 +63,11 @@ pub fn write(variables: &[Named], path: &Path) -> Result<(), TrainError> {
 
 /// Reads a safetensors file as constants: nothing built on them is trained.
 pub fn read(path: &Path) -> Result<Tensors, TrainError> {
-    Ok(candle_core::safetensors::load(path, &Device::Cpu)?)
+    let bytes = files::read(path)?;
+    candle_core::safetensors::load_buffer(&bytes, &Device::Cpu).map_err(|error| TrainError::Run {
+        path: path.to_owned(),
+        reason: format!("not a whole file of weights (safetensors): {error}"),
+    })
 }
 
 /// Sets the variables whose names `chosen` takes to the tensors of their names, which were read from
