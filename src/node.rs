@@ -38,7 +38,7 @@ use crate::object::Turns;
 use crate::observe::audit::syslog::{Connect, Connection, Outbox, Server};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::Metrics;
-use crate::radiograph::eligible::View;
+use crate::radiograph::View;
 use crate::radiograph::{DecodeLimits, Decoder};
 use crate::receive::{self, Reception};
 use crate::report::NodeIdentity;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use crate::object::{ObjectError, StoredObject};
 use crate::radiograph::choose::{self, Candidate};
-use crate::radiograph::eligible::{View, check_age};
-use crate::radiograph::{Decoder, NotEligible, RadiographError, eligibility_by};
+use crate::radiograph::eligible::check_age;
+use crate::radiograph::{Decoder, NotEligible, RadiographError, View, eligibility_by};
 use crate::spool::SpooledObject;
 use crate::vocabulary::SopKind;
 

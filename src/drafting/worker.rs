@@ -25,8 +25,7 @@ use crate::model::{DraftRequest, ModelDraft, Saliency};
 use crate::object::{StoredObject, Turns};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
-use crate::radiograph::eligible::View;
-use crate::radiograph::{Decoder, RadiographError};
+use crate::radiograph::{Decoder, RadiographError, View};
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity};
 use crate::spool::{
     Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience, Spool,

@@ -1,19 +1,44 @@
 //! How old the patient was.
 
+use dicom_core::Tag;
 use dicom_dictionary_std::tags;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 use crate::object::StoredObject;
 
 /// The patient's age in years: by PatientAge (`034Y`, `006M`, `012W`, `004D`; PS3.5 6.2, AS), else
-/// from the birth date to the study's date. `None` where the object says neither.
+/// from the birth date to the day the image was taken, or to the study's or the series' date. `None`
+/// where the object says neither.
 pub fn age_years(object: &StoredObject) -> Option<f64> {
     let stated = object.value(tags::PATIENT_AGE).and_then(|text| stated_years(&text));
     stated.or_else(|| {
-        let birth = day(&object.value(tags::PATIENT_BIRTH_DATE)?)?;
-        let taken = [tags::ACQUISITION_DATE, tags::CONTENT_DATE, tags::STUDY_DATE];
-        let taken = taken.into_iter().find_map(|tag| day(&object.value(tag)?))?;
+        let birth = born(object)?;
+        let taken = DATES.into_iter().find_map(|tag| day(object.value(tag)?.get(..8)?))?;
         (taken >= birth).then_some(taken - birth)
     })
+}
+
+/// The most years that the patient can have had: [`age_years`], else from the birth date to today.
+pub fn age_at_most(object: &StoredObject) -> Option<f64> {
+    age_years(object).or_else(|| {
+        let today = Timestamp::now().to_zoned_datetime(TimeZone::system()).date();
+        Some(years(today) - born(object)?).filter(|age| *age >= 0.0)
+    })
+}
+
+/// When an image was taken, the nearest to it first; of a date with a time the first eight
+/// characters.
+const DATES: [Tag; 5] = [
+    tags::ACQUISITION_DATE_TIME,
+    tags::ACQUISITION_DATE,
+    tags::CONTENT_DATE,
+    tags::STUDY_DATE,
+    tags::SERIES_DATE,
+];
+
+fn born(object: &StoredObject) -> Option<f64> {
+    day(&object.value(tags::PATIENT_BIRTH_DATE)?)
 }
 
 fn stated_years(text: &str) -> Option<f64> {
@@ -30,8 +55,11 @@ fn stated_years(text: &str) -> Option<f64> {
 
 /// A date `YYYYMMDD` in years, days as parts of them: good to a day or two.
 fn day(text: &str) -> Option<f64> {
-    let date: jiff::civil::Date = jiff::civil::Date::strptime("%Y%m%d", text.trim()).ok()?;
-    Some(f64::from(date.year()) + f64::from(date.day_of_year() - 1) / 365.25)
+    Some(years(jiff::civil::Date::strptime("%Y%m%d", text.trim()).ok()?))
+}
+
+fn years(date: jiff::civil::Date) -> f64 {
+    f64::from(date.year()) + f64::from(date.day_of_year() - 1) / 365.25
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The image of a study that the draft is made from.
 
-use super::eligible::{Eligible, View};
+use super::eligible::Eligible;
+use super::view::View;
 
 /// An eligible image of the study, and what the choice turns on.
 #[derive(Debug, Clone, PartialEq, Eq)]

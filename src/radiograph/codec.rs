@@ -12,7 +12,7 @@ use dicom_transfer_syntax_registry::TransferSyntaxRegistry;
 
 use super::RadiographError;
 use super::header::{self, Codec, PixelHeader, StreamHeader};
-use super::{jpeg_ls, rle};
+use super::{jpeg, jpeg_ls, rle};
 use crate::object::{PixelData, StoredObject};
 
 /// The first frame.
@@ -69,7 +69,7 @@ fn stream_header(
     header: &PixelHeader,
 ) -> Result<StreamHeader, RadiographError> {
     let read = match Codec::of(object.transfer_syntax()) {
-        Some(Codec::Jpeg | Codec::JpegLs) => header::jpeg(stream)?,
+        Some(Codec::Jpeg | Codec::JpegLs) => jpeg::header(stream)?,
         Some(Codec::Jpeg2000) => header::jpeg_2000(stream)?,
         Some(Codec::Rle) | None => StreamHeader {
             columns: header.columns,
@@ -83,6 +83,9 @@ fn stream_header(
     match (Codec::of(object.transfer_syntax()), read.frame) {
         (Some(Codec::Jpeg), 0xC0..=0xC2) if read.bits != 8 => {
             Err(undecodable("the image is in 12-bit JPEG"))
+        }
+        (Some(Codec::Jpeg), 0xC3) if jpeg::point_transform(stream)? != 0 => {
+            Err(undecodable("the image is in lossless JPEG with a point transform"))
         }
         (Some(Codec::Jpeg), 0xC0..=0xC3) | (Some(Codec::JpegLs), 0xF7) => {
             if read.frame == 0xF7 && read.components != 1 {
@@ -199,6 +202,9 @@ fn native(
     bytes: &[u8],
     header: &PixelHeader,
 ) -> Result<Vec<u16>, RadiographError> {
+    if is_halved(object, header) {
+        return halved(bytes, header);
+    }
     let length = header.area() * (header.samples * header.bits_allocated / 8) as usize;
     let big = object.transfer_syntax().is_big_endian();
     // Bytes in big-endian words stand in pairs, the second first (PS3.5 §8.2).
@@ -212,6 +218,22 @@ fn native(
         return Ok(pairs.take(length).map(|&b| b.into()).collect());
     }
     Ok(cells(frame, header.bits_allocated, big))
+}
+
+/// Whether chrominance stands once for two pixels of a row (YBR_FULL_422, PS3.3 §C.7.6.3.1.2).
+fn is_halved(object: &StoredObject, header: &PixelHeader) -> bool {
+    header.samples == 3
+        && header.bits_allocated == 8
+        && object.value(tags::PHOTOMETRIC_INTERPRETATION).is_some_and(|p| p == "YBR_FULL_422")
+}
+
+/// Two of luminance, one of each chrominance, as three samples a pixel.
+fn halved(bytes: &[u8], header: &PixelHeader) -> Result<Vec<u16>, RadiographError> {
+    let pairs = bytes.get(..header.area().div_ceil(2) * 4).ok_or(RadiographError::NoPixelData)?;
+    let pixels = pairs.as_chunks().0.iter().flat_map(|&[one, other, blue, red]| {
+        [one, blue, red, other, blue, red].map(u16::from)
+    });
+    Ok(pixels.take(header.area() * 3).collect())
 }
 
 fn cells(bytes: &[u8], bits: u32, big: bool) -> Vec<u16> {

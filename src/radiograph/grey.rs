@@ -12,6 +12,7 @@ use super::decoder::DecodeLimits;
 use super::header::{self, PixelHeader};
 use super::image::GreyImage;
 use super::lut::Lut;
+use super::square::square;
 use crate::object::StoredObject;
 
 const CELLS: usize = 1 << 16;
@@ -94,7 +95,8 @@ pub(super) fn develop_within(
         let width = width.max(f64::MIN_POSITIVE);
         Window { center, width, shape, source }
     });
-    develop(object, &header, chosen)
+    let rendered = develop(object, &header, chosen)?;
+    Ok(Rendered { image: square(object, rendered.image, limits), ..rendered })
 }
 
 fn develop(

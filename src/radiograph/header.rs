@@ -159,43 +159,6 @@ pub(super) struct StreamHeader {
     pub(super) frame: u8,
 }
 
-/// Reads the header of a JPEG or JPEG-LS stream: the first start of frame (T.81 §B.2.2, T.87 §C).
-pub(super) fn jpeg(stream: &[u8]) -> Result<StreamHeader, RadiographError> {
-    let corrupt = |what: &str| RadiographError::Corrupt(what.to_owned());
-    if !stream.starts_with(&[0xFF, 0xD8]) {
-        return Err(corrupt("no JPEG stream begins here"));
-    }
-    let mut rest = stream.get(2..).unwrap_or_default();
-    loop {
-        let [0xFF, marker, ..] = *rest else { return Err(corrupt("a JPEG marker is missing")) };
-        if marker == 0xFF {
-            rest = rest.get(1..).unwrap_or_default();
-            continue;
-        }
-        if matches!(marker, 0xD8..=0xDA | 0x00..=0xBF) {
-            return Err(corrupt("the JPEG stream has no start of frame"));
-        }
-        let segment = rest.get(2..).and_then(|body| {
-            let length = usize::from(u16::from_be_bytes(*body.first_chunk()?));
-            body.get(2..length)
-        });
-        let segment = segment.ok_or_else(|| corrupt("a JPEG segment is cut"))?;
-        // Start of frame: C0 to CF but for the tables C4, C8 and CC; F7 in JPEG-LS.
-        if matches!(marker, 0xC0..=0xCF | 0xF7) && !matches!(marker, 0xC4 | 0xC8 | 0xCC) {
-            let &[bits, r1, r0, c1, c0, components] =
-                segment.first_chunk().ok_or_else(|| corrupt("the start of frame is cut"))?;
-            return Ok(StreamHeader {
-                columns: u16::from_be_bytes([c1, c0]).into(),
-                rows: u16::from_be_bytes([r1, r0]).into(),
-                components: components.into(),
-                bits: bits.into(),
-                frame: marker,
-            });
-        }
-        rest = rest.get(segment.len() + 4..).unwrap_or_default();
-    }
-}
-
 /// Reads the SIZ segment of a JPEG 2000 code stream (T.800 §A.5.1).
 pub(super) fn jpeg_2000(stream: &[u8]) -> Result<StreamHeader, RadiographError> {
     let corrupt = |what: &str| RadiographError::Corrupt(what.to_owned());

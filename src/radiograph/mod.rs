@@ -14,11 +14,14 @@ pub mod eligible;
 mod grey;
 mod header;
 mod image;
+mod jpeg;
 mod jpeg_ls;
 mod lut;
 mod picture;
 pub mod resize;
 mod rle;
+mod square;
+mod view;
 
 use std::borrow::Cow;
 
@@ -27,9 +30,10 @@ use crate::object::ObjectError;
 pub use self::image::GreyImage;
 pub use age::age_years;
 pub use decoder::{DecodeLimits, Decoder, Order, run as decode};
-pub use eligible::{Eligible, NotEligible, View, eligibility, eligibility_by};
+pub use eligible::{Eligible, NotEligible, eligibility, eligibility_by};
 pub use grey::{Rendered, Window, WindowShape, WindowSource, render, render_in};
 pub use picture::{PictureError, open_picture};
+pub use view::View;
 
 /// Why an object gives no grey image.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]

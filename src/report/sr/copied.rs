@@ -144,6 +144,9 @@ fn request(source: &StoredObject, item: Option<&Item<'_>>) -> DataSet {
         (tags::REASON_FOR_REQUESTED_PROCEDURE_CODE_SEQUENCE, CODE, false),
     ];
     let mut request = DataSet::new();
+    if let Some(character_set) = item.and_then(|item| item.bytes(tags::SPECIFIC_CHARACTER_SET)) {
+        request.put(tags::SPECIFIC_CHARACTER_SET, VR::CS, character_set);
+    }
     for (tag, vr, always) in VALUES {
         let own = item.and_then(|item| item.bytes(tag)).filter(|value| !value.is_empty());
         let value = own.or_else(|| source.bytes(tag)).unwrap_or_default();
@@ -169,7 +172,8 @@ fn request(source: &StoredObject, item: Option<&Item<'_>>) -> DataSet {
 fn items(source: &impl View, sequence: Tag, of_item: OfItem) -> Vec<DataSet> {
     let copy = |item: &Item<'_>| {
         let mut copied = DataSet::new();
-        for (tag, vr) in of_item {
+        // An item may be written in characters of its own (PS3.5 §7.5.3).
+        for (tag, vr) in [(tags::SPECIFIC_CHARACTER_SET, VR::CS)].iter().chain(of_item) {
             if let Some(value) = item.bytes(*tag) {
                 copied.put(*tag, *vr, value);
             }

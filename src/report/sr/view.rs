@@ -57,6 +57,7 @@ fn code(item: &Item<'_>) -> Option<Code> {
         scheme: short(tags::CODING_SCHEME_DESIGNATOR, 16)?,
         version: short(tags::CODING_SCHEME_VERSION, 16),
         meaning: short(tags::CODE_MEANING, 64)?,
+        character_set: short(tags::SPECIFIC_CHARACTER_SET, 64),
     })
 }
 
