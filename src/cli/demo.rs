@@ -70,7 +70,7 @@ struct Shown {
 }
 
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    log::init_quiet();
+    let _log = log::init_quiet();
     runtime()?.block_on(demo(arguments))
 }
 

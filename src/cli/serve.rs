@@ -21,7 +21,7 @@ pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let (loaded, shown) = config::show(config, &Environment::of_process())?;
-    log::init(&loaded.log);
+    let _log = log::init(&loaded.log);
     runtime()?.block_on(serve(loaded, shown, config))
 }
 

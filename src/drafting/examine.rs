@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use dicom_dictionary_std::tags;
+
 use crate::object::{ObjectError, StoredObject};
 use crate::radiograph::choose::{self, Candidate};
 use crate::radiograph::eligible::check_age;
@@ -41,16 +43,19 @@ pub(super) fn examine(
 ) -> Result<Examined, RadiographError> {
     let views = &criteria.views;
     let mut reasons = BTreeSet::new();
-    let mut eligible = Vec::new();
+    let (mut eligible, mut patients) = (Vec::new(), BTreeSet::new());
     for (position, spooled) in objects.iter().enumerate() {
         if unreadable.contains(&position) {
             continue;
         }
-        match judge(spooled, criteria) {
+        match judge(spooled, criteria, &mut patients) {
             Ok(candidate) => eligible.push((position, candidate)),
             Err(Unfit::Because(reason)) => drop(reasons.insert(reason)),
             Err(Unfit::Undecided(error)) => return Err(error),
         }
+    }
+    if patients.len() > 1 {
+        return Ok(Examined::Nothing(OF_TWO.to_owned()));
     }
     let candidates: Vec<Candidate> = eligible.iter().map(|(_, c)| c.clone()).collect();
     let Some(best) = choose::best(&candidates, views) else {
@@ -65,6 +70,10 @@ pub(super) fn examine(
         None => Examined::Nothing("no image".to_owned()),
     })
 }
+
+/// A report has one patient (PS3.3 §A.1.2: a study belongs to one), and nobody can say which.
+const OF_TWO: &str = "the study's images are of more than one patient: their Patient IDs differ; \
+    correct them at the source and send them again, or drop the study";
 
 /// Why an object is not drafted from.
 enum Unfit {
@@ -82,7 +91,12 @@ impl From<NotEligible> for Unfit {
     }
 }
 
-fn judge(spooled: &SpooledObject, criteria: &Criteria) -> Result<Candidate, Unfit> {
+/// Judges an object, and takes down whose it is.
+fn judge(
+    spooled: &SpooledObject,
+    criteria: &Criteria,
+    patients: &mut BTreeSet<String>,
+) -> Result<Candidate, Unfit> {
     if spooled.own_object {
         return Err(Unfit::Because("made by this node".to_owned()));
     }
@@ -94,6 +108,8 @@ fn judge(spooled: &SpooledObject, criteria: &Criteria) -> Result<Candidate, Unfi
         ObjectError::Io { .. } => Unfit::Undecided(error.into()),
         error => Unfit::Because(error.to_string()),
     })?;
+    let patient = object.text(tags::PATIENT_ID).map(|id| id.trim().to_owned());
+    patients.extend(patient.filter(|id| !id.is_empty()));
     let decoded = || criteria.decoder.render(&spooled.path).map(drop);
     let eligible = eligibility_by(&object, criteria.assume_chest, decoded)?;
     check_age(&object, criteria.youngest)?;

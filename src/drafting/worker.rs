@@ -26,10 +26,11 @@ use crate::object::{StoredObject, Turns};
 use crate::observe::audit::{self, Audit, Event};
 use crate::observe::metrics::{Metrics, Stage};
 use crate::radiograph::{Decoder, RadiographError, View};
+use crate::receive::caption::caption;
 use crate::report::{CodedFinding, Created, Draft, ModelIdentity, NodeIdentity};
 use crate::spool::{
-    Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience, Spool,
-    SpoolError, blocking,
+    Caption, Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience,
+    Spool, SpoolError, blocking,
 };
 use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
 use crate::vocabulary::{PatientText, Priority, StudyUid};
@@ -274,7 +275,8 @@ async fn draft(
 ) -> Result<Drafted, DraftingError> {
     let started = Instant::now();
     let Some(chosen) = lease.objects.get(position) else { return Err(DraftingError::Panic) };
-    let (study, image) = read(drafting, &chosen.path, judge::images(&lease.objects)).await?;
+    let Read { study, caption, image } =
+        read(drafting, &chosen.path, judge::images(&lease.objects)).await?;
     let read = started.elapsed();
     drafting.metrics.stage(Stage::Read, read);
     let answer = ask(drafting, image).await?;
@@ -291,6 +293,7 @@ async fn draft(
     Ok(Drafted {
         text: PatientText::new(answer.text.clone()),
         image: chosen.instance.clone(),
+        caption: Some(caption),
         priority: verdict.priority,
         draft: json!({
             "model": { "name": draft.model.name, "digest": draft.model.digest },
@@ -308,21 +311,27 @@ async fn draft(
     })
 }
 
-/// What triage asks of an image, and what the model needs of its pixels: neither the object nor a
-/// picture of its size waits for the model.
-async fn read(
-    drafting: &Drafting,
-    path: &Path,
-    images: usize,
-) -> Result<(StudyFacts, Fitted), DraftingError> {
+/// What is needed of an image: neither the object nor a picture of its size waits for the model.
+struct Read {
+    /// What triage asks.
+    study: StudyFacts,
+    /// What the worklist shows.
+    caption: Caption,
+    /// What the model looks at.
+    image: Fitted,
+}
+
+async fn read(drafting: &Drafting, path: &Path, images: usize) -> Result<Read, DraftingError> {
     let (decoder, reading, path) =
         (drafting.decoder.clone(), drafting.reading.clone(), path.to_owned());
     let engine = drafting.engine.clone();
     let read = move || {
         let _turn = reading.take();
-        let study = StudyFacts::of(&open(&path)?, images);
-        let fitted = decoder.develop(&path, None, |rendered| engine.fitted(&rendered.image))?;
-        Ok((study, fitted))
+        let object = open(&path)?;
+        let (study, caption) = (StudyFacts::of(&object, images), caption(&object));
+        drop(object);
+        let image = decoder.develop(&path, None, |rendered| engine.fitted(&rendered.image))?;
+        Ok(Read { study, caption, image })
     };
     guarded(read).await?.map_err(DraftingError::Radiograph)
 }

@@ -230,9 +230,11 @@ fn is_halved(object: &StoredObject, header: &PixelHeader) -> bool {
 /// Two of luminance, one of each chrominance, as three samples a pixel.
 fn halved(bytes: &[u8], header: &PixelHeader) -> Result<Vec<u16>, RadiographError> {
     let pairs = bytes.get(..header.area().div_ceil(2) * 4).ok_or(RadiographError::NoPixelData)?;
-    let pixels = pairs.as_chunks().0.iter().flat_map(|&[one, other, blue, red]| {
-        [one, blue, red, other, blue, red].map(u16::from)
-    });
+    let pixels = pairs
+        .as_chunks()
+        .0
+        .iter()
+        .flat_map(|&[one, other, blue, red]| [one, blue, red, other, blue, red].map(u16::from));
     Ok(pixels.take(header.area() * 3).collect())
 }
 

@@ -228,10 +228,21 @@ mod tests {
 
     #[test]
     fn chest_is_known_by_its_names() {
-        for text in ["CHEST", "Rx tórax", "THORAX ap", "胸部正面", "lungs", "Röntgenthorax", "1V_CHEST"] {
+        for text in
+            ["CHEST", "Rx tórax", "THORAX ap", "胸部正面", "lungs", "Röntgenthorax", "1V_CHEST"]
+        {
             assert!(says_chest(text), "{text}");
         }
-        for text in ["HAND", "", "Thoracic spine", "ABDOMEN", "CHEST SPINE", "Knie Spezialeinstellung", "MANCHESTER KNEE", "Chester clinic"] {
+        for text in [
+            "HAND",
+            "",
+            "Thoracic spine",
+            "ABDOMEN",
+            "CHEST SPINE",
+            "Knie Spezialeinstellung",
+            "MANCHESTER KNEE",
+            "Chester clinic",
+        ] {
             assert!(!says_chest(text), "{text}");
         }
     }

@@ -80,7 +80,8 @@ impl<'a> Segments<'a> {
                     return Err(corrupt("the JPEG stream has no start of frame"));
                 }
                 marker => {
-                    let length = rest.first_chunk().map_or(0, |b| usize::from(u16::from_be_bytes(*b)));
+                    let length =
+                        rest.first_chunk().map_or(0, |b| usize::from(u16::from_be_bytes(*b)));
                     let segment = rest.get(2..length);
                     let segment = segment.ok_or_else(|| corrupt("a JPEG segment is cut"))?;
                     self.0 = rest.get(length..).unwrap_or_default();
@@ -93,9 +94,10 @@ impl<'a> Segments<'a> {
     /// Passes over the coded data of a scan, to the marker behind it.
     fn skip_scan(&mut self) {
         let is_data = |next: u8| next == 0x00 || matches!(next, 0xD0..=0xD7);
-        let marker = self.0.windows(2).position(|pair| {
-            matches!(pair, [0xFF, next] if *next != 0xFF && !is_data(*next))
-        });
+        let marker = self
+            .0
+            .windows(2)
+            .position(|pair| matches!(pair, [0xFF, next] if *next != 0xFF && !is_data(*next)));
         self.0 = marker.and_then(|at| self.0.get(at..)).unwrap_or_default();
     }
 }

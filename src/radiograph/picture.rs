@@ -64,8 +64,7 @@ pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
         return Err(PictureError::TooLarge { path: path.to_owned() });
     }
     let bytes = std::fs::read(path).map_err(read)?;
-    let mut reader =
-        ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(read)?;
+    let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(read)?;
     match reader.format() {
         None => return Err(PictureError::Unknown { path: path.to_owned() }),
         Some(ImageFormat::Jpeg) if !jpeg::is_whole(&bytes) => {

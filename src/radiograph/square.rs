@@ -21,7 +21,8 @@ pub(super) fn square(object: &StoredObject, image: GreyImage, limits: &DecodeLim
     let by = |side: u32, factor: f64| (f64::from(side) * factor).round() as u32;
     let (width, rows) = (image.width(), image.height());
     let enlarged = (by(width, (1.0 / height).max(1.0)), by(rows, height.max(1.0)));
-    let (width, rows) = match header::check_size(enlarged.0, enlarged.1, limits.side, limits.pixels) {
+    let (width, rows) = match header::check_size(enlarged.0, enlarged.1, limits.side, limits.pixels)
+    {
         Ok(()) => enlarged,
         Err(_) => (by(width, (1.0 / height).min(1.0)), by(rows, height.min(1.0))),
     };

@@ -125,7 +125,9 @@ fn named(text: &str) -> Named {
             "PA" => View::Pa,
             "AP" => View::Ap,
             "LLD" | "RLD" | "RLO" | "LLO" | "LAO" | "RAO" | "LPO" | "RPO" => return Named::Other,
-            "LAT" | "LL" | "RL" | "LLAT" | "RLAT" | "PERFIL" | "BOCZNE" | "BOČNÍ" => View::Lateral,
+            "LAT" | "LL" | "RL" | "LLAT" | "RLAT" | "PERFIL" | "BOCZNE" | "BOČNÍ" => {
+                View::Lateral
+            }
             word if begins(word, &["DECUB", "OBLIQ", "OBLIC", "SCHRÄG"]) => return Named::Other,
             word if begins(word, &["POSTEROANTERIOR"]) => View::Pa,
             word if begins(word, &["ANTEROPOSTERIOR"]) => View::Ap,

@@ -27,8 +27,7 @@ const SOURCE_IMAGE: Code =
     Code::fixed("121322", "DCM", "Source image for image processing operation");
 
 /// What of the image still holds of its picture.
-const KEPT: [(Tag, VR); 5] = [
-    (tags::BODY_PART_EXAMINED, VR::CS),
+const KEPT: [(Tag, VR); 4] = [
     (tags::BURNED_IN_ANNOTATION, VR::CS),
     (tags::LOSSY_IMAGE_COMPRESSION, VR::CS),
     (tags::LOSSY_IMAGE_COMPRESSION_RATIO, VR::DS),
@@ -74,6 +73,10 @@ pub fn build(
     }
     let orientation = source.trimmed(tags::PATIENT_ORIENTATION).unwrap_or_default();
     capture.put(tags::PATIENT_ORIENTATION, VR::CS, orientation);
+    // What is drafted from is taken for a chest, which has no side; without a body part Laterality
+    // would have to be there (PS3.3 §C.7.3.1).
+    let body_part = source.trimmed(tags::BODY_PART_EXAMINED).unwrap_or(b"CHEST");
+    capture.put(tags::BODY_PART_EXAMINED, VR::CS, body_part);
     for (tag, vr) in KEPT {
         if let Some(value) = source.trimmed(tag) {
             capture.put(tag, vr, value);

@@ -26,7 +26,8 @@ pub struct Caption {
 }
 
 impl Spool {
-    /// The patient's ID of a study, as its newest image has it; empty where that says none.
+    /// The patient's ID of a study, as the image has it that its draft was made from, before a draft
+    /// its newest image; empty where that says none.
     pub fn patient_id(&self, study: &StudyUid) -> Result<PatientText, SpoolError> {
         self.read("find a patient's ID", |transaction| {
             let found: Option<String> = transaction
@@ -45,8 +46,28 @@ impl Spool {
 pub(super) const COLUMNS: &str =
     "patient, patient_id, birth_date, accession, modality, date, description";
 
-/// Keeps the caption of a study; the newest image's word counts.
+/// Keeps what an image says of its study. The newest image's word counts until a draft is made;
+/// from then on that of the image drafted from, so that page and report name one patient.
 pub(super) fn keep(change: &Change<'_>, study: i64, caption: &Caption) -> rusqlite::Result<()> {
+    let drafted = change
+        .prepare_cached("SELECT 1 FROM job WHERE study = ?1 AND outcome = 'drafted'")?
+        .exists([study])?;
+    if drafted { Ok(()) } else { replace(change, study, caption) }
+}
+
+/// Keeps what the image says that a job's draft was made from.
+pub(super) fn keep_drafted(
+    change: &Change<'_>,
+    job: i64,
+    caption: &Caption,
+) -> rusqlite::Result<()> {
+    let study = change
+        .prepare_cached("SELECT study FROM job WHERE id = ?1")?
+        .query_row([job], |row| row.get(0))?;
+    replace(change, study, caption)
+}
+
+fn replace(change: &Change<'_>, study: i64, caption: &Caption) -> rusqlite::Result<()> {
     change
         .prepare_cached(&format!(
             "INSERT OR REPLACE INTO caption (study, {COLUMNS})

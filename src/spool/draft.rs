@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::caption::Caption;
 use super::job::ArtefactKind;
 use crate::vocabulary::{
     InstanceUid, PatientText, Priority, SeriesUid, SopClass, SopKind, TransferSyntax,
@@ -128,6 +129,8 @@ pub struct Drafted {
     pub text: PatientText,
     /// The image that it was drafted from.
     pub image: InstanceUid,
+    /// Who and what the study is by that image; `None` leaves what is known.
+    pub caption: Option<Caption>,
     /// How soon the study should be read.
     pub priority: Priority,
     /// What the drafting stage wants back later; opaque here.

@@ -15,7 +15,7 @@ use super::job::{self, parsed};
 use super::orphan::Orphan;
 use super::transition::{Change, Transition};
 use super::{Sender, Spool, SpoolError, durable, layout};
-use super::{adopt, settle};
+use super::{adopt, caption, settle};
 use crate::vocabulary::{InstanceUid, Priority, StudyUid};
 
 /// A job that ended its process so many times is given up.
@@ -266,6 +266,9 @@ impl DraftLease {
                     drafted.image.as_str(),
                 ],
             )?;
+            if let Some(caption) = &drafted.caption {
+                caption::keep_drafted(change, lease.job, caption)?;
+            }
             change.record(lease.job, &Transition::new("drafting", "drafted"))?;
             let from = (lease.job, &lease.study);
             settle::add_deliveries(change, from, lease.job, &drafted.deliveries)?;

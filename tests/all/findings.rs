@@ -80,6 +80,65 @@ fn a_denial_reaches_back_only_where_it_has_no_subject_of_its_own() {
     assert_eq!(both.state(Observation::Pneumothorax), Some(State::Negative));
 }
 
+#[test]
+fn what_another_study_lacked_is_here() {
+    for text in [
+        "A small right pneumothorax, not present on the prior examination.",
+        "A pneumothorax is present which was absent on the prior study.",
+        "New pneumothorax, not seen previously.",
+        "The pneumothorax was not present yesterday.",
+    ] {
+        assert_eq!(label(text).state(Observation::Pneumothorax), Some(State::Positive), "{text}");
+    }
+    let gone = label("The pneumothorax of the prior study is not seen today.");
+    assert_eq!(gone.state(Observation::Pneumothorax), Some(State::Negative));
+    let removed = label("The chest tube was removed yesterday.");
+    assert_eq!(removed.state(Observation::SupportDevices), Some(State::Negative));
+}
+
+#[test]
+fn denials_in_other_words() {
+    use Observation::{Edema, LungLesion, PleuralEffusion, PleuralThickening, Pneumothorax};
+    for (text, of) in [
+        ("Nothing to suggest pneumothorax.", Pneumothorax),
+        ("Nil pneumothorax.", Pneumothorax),
+        ("The study fails to show any pneumothorax.", Pneumothorax),
+        ("Nothing suspicious for malignancy.", LungLesion),
+        ("The pleura is not thickened.", PleuralThickening),
+        ("The costophrenic angles are not blunted.", PleuralEffusion),
+        ("The pulmonary vasculature is not engorged.", Edema),
+        ("There is fluid in neither pleural space.", PleuralEffusion),
+        ("Pneumothorax - no.", Pneumothorax),
+        ("Pneumothorax, no.", Pneumothorax),
+        ("Pneumothorax (-).", Pneumothorax),
+    ] {
+        assert_eq!(label(text).state(of), Some(State::Negative), "{text}");
+    }
+}
+
+#[test]
+fn requests_history_and_what_only_looks_like_it_state_nothing() {
+    for text in [
+        "Please exclude pneumothorax.",
+        "Prior pneumothorax.",
+        "Cardiac failure history.",
+        "Skin fold mimicking pneumothorax.",
+        "Sensitivity for pneumothorax is limited on the supine radiograph.",
+        "CLINICAL: pneumothorax.",
+    ] {
+        assert_eq!(label(text).findings, [], "{text}");
+    }
+    let either = label("Either pneumonia or aspiration in the left base.");
+    let pneumonia = either.get(Observation::Pneumonia).unwrap();
+    assert_eq!((pneumonia.state, pneumonia.laterality), (State::Uncertain, Some(Laterality::Left)));
+    let sides = label("Effusions on either side.");
+    let effusion = sides.get(Observation::PleuralEffusion).unwrap();
+    assert_eq!(
+        (effusion.state, effusion.laterality),
+        (State::Positive, Some(Laterality::Bilateral))
+    );
+}
+
 /// What the embedded model writes is judged by these rules.
 #[test]
 fn the_summary_grammar_is_read_as_it_was_meant() {

@@ -192,6 +192,31 @@ fn a_better_view_that_comes_late_makes_a_new_version_of_the_report() {
     assert_eq!(orthanc.reports_of(&ap.study).len(), 2);
 }
 
+/// A report of the one would be read as of the other.
+#[test]
+fn a_study_of_two_patients_is_not_drafted_from_and_keeps_the_name_of_its_draft() {
+    let folder = TempDir::new().unwrap();
+    let node = Node::start(&Settings::default());
+    let ap = fixture("ap-then-pa-ap").copy(folder.path(), "a");
+    let pa = fixture("ap-then-pa-pa").copy(folder.path(), "a");
+    for (copy, id, name) in [(&ap, "ONE", "One^Anna"), (&pa, "TWO", "Two^Bert")] {
+        let mut dcmodify = Command::new(dcmtk::program("dcmodify"));
+        dcmodify.args(["-nb", "-i", &format!("PatientID={id}"), "-i"]);
+        process::succeed(dcmodify.arg(format!("PatientName={name}")).arg(&copy.path));
+    }
+    send(&node, &[&ap]);
+    node.wait_for_state(&ap.study, "drafted");
+    send(&node, &[&pa]);
+    let row = node.wait_for_job(&ap.study, "version 2, skipped", |job| {
+        job["version"] == 2 && job["state"] == "skipped"
+    });
+    assert!(row["reason"].as_str().unwrap().contains("more than one patient"), "{row:#}");
+    let path = format!("/studies/{}", ap.study);
+    let (_, page) = request(node.http.port(), "GET", &path, &[]).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(page.contains("One Anna") && !page.contains("Two Bert"), "{page}");
+}
+
 #[test]
 fn a_best_view_that_cannot_be_read_gives_way_to_the_next_best() {
     let folder = TempDir::new().unwrap();

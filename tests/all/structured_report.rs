@@ -357,6 +357,37 @@ fn a_faulty_source_is_copied_and_adds_no_other_faults() {
 }
 
 #[test]
+fn items_in_characters_of_their_own_stay_so() {
+    use dicom_core::VR;
+    let folder = TempDir::new().unwrap();
+    let code = || {
+        let mut code = source::code("P1", "99LOCAL", "胸部");
+        code.put(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192");
+        code
+    };
+    let mut request = Elements::default();
+    request
+        .put(tags::SPECIFIC_CHARACTER_SET, VR::CS, "ISO_IR 192")
+        .put(tags::REQUESTED_PROCEDURE_ID, VR::SH, "RP1")
+        .put(tags::REQUESTED_PROCEDURE_DESCRIPTION, VR::LO, "胸部")
+        .put_items(tags::REQUESTED_PROCEDURE_CODE_SEQUENCE, &[code()]);
+    let image = radiograph(named("Latin-1"), "1")
+        .put_items(tags::PROCEDURE_CODE_SEQUENCE, &[code()])
+        .put_items(tags::REQUEST_ATTRIBUTES_SEQUENCE, &[request])
+        .clone();
+    let source = Source::new(&image, folder.path().join("image.dcm"));
+    let evidence = [source.evidence()];
+    for class in SrClass::ALL {
+        let file = report(class, &source, &evidence, &draft(TEXT));
+        let sr = written(&file, folder.path().join("report.dcm"));
+        let complaints = complaints(&sr, &source, &evidence);
+        assert!(complaints.is_empty(), "{class:?}: {complaints:#?}");
+        let items = sr.object.items(tags::PROCEDURE_CODE_SEQUENCE);
+        assert_eq!(items[0].text(tags::CODE_MEANING).as_deref(), Some("胸部"));
+    }
+}
+
+#[test]
 fn an_archive_gives_back_the_data_set_byte_for_byte() {
     let folder = TempDir::new().unwrap();
     let orthanc = Orthanc::start();

@@ -144,12 +144,16 @@ fn request(source: &StoredObject, item: Option<&Item<'_>>) -> DataSet {
         (tags::REASON_FOR_REQUESTED_PROCEDURE_CODE_SEQUENCE, CODE, false),
     ];
     let mut request = DataSet::new();
-    if let Some(character_set) = item.and_then(|item| item.bytes(tags::SPECIFIC_CHARACTER_SET)) {
+    let character_set = item.and_then(|item| item.trimmed(tags::SPECIFIC_CHARACTER_SET));
+    if let Some(character_set) = character_set {
         request.put(tags::SPECIFIC_CHARACTER_SET, VR::CS, character_set);
     }
+    // What stands beside an item in characters of its own is written in others.
+    let fits = |value: &&[u8]| character_set.is_none() || value.is_ascii();
     for (tag, vr, always) in VALUES {
         let own = item.and_then(|item| item.bytes(tag)).filter(|value| !value.is_empty());
-        let value = own.or_else(|| source.bytes(tag)).unwrap_or_default();
+        let beside = || source.bytes(tag).filter(fits);
+        let value = own.or_else(beside).unwrap_or_default();
         if always || !value.is_empty() {
             request.put(tag, vr, value);
         }

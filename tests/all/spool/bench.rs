@@ -215,6 +215,7 @@ pub(crate) fn draft(lease: &DraftLease, deliveries: Vec<NewDelivery>) -> Drafted
     Drafted {
         text: PatientText::new("No acute disease."),
         image: lease.objects[0].instance.clone(),
+        caption: None,
         priority: Priority::Routine,
         draft: json!({"model": "test", "version": lease.version}),
         seconds: json!({"decode": 0.1}),
