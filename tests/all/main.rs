@@ -22,6 +22,7 @@ mod dataset;
 mod demo;
 mod documents;
 mod draft;
+mod eligibility;
 mod embedded;
 mod evaluation;
 mod faults;

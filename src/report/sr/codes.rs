@@ -13,8 +13,6 @@ pub(crate) struct Code {
     pub(crate) scheme: Cow<'static, [u8]>,
     pub(crate) version: Option<Cow<'static, [u8]>>,
     pub(crate) meaning: Cow<'static, [u8]>,
-    /// What the meaning is written in, where that is not what the object is written in.
-    pub(crate) character_set: Option<Cow<'static, [u8]>>,
 }
 
 macro_rules! codes {
@@ -24,7 +22,6 @@ macro_rules! codes {
             scheme: Cow::Borrowed($scheme.as_bytes()),
             version: None,
             meaning: Cow::Borrowed($meaning.as_bytes()),
-            character_set: None,
         };)*
 
         /// All of them.
@@ -115,7 +112,6 @@ impl Code {
             scheme: Cow::Borrowed(scheme.as_bytes()),
             version: None,
             meaning: Cow::Borrowed(meaning.as_bytes()),
-            character_set: None,
         }
     }
 

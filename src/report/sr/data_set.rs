@@ -107,9 +107,6 @@ impl DataSet {
 impl From<&Code> for DataSet {
     fn from(code: &Code) -> Self {
         let mut item = Self::new();
-        if let Some(character_set) = &code.character_set {
-            item.put(tags::SPECIFIC_CHARACTER_SET, VR::CS, character_set);
-        }
         item.put(tags::CODE_VALUE, VR::SH, &code.value);
         item.put(tags::CODING_SCHEME_DESIGNATOR, VR::SH, &code.scheme);
         if let Some(version) = &code.version {

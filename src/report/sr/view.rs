@@ -24,7 +24,8 @@ pub(crate) trait View {
     }
 
     /// The items of a code sequence that can stand wherever a code is asked for: short value,
-    /// scheme and meaning are there and no longer than the standard allows.
+    /// scheme and meaning are there, no longer than the standard allows, and not in characters of the
+    /// item's own: readers of content items do not look for such.
     fn codes(&self, tag: Tag) -> Vec<Code> {
         self.nested(tag).iter().filter_map(code).collect()
     }
@@ -52,12 +53,15 @@ fn code(item: &Item<'_>) -> Option<Code> {
     let short = |tag, most| {
         item.trimmed(tag).filter(|value| value.len() <= most).map(|value| value.to_vec().into())
     };
+    let own_characters = item.trimmed(tags::SPECIFIC_CHARACTER_SET).is_some();
+    if own_characters && !item.trimmed(tags::CODE_MEANING)?.is_ascii() {
+        return None;
+    }
     Some(Code {
         value: short(tags::CODE_VALUE, 16)?,
         scheme: short(tags::CODING_SCHEME_DESIGNATOR, 16)?,
         version: short(tags::CODING_SCHEME_VERSION, 16),
         meaning: short(tags::CODE_MEANING, 64)?,
-        character_set: short(tags::SPECIFIC_CHARACTER_SET, 64),
     })
 }
 
