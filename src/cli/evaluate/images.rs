@@ -110,7 +110,7 @@ impl Data {
             }
         }
         if passed > 0 {
-            writeln!(std::io::stderr(), "{passed} images passed over")?;
+            writeln!(std::io::stderr(), "images passed over: {passed}")?;
             if found.is_empty() {
                 bail!("no image of the table can be measured on; see to --images and the table");
             }
