@@ -26,14 +26,14 @@ use reload::Running;
 pub use sockets::{Sockets, SocketsError};
 pub use vitals::{Silent, Vitals};
 
-use crate::config::{Config, ConfigErrors, PromptSetting};
+use crate::config::{Config, ConfigErrors};
 use crate::deliver::{self, Delivery};
 use crate::dimse::Timers;
 use crate::dimse::listen::Listener;
 use crate::dimse::tls::{self, Client};
 use crate::drafting::{self, Drafting};
 use crate::model::engine::{Engine, EngineHandle};
-use crate::model::{DraftRequest, Model, ModelError, PromptChoice, Sampling};
+use crate::model::{DraftRequest, Model, ModelError, Sampling};
 use crate::object::Turns;
 use crate::observe::audit::syslog::{Connect, Connection, Outbox, Server};
 use crate::observe::audit::{self, Audit, Event};
@@ -208,6 +208,11 @@ impl Node {
             let device = crate::model::device::open(device)?;
             let model = Model::open_on(model_path.as_deref(), &device)?;
             model.check(&request)?;
+            if model_path.is_none()
+                && let Some(warning) = request.prompt.unknown_to_embedded(model.prompts())
+            {
+                warn!("model.prompt: {warning}");
+            }
             Ok(model)
         };
         let engine = Engine::start(load).await.map_err(NodeError::Model)?;
@@ -382,10 +387,7 @@ fn decoder_of(config: &Config) -> Decoder {
 /// What a configuration asks of its model.
 pub(crate) fn request_of(config: &Config) -> DraftRequest {
     DraftRequest {
-        prompt: match &config.model.prompt {
-            PromptSetting::Number(number) => PromptChoice::Number(*number),
-            PromptSetting::Text(text) => PromptChoice::Text(text.clone()),
-        },
+        prompt: (&config.model.prompt).into(),
         template: None,
         ask_findings: config.model.ask_findings,
         sampling: Sampling { max_tokens: config.model.max_tokens, ..Sampling::default() },

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::number::{above_zero, at_least_one, not_negative, probability};
 use crate::config::{Config, Device};
-use crate::model::{Model, Sampling, device};
+use crate::model::{Model, PromptChoice, Sampling, device};
 
 /// The model and how its answers are drawn.
 #[derive(Debug, clap::Args)]
@@ -50,6 +50,17 @@ impl Asking {
         let device = device::open(self.device.unwrap_or(config.model.device))?;
         let folder = self.model.as_deref().or(config.model.path.as_deref());
         Ok(Model::open_on(folder, &device)?)
+    }
+
+    /// What to say of a question that the model was not made for.
+    pub(super) fn warning(
+        &self,
+        prompt: &PromptChoice,
+        model: &Model,
+        config: &Config,
+    ) -> Option<String> {
+        let embedded = self.model.is_none() && config.model.path.is_none();
+        embedded.then(|| prompt.unknown_to_embedded(model.prompts()))?
     }
 
     /// How answers are drawn.

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 
 use super::Outcome;
-use crate::config::{self, Config, Environment, PromptSetting, Shown, Source};
+use crate::config::{self, Config, Environment, Shown, Source};
 use crate::dimse::tls;
 use crate::model::{Model, PromptChoice};
 use crate::triage::Triage;
@@ -60,8 +60,12 @@ fn check(file: Option<&Path>) -> Outcome {
 /// What `serve` would refuse of the model, by its manifest alone.
 fn check_model(config: &Config) -> anyhow::Result<()> {
     let files = Model::files(config.model.path.as_deref()).context("model.path")?;
-    if let PromptSetting::Number(number) = config.model.prompt {
-        PromptChoice::Number(number).resolve(&files.manifest().prompts).context("model.prompt")?;
+    let (prompt, prompts) = (PromptChoice::from(&config.model.prompt), &files.manifest().prompts);
+    prompt.resolve(prompts).context("model.prompt")?;
+    if config.model.path.is_none()
+        && let Some(warning) = prompt.unknown_to_embedded(prompts)
+    {
+        writeln!(std::io::stderr(), "warning: model.prompt: {warning}")?;
     }
     Ok(())
 }

@@ -136,6 +136,10 @@ fn table(out: &mut impl Write, manifest: &Manifest) -> std::io::Result<()> {
         writeln!(out, "{:<52} {many:>8}", format!("  {split:?}").to_lowercase())?;
     }
     writeln!(out, "{:<52} {:>8}", "images of the kept", manifest.images)?;
+    if manifest.not_reworded > 0 {
+        let what = "not reworded: an empty answer, or one cut off";
+        writeln!(out, "{what:<52} {:>8}", manifest.not_reworded)?;
+    }
     let removed = manifest.removed;
     for (what, many) in [
         ("sentences changed for a comparison", removed.comparisons),

@@ -1,7 +1,6 @@
 //! `thorascribe draft`: files to texts.
 
-use std::collections::{BTreeMap, HashSet};
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -15,7 +14,8 @@ use sha2::{Digest, Sha256};
 use super::Outcome;
 use super::asking::Asking;
 use super::criteria::Criteria;
-use crate::config::{Config, PromptSetting};
+use super::outputs::Outputs;
+use crate::config::Config;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
 use crate::observe::chain;
@@ -46,10 +46,9 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     let config = Config::load(config)?;
     let model = arguments.asking.open(&config)?;
-    let prompt = match (&arguments.prompt, &config.model.prompt) {
-        (Some(text), _) => PromptChoice::parse(text),
-        (None, PromptSetting::Number(number)) => PromptChoice::Number(*number),
-        (None, PromptSetting::Text(text)) => PromptChoice::Text(text.clone()),
+    let prompt = match &arguments.prompt {
+        Some(text) => PromptChoice::parse(text),
+        None => (&config.model.prompt).into(),
     };
     let request = DraftRequest {
         prompt,
@@ -57,18 +56,23 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         sampling: arguments.asking.sampling(&config),
         ask_findings: config.model.ask_findings,
     };
+    let mut outputs = Outputs::of(&arguments.files);
+    let reports = Reports::new(arguments, &outputs)?;
+    if let Some(warning) = arguments.asking.warning(&request.prompt, &model, &config) {
+        writeln!(std::io::stderr(), "warning: {warning}")?;
+    }
     let drafter = Drafter {
         // Asking for a draft says that it is a chest when the object does not.
         criteria: Criteria::of(&config, &model, true),
         model,
         request,
         node: NodeIdentity::new(&config.node.ae_title),
-        reports: Reports::new(arguments)?,
+        reports,
     };
     let mut out = std::io::stdout().lock();
-    let (mut code, mut taken) = (ExitCode::SUCCESS, HashSet::new());
+    let mut code = ExitCode::SUCCESS;
     for file in &arguments.files {
-        let result = drafter.draft(file, &mut taken);
+        let result = drafter.draft(file, &mut outputs);
         if result.is_err() {
             code = ExitCode::FAILURE;
         }
@@ -119,9 +123,15 @@ enum Reports {
 }
 
 impl Reports {
-    fn new(arguments: &Arguments) -> anyhow::Result<Self> {
+    fn new(arguments: &Arguments, outputs: &Outputs) -> anyhow::Result<Self> {
         let Some(out) = &arguments.sr else { return Ok(Self::Nowhere) };
         if arguments.files.len() == 1 && !out.is_dir() {
+            if outputs.is_input(out) {
+                bail!(
+                    "--sr {} is the radiograph itself: give the report another file",
+                    out.display()
+                );
+            }
             return Ok(Self::File(out.clone()));
         }
         fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -129,24 +139,12 @@ impl Reports {
     }
 
     /// The report's place for one file: files of one name in several folders overwrite nothing.
-    fn place(&self, file: &Path, taken: &mut HashSet<OsString>) -> Option<PathBuf> {
+    fn place(&self, file: &Path, outputs: &mut Outputs) -> Option<PathBuf> {
         match self {
             Self::Nowhere => None,
             Self::File(path) => Some(path.clone()),
             Self::Folder(folder) => {
-                let stem = file.file_stem().unwrap_or_default();
-                let mut number = 1;
-                loop {
-                    let mut name = stem.to_owned();
-                    if number > 1 {
-                        name.push(format!("-{number}"));
-                    }
-                    name.push("-sr.dcm");
-                    if taken.insert(name.clone()) {
-                        return Some(folder.join(name));
-                    }
-                    number += 1;
-                }
+                Some(outputs.place(folder, file.file_stem().unwrap_or_default(), "-sr.dcm"))
             }
         }
     }
@@ -187,12 +185,12 @@ pub(super) fn read_image(file: &Path) -> anyhow::Result<GreyImage> {
 }
 
 impl Drafter {
-    fn draft(&self, file: &Path, taken: &mut HashSet<OsString>) -> anyhow::Result<Drafted> {
+    fn draft(&self, file: &Path, outputs: &mut Outputs) -> anyhow::Result<Drafted> {
         let start = Instant::now();
         let source = Source::open(file, &self.criteria)?;
         let read = start.elapsed().as_secs_f64();
         let draft = self.model.draft(&source.image, &self.request)?;
-        let report = self.reports.place(file, taken);
+        let report = self.reports.place(file, outputs);
         if let Some(place) = &report {
             let Some(object) = &source.object else {
                 bail!(

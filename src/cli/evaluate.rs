@@ -41,7 +41,8 @@ enum What {
     /// How often the model looks where a finding is, on images with boxes (column `boxes`, as
     /// `[["Mass", [left, top, width, height]]]` in pixels).
     Boxes(boxes::Arguments),
-    /// A temperature and a threshold for each score of a model, on a labelled development set.
+    /// Thresholds for a model's scores on a labelled development set, as lines for its
+    /// `manifest.toml`; temperatures too for a model that is asked questions.
     Calibrate(calibrate::Arguments),
 }
 

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::Outcome;
 use crate::findings::{self, Finding, Laterality, Severity};
@@ -33,7 +33,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The text of a file or of standard input; bytes that are no UTF-8 become replacement characters.
+/// The text of a file or of standard input; bytes that are no UTF-8 become replacement characters,
+/// but what no text holds is refused.
 fn read(file: Option<&Path>) -> anyhow::Result<String> {
     let bytes = match file {
         Some(path) if path != Path::new("-") => {
@@ -45,6 +46,13 @@ fn read(file: Option<&Path>) -> anyhow::Result<String> {
             bytes
         }
     };
+    if bytes.contains(&0) {
+        let name = file.map_or("standard input".into(), |path| path.display().to_string());
+        bail!(
+            "{name} is no text: it holds bytes of 0, as pictures, DICOM objects and UTF-16 do; give \
+             the report's text in UTF-8"
+        );
+    }
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -23,6 +23,7 @@ mod evaluate;
 mod findings;
 mod model;
 mod number;
+mod outputs;
 mod pull;
 mod queue;
 mod radiograph;

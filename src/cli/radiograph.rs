@@ -8,6 +8,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::Outcome;
+use super::outputs::Outputs;
 use crate::config::Config;
 use crate::object::StoredObject;
 use crate::observe::chain;
@@ -19,7 +20,8 @@ pub(super) struct Arguments {
     /// DICOM files.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
-    /// Write the full-size grey image, after all look-up tables, as DIR/<file name>.png.
+    /// Write the full-size grey image, after all look-up tables, as DIR/<file name>.png; those of
+    /// one name are numbered.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
     /// Print a JSON object a file.
@@ -56,11 +58,18 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let mut code = ExitCode::SUCCESS;
+    let (mut code, mut outputs) = (ExitCode::SUCCESS, Outputs::of(&arguments.files));
     let mut out = std::io::stdout().lock();
     for path in &arguments.files {
         let file = path.display().to_string();
-        match look(path, assume_chest, arguments.out.as_deref()) {
+        let write = |image: &GreyImage| match &arguments.out {
+            Some(folder) => {
+                let name = path.file_name().unwrap_or_default();
+                write_png(image, &outputs.place(folder, name, ".png"))
+            }
+            None => Ok(()),
+        };
+        match look(path, assume_chest, write) {
             Ok(row) if arguments.json => writeln!(out, "{}", serde_json::to_string(&row)?)?,
             Ok(row) => describe(&mut out, &row)?,
             Err(error) => {
@@ -77,12 +86,16 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     Ok(code)
 }
 
-fn look(path: &Path, assume_chest: bool, folder: Option<&Path>) -> anyhow::Result<Row> {
+fn look(
+    path: &Path,
+    assume_chest: bool,
+    write: impl FnOnce(&GreyImage) -> anyhow::Result<()>,
+) -> anyhow::Result<Row> {
     let object = StoredObject::open(path)?;
     let judged = radiograph::eligibility(&object, assume_chest);
     let rendered = radiograph::render(&object);
-    if let (Ok(rendered), Some(folder)) = (&rendered, folder) {
-        write_png(&rendered.image, &png_name(path, folder))?;
+    if let Ok(rendered) = &rendered {
+        write(&rendered.image)?;
     }
     Ok(Row {
         file: path.display().to_string(),
@@ -94,12 +107,6 @@ fn look(path: &Path, assume_chest: bool, folder: Option<&Path>) -> anyhow::Resul
         pixels: rendered.as_ref().err().map(|error| chain(error)),
         window: rendered.ok().map(|rendered| rendered.window),
     })
-}
-
-fn png_name(path: &Path, folder: &Path) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".png");
-    folder.join(name)
 }
 
 fn write_png(image: &GreyImage, path: &Path) -> anyhow::Result<()> {

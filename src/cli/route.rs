@@ -14,7 +14,7 @@ use crate::model::{Model, device};
 use crate::node::request_of;
 use crate::object::StoredObject;
 use crate::radiograph::render;
-use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
+use crate::triage::{Abnormal, Facts, SenderFacts, StudyFacts, Triage, Verdict};
 use crate::vocabulary::AeTitle;
 
 /// What may be asked of `route`.
@@ -83,8 +83,10 @@ fn test(arguments: &TestArguments, config: &Config, triage: &Triage) -> anyhow::
         return Ok(Tested { reason: Some(reason), verdict });
     }
     let draft = model.draft(&render(&object)?.image, &request_of(config))?;
-    let found = draft.assessed(&model.thresholds());
-    let facts = Facts::new(study, &found, draft.abnormal, sender).with_scores(&draft.scores);
+    let thresholds = model.thresholds();
+    let found = draft.assessed(&thresholds);
+    let abnormal = Abnormal::of(draft.abnormal, &thresholds);
+    let facts = Facts::new(study, &found, abnormal, sender).with_scores(&draft.scores);
     let verdict = triage.judge(&facts);
     Ok(Tested { reason: None, verdict })
 }

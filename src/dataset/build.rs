@@ -63,6 +63,9 @@ pub struct Manifest {
     pub layout: Layout,
     /// How summaries were worded.
     pub rewriter: String,
+    /// Summaries that the language model left as the rules made them: its answer was empty or cut
+    /// off.
+    pub not_reworded: usize,
     /// Reports found.
     pub reports: usize,
     /// Reports kept.
@@ -114,7 +117,7 @@ pub fn build(
             Err(reason) => *dropped.entry(reason).or_default() += 1,
         }
     }
-    rewriter.reword(&mut pairs, out, progress)?;
+    let not_reworded = rewriter.reword(&mut pairs, out, progress)?;
     let digest = write(&pairs, &out.join(PAIRS))?;
     let mut splits: BTreeMap<Split, usize> = BTreeMap::new();
     for pair in &pairs {
@@ -126,6 +129,7 @@ pub fn build(
     let manifest = Manifest {
         layout,
         rewriter: rewriter.name(),
+        not_reworded,
         reports: pairs.len() + dropped.values().sum::<usize>(),
         kept: pairs.len(),
         paper_kept: layout.paper(),

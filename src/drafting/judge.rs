@@ -8,7 +8,7 @@ use crate::findings::Assessed;
 use crate::model::ModelDraft;
 use crate::object::StoredObject;
 use crate::spool::{DraftLease, PreviousDraft, SpooledObject};
-use crate::triage::{Facts, SenderFacts, StudyFacts};
+use crate::triage::{Abnormal, Facts, SenderFacts, StudyFacts};
 
 /// The facts of a drafted study.
 pub(super) fn of_draft(
@@ -16,9 +16,10 @@ pub(super) fn of_draft(
     lease: &DraftLease,
     found: &[Assessed],
     answer: &ModelDraft,
+    abnormal: Option<Abnormal>,
 ) -> Facts {
     let sender = SenderFacts::from(&lease.sender);
-    Facts::new(study, found, answer.abnormal, sender).with_scores(&answer.scores)
+    Facts::new(study, found, abnormal, sender).with_scores(&answer.scores)
 }
 
 /// The facts of a study that is not drafted, by its first object that can be read.
@@ -35,8 +36,11 @@ pub(super) fn of_previous(
 ) -> Facts {
     let found: Vec<Assessed> = kept(previous, "findings");
     let scores: Vec<(String, f32)> = kept(previous, "scores");
-    let abnormal = previous.draft.get("abnormal").and_then(serde_json::Value::as_f64);
-    let abnormal = abnormal.map(|score| score as f32);
+    let number = |name| {
+        previous.draft.get(name).and_then(serde_json::Value::as_f64).map(|number| number as f32)
+    };
+    let threshold = number("abnormal_threshold");
+    let abnormal = number("abnormal").map(|score| Abnormal { score, threshold });
     Facts::new(study(objects), &found, abnormal, sender).with_scores(&scores)
 }
 

@@ -32,7 +32,7 @@ use crate::spool::{
     Caption, Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience,
     Spool, SpoolError, blocking,
 };
-use crate::triage::{Facts, SenderFacts, StudyFacts, Triage, Verdict};
+use crate::triage::{Abnormal, Facts, SenderFacts, StudyFacts, Triage, Verdict};
 use crate::vocabulary::{PatientText, Priority, StudyUid};
 
 /// What the drafting stage needs.
@@ -280,8 +280,10 @@ async fn draft(
     let read = started.elapsed();
     drafting.metrics.stage(Stage::Read, read);
     let answer = ask(drafting, image).await?;
-    let found = answer.assessed(&drafting.engine.identity().thresholds);
-    let facts = judge::of_draft(study, lease, &found, &answer);
+    let thresholds = &drafting.engine.identity().thresholds;
+    let found = answer.assessed(thresholds);
+    let abnormal = Abnormal::of(answer.abnormal, thresholds);
+    let facts = judge::of_draft(study, lease, &found, &answer, abnormal);
     let verdict = drafting.judge(&lease.study, &facts);
     let coded = found.iter().filter_map(CodedFinding::of).collect();
     let draft = report_of(drafting, lease, &answer, coded, verdict.priority);
@@ -300,6 +302,7 @@ async fn draft(
             "prompt": answer.prompt,
             "view": view,
             "abnormal": answer.abnormal,
+            "abnormal_threshold": abnormal.and_then(|abnormal| abnormal.threshold),
             "scores": answer.scores,
             "findings": found,
             "rules": verdict.rules,

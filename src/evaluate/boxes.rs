@@ -86,7 +86,14 @@ fn parse(text: &str, image: &GreyImage) -> Result<BTreeMap<Observation, Vec<Regi
     let (width, height) = (f64::from(image.width()), f64::from(image.height()));
     let mut found: BTreeMap<Observation, Vec<Region>> = BTreeMap::new();
     for (name, [left, top, across, down]) in boxes {
-        let observation = name.parse::<Observation>().map_err(|error| error.to_string())?;
+        let observation =
+            name.parse::<Observation>().map_err(|error| format!("column boxes: {error}"))?;
+        if across <= 0.0 || down <= 0.0 {
+            return Err(format!(
+                "column boxes: a box of {name:?} is {across} wide and {down} high; write [left, top, \
+                 width, height], both above 0"
+            ));
+        }
         found.entry(observation).or_default().push(Region {
             left: left / width,
             top: top / height,

@@ -2,7 +2,6 @@
 
 use serde::Serialize;
 
-use super::auroc::threshold;
 use super::chance::Chance;
 use crate::model::{logit, tempered};
 
@@ -76,9 +75,14 @@ pub fn ece_by_chance(items: &[(f32, bool)], seed: u64) -> Option<f64> {
 pub struct Calibrated {
     /// What its logit is to be divided by.
     pub temperature: f64,
+    /// Whether the temperature lies at an end of the range that is searched: the studies set it no
+    /// limit.
+    pub temperature_at_bound: bool,
     /// On tempered probabilities: the best F1 among those that call between half and three times as
     /// many positive as there are.
     pub threshold: f32,
+    /// The same on probabilities as the model gives them.
+    pub threshold_as_given: f32,
     /// Expected calibration error as the model gives the score.
     pub ece_before: f64,
     /// The same after the temperature.
@@ -92,6 +96,9 @@ pub struct Calibrated {
     /// Of them, positive.
     pub positives: usize,
 }
+
+/// The highest temperature that is searched; the lowest is one over it.
+pub const HOTTEST: f64 = 20.0;
 
 /// The temperature in 1/20 to 20 with the smallest negative log-likelihood. `None` without a
 /// positive or without a negative: then every temperature can be bettered.
@@ -110,7 +117,7 @@ pub fn calibrate(items: &[(f32, bool)]) -> Option<Calibrated> {
     // Golden section over the inverse temperature's range: the cost is convex in the inverse, so
     // it has one minimum.
     let golden = (5.0_f64.sqrt() - 1.0) / 2.0;
-    let (mut low, mut high) = (1.0 / 20.0, 20.0);
+    let (mut low, mut high) = (1.0 / HOTTEST, HOTTEST);
     for _ in 0..100 {
         let (left, right) = (high - golden * (high - low), low + golden * (high - low));
         if nll(1.0 / left) < nll(1.0 / right) { high = right } else { low = left }
@@ -118,10 +125,15 @@ pub fn calibrate(items: &[(f32, bool)]) -> Option<Calibrated> {
     let temperature = 2.0 / (low + high);
     let after: Vec<(f32, bool)> =
         items.iter().map(|(p, truth)| (tempered(*p, temperature), *truth)).collect();
-    let (scores, truth): (Vec<f32>, Vec<bool>) = after.iter().copied().unzip();
+    let threshold = |items: &[(f32, bool)]| {
+        let (scores, truth): (Vec<f32>, Vec<bool>) = items.iter().copied().unzip();
+        super::auroc::threshold(&scores, &truth)
+    };
     Some(Calibrated {
         temperature,
-        threshold: threshold(&scores, &truth),
+        temperature_at_bound: temperature.ln().abs() > HOTTEST.ln() - 1e-6,
+        threshold: threshold(&after)?,
+        threshold_as_given: threshold(items)?,
         ece_before: ece(items)?,
         ece_after: ece(&after)?,
         nll_before: nll(1.0),

@@ -34,8 +34,11 @@ pub enum EvaluateError {
         /// Counted from 1, the header included.
         line: usize,
     },
-    /// An image could not be read.
-    #[error("{}", path.display())]
+    /// An image could not be read, or is none to measure on.
+    #[error(
+        "{}: nothing to measure on; correct the table, or pass such rows over with --skip-missing",
+        path.display()
+    )]
     Image {
         /// The image.
         path: PathBuf,

@@ -71,23 +71,28 @@ impl Counts {
         self.0.get(&observation).and_then(|count| count.f1())
     }
 
-    /// The best text that never changes: the commonest findings, as many as serve; with its
-    /// micro-F1. `cases` is how many there are.
-    pub fn best_constant(&self, cases: usize) -> Option<(Vec<Observation>, f64)> {
-        let mut common: Vec<(u64, Observation)> =
-            self.0.iter().map(|(o, count)| (count.so, *o)).filter(|(so, _)| *so > 0).collect();
-        common.sort_by_key(|(so, o)| (std::cmp::Reverse(*so), *o));
-        let so: u64 = common.iter().map(|(so, _)| so).sum();
-        let (mut hits, mut best) = (0, None::<(usize, f64)>);
-        for (at, (positives, _)) in common.iter().enumerate() {
+    /// The best text that never changes: the findings that are so most often where they are known,
+    /// as many as serve; with its micro-F1. `known` gives in how many cases a finding is known.
+    pub fn best_constant(
+        &self,
+        known: impl Fn(Observation) -> usize,
+    ) -> Option<(Vec<Observation>, f64)> {
+        let counted = self.0.iter().map(|(o, count)| (count.so, known(*o) as u64, *o));
+        let mut common: Vec<(u64, u64, Observation)> =
+            counted.filter(|(so, _, _)| *so > 0).collect();
+        // As fractions, multiplied out.
+        common.sort_by(|a, b| (b.0 * a.1).cmp(&(a.0 * b.1)).then(a.2.cmp(&b.2)));
+        let so: u64 = common.iter().map(|(so, _, _)| so).sum();
+        let (mut hits, mut said, mut best) = (0, 0, None::<(usize, f64)>);
+        for (at, (positives, known, _)) in common.iter().enumerate() {
             hits += positives;
-            let said = (at as u64 + 1) * cases as u64;
+            said += known;
             let f1 = 2.0 * hits as f64 / (said + so) as f64;
             if best.is_none_or(|(_, most)| f1 > most) {
                 best = Some((at + 1, f1));
             }
         }
         let (many, f1) = best?;
-        Some((common.into_iter().take(many).map(|(_, o)| o).collect(), f1))
+        Some((common.into_iter().take(many).map(|(_, _, o)| o).collect(), f1))
     }
 }

@@ -78,7 +78,7 @@ pub struct Figures {
     pub model: BTreeMap<&'static str, String>,
     /// Studies measured.
     pub images: usize,
-    /// Rows passed over since their image is not there.
+    /// Rows passed over since their image is not there or serves no measurement.
     pub skipped: usize,
     /// What a bootstrap draws: patients or images.
     pub resampled_by: &'static str,
@@ -88,7 +88,8 @@ pub struct Figures {
     pub mean_auroc: Option<MeanAuroc>,
     /// By column and value: the AUROC of "abnormal" within.
     pub within: BTreeMap<String, BTreeMap<String, Auroc>>,
-    /// Of the positive findings that the drafts state: `micro`, `macro`, and by observation.
+    /// Of the positive findings that the drafts state: `micro` and `macro`, without "no finding";
+    /// and by observation.
     pub f1: BTreeMap<&'static str, Option<f64>>,
     /// 95% intervals of those.
     pub f1_interval: BTreeMap<&'static str, Option<Interval>>,
@@ -115,18 +116,23 @@ pub fn figures(model: &Model, table: &Table, seen: &[Seen], by: &[String], seed:
     let studies = &table.studies;
     let patients = studies.iter().any(|study| study.column("patient").is_some());
     let groups = Groups::named(studies.iter().map(|study| study.column("patient")));
+    // "No finding" is none.
+    let positive: Vec<Observation> =
+        table.observations.iter().copied().filter(|o| *o != Observation::NoFinding).collect();
     let ranked = ranked(table, seen);
     let auroc = ranked.iter().map(|(name, ranked)| (*name, with_interval(ranked, &groups, seed)));
     let auroc: BTreeMap<_, _> = auroc.collect();
-    let counts = counts(table, seen);
-    let all = Counts::sum(&counts, &vec![1; counts.len()]);
+    let counts = counts(table, seen, &positive);
+    let all = total(&counts);
     let mut f1 = BTreeMap::from([("micro", all.micro()), ("macro", all.macro_())]);
-    f1.extend(table.observations.iter().map(|o| (o.name(), all.one(*o))));
+    let each = total(&self::counts(table, seen, &table.observations));
+    f1.extend(table.observations.iter().map(|o| (o.name(), each.one(*o))));
     let f1_interval = BTreeMap::from([
         ("micro", groups.interval(seed, |times| Counts::sum(&counts, times).micro())),
         ("macro", groups.interval(seed, |times| Counts::sum(&counts, times).macro_())),
     ]);
-    let constant = all.best_constant(studies.len()).map(|(findings, micro)| ConstantText {
+    let labelled = |o| studies.iter().filter(|study| study.truth.contains_key(&o)).count();
+    let constant = all.best_constant(labelled).map(|(findings, micro)| ConstantText {
         micro,
         findings: findings.into_iter().map(Observation::name).collect(),
     });
@@ -237,14 +243,18 @@ fn within(
     columns
 }
 
-fn counts(table: &Table, seen: &[Seen]) -> Vec<Counts> {
+fn counts(table: &Table, seen: &[Seen], observations: &[Observation]) -> Vec<Counts> {
     let case = |(study, seen): (&Study, &Seen)| {
-        Counts::of(table.observations.iter().map(|o| {
+        Counts::of(observations.iter().map(|o| {
             let truth = study.truth.get(o).copied();
             (*o, seen.said.contains(o), truth)
         }))
     };
     table.studies.iter().zip(seen).map(case).collect()
+}
+
+fn total(counts: &[Counts]) -> Counts {
+    Counts::sum(counts, &once(counts.len()))
 }
 
 fn agreement(model: &Model, table: &Table, seen: &[Seen]) -> TextScoreAgreement {

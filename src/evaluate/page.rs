@@ -18,7 +18,19 @@ img{max-width:100%}main{display:grid;grid-template-columns:minmax(0,1fr) minmax(
 td,th{text-align:left;padding:.1rem .8rem .1rem 0}";
 const DISCLAIMER: &str = "Draft, not verified. No diagnosis.";
 
-/// Writes `index.html` and a page a study into a folder, in the table's order.
+/// Makes the folder of the pages, and tries whether it can be written: before what the pages show
+/// is measured.
+///
+/// # Errors
+/// A folder that cannot be made, or written into.
+pub fn prepare(folder: &Path) -> Result<(), EvaluateError> {
+    let made = std::fs::create_dir_all(folder);
+    made.map_err(|source| file("make the folder", folder, source))?;
+    let tried = tempfile::NamedTempFile::new_in(folder);
+    tried.map(drop).map_err(|source| file("write into the folder", folder, source))
+}
+
+/// Writes `index.html` and a page a study into a folder that [`prepare`] made, in the table's order.
 ///
 /// # Errors
 /// An image that cannot be read, or a file that cannot be written.
@@ -29,8 +41,6 @@ pub fn write(
     seen: &[Seen],
     read: Read<'_>,
 ) -> Result<(), EvaluateError> {
-    let made = std::fs::create_dir_all(folder);
-    made.map_err(|source| file("make the folder", folder, source))?;
     let name = |at: usize| format!("{:05}.html", at + 1);
     for (at, (study, seen)) in table.studies.iter().zip(seen).enumerate() {
         let page = page(model, study, seen, &look::open(study, read)?)?;

@@ -1,9 +1,14 @@
 //! Plots as PNG, with a font of our own, so that no machine needs one.
 
+use std::fs::Permissions;
+use std::io::{Cursor, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use image::{ExtendedColorType, ImageFormat};
 use plotters::coord::Shift;
 use plotters::prelude::*;
+use tempfile::NamedTempFile;
 
 use super::EvaluateError;
 use super::calibration::Bin;
@@ -86,7 +91,43 @@ fn draw(
         let area = BitMapBackend::with_buffer(&mut pixels, (WIDTH, HEIGHT)).into_drawing_area();
         on(&area, series, frame, dots).map_err(|error| failed(path, &error.to_string()))?;
     }
-    image::save_buffer(path, &pixels, WIDTH, HEIGHT, image::ExtendedColorType::Rgb8)
+    save(&pixels, path)
+}
+
+/// Whether a plot can be written there, before what it shows is measured.
+///
+/// # Errors
+/// A name that ends like no picture's, or a folder that is not there or cannot be written.
+pub fn check_place(path: &Path) -> Result<(), EvaluateError> {
+    format(path)?;
+    beside(path).map(drop)
+}
+
+/// Whole, or not there: a disk that is full leaves what was there before.
+fn save(pixels: &[u8], path: &Path) -> Result<(), EvaluateError> {
+    let mut bytes = Cursor::new(Vec::new());
+    let colour = ExtendedColorType::Rgb8;
+    image::write_buffer_with_format(&mut bytes, pixels, WIDTH, HEIGHT, colour, format(path)?)
+        .map_err(|error| failed(path, &error.to_string()))?;
+    let mut file = beside(path)?;
+    let written = file.write_all(bytes.get_ref());
+    written.map_err(|error| failed(path, &error.to_string()))?;
+    file.persist(path).map_err(|error| failed(path, &error.error.to_string()))?;
+    Ok(())
+}
+
+fn format(path: &Path) -> Result<ImageFormat, EvaluateError> {
+    ImageFormat::from_path(path)
+        .map_err(|error| failed(path, &format!("{error}; name it for example plot.png")))
+}
+
+/// A file in the making in the folder of another one.
+fn beside(path: &Path) -> Result<NamedTempFile, EvaluateError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    tempfile::Builder::new()
+        .prefix(".plot-")
+        .permissions(Permissions::from_mode(0o666))
+        .tempfile_in(folder.unwrap_or(Path::new(".")))
         .map_err(|error| failed(path, &error.to_string()))
 }
 

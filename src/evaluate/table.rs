@@ -49,14 +49,14 @@ pub struct Table {
     pub studies: Vec<Study>,
     /// The label columns.
     pub observations: Vec<Observation>,
-    /// Rows passed over since their image is not there.
+    /// Rows passed over since their image is not there or serves no measurement.
     pub skipped: usize,
 }
 
 /// Reads a table whose images lie in a folder.
 ///
 /// # Errors
-/// An unreadable table, one without the columns above, a cell that is no label, or an image that is
+/// An unreadable table, one without the columns above or with one of them twice, a cell that is no label, or an image that is
 /// not there.
 pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, EvaluateError> {
     let wrong = |reason: String| EvaluateError::Table { path: path.to_owned(), reason };
@@ -64,6 +64,9 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
     let header = reader.headers().map_err(|e| wrong(e.to_string()))?.clone();
     let names: Vec<String> = header.iter().map(|h| h.trim().to_lowercase()).collect();
     let labels: Vec<Option<Observation>> = names.iter().map(|n| n.parse().ok()).collect();
+    if let Some(reason) = repeated(&header, &names, &labels) {
+        return Err(wrong(reason));
+    }
     let observations: Vec<Observation> = labels.iter().flatten().copied().collect();
     let has = |name: &str| names.iter().any(|n| n == name);
     if !has("image") {
@@ -127,6 +130,29 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
         return Err(wrong(format!("no row with an image is left (splits asked for: {splits:?})")));
     }
     Ok(table)
+}
+
+/// Two columns that would be one, such as `Effusion` and `pleural_effusion`.
+fn repeated(
+    header: &csv::StringRecord,
+    names: &[String],
+    labels: &[Option<Observation>],
+) -> Option<String> {
+    let mut seen: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
+    for (at, ((title, name), label)) in header.iter().zip(names).zip(labels).enumerate() {
+        let name = label.map_or_else(|| name.as_str(), |observation| observation.name());
+        if name.is_empty() {
+            continue;
+        }
+        if let Some((before, other)) = seen.insert(name, (at, title)) {
+            return Some(format!(
+                "columns {} ({other:?}) and {} ({title:?}) are both {name}: remove one",
+                before + 1,
+                at + 1
+            ));
+        }
+    }
+    None
 }
 
 /// A label's cell; `None` where it says nothing.

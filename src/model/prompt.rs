@@ -4,6 +4,7 @@ use super::checkpoint::Manifest;
 use super::checkpoint::manifest::ConversationTemplate;
 use super::error::ModelError;
 use super::tokenizer::Tokenizer;
+use crate::config::PromptSetting;
 
 /// What to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,6 +24,20 @@ impl PromptChoice {
         }
     }
 
+    /// What to say of a text that is none of the embedded model's own prompts.
+    pub fn unknown_to_embedded(&self, prompts: &[String]) -> Option<String> {
+        let Self::Text(text) = self else { return None };
+        if prompts.iter().any(|own| own == text) {
+            return None;
+        }
+        let count = prompts.len();
+        Some(format!(
+            "the embedded model was made for drafts alone and knows no prompts but its own {count}: it \
+             answers {text:?} with a draft all the same; write a number from 1 to {count}, or import a \
+             checkpoint that answers questions"
+        ))
+    }
+
     /// The question itself.
     pub fn resolve<'a>(&'a self, prompts: &'a [String]) -> Result<&'a str, ModelError> {
         match self {
@@ -32,6 +47,15 @@ impl PromptChoice {
                 .and_then(|i| prompts.get(i))
                 .map(String::as_str)
                 .ok_or(ModelError::Prompt { number: *number, count: prompts.len() }),
+        }
+    }
+}
+
+impl From<&PromptSetting> for PromptChoice {
+    fn from(setting: &PromptSetting) -> Self {
+        match setting {
+            PromptSetting::Number(number) => Self::Number(*number),
+            PromptSetting::Text(text) => Self::Text(text.clone()),
         }
     }
 }

@@ -92,7 +92,7 @@ pub fn assess(
         studies: seen.len(),
         auroc: auroc.collect(),
         micro_f1: counts.micro().unwrap_or_default(),
-        constant_f1: counts.best_constant(seen.len()).map_or(0.0, |(_, f1)| f1),
+        constant_f1: counts.best_constant(|_| seen.len()).map_or(0.0, |(_, f1)| f1),
         agreement: agree as f64 / (seen.len() * FINDINGS.len()).max(1) as f64,
         texts: texts.len(),
     })

@@ -7,7 +7,8 @@ use serde_json::Value as Json;
 
 use super::facts::Facts;
 use super::names::path;
-use super::values::impossible;
+use super::trial::Trial;
+use super::values::{Kind, impossible, mismatched};
 use crate::vocabulary::Priority;
 
 /// Longer conditions are refused.
@@ -42,7 +43,7 @@ pub struct Decision {
 }
 
 impl Condition {
-    /// Compiles a condition and tries it on a study of which nothing is known.
+    /// Compiles a condition and tries all of its parts on studies of several kinds.
     pub fn compile(text: &str) -> Result<Self, ConditionError> {
         if text.len() > LONGEST {
             let message = format!("the condition is longer than {LONGEST} bytes");
@@ -52,19 +53,20 @@ impl Condition {
         let values = Facts::default().values(Priority::Routine);
         let mut names = Names { program: &program, values: &values, bound: vec![], paths: vec![] };
         names.check(program.expression())?;
+        let failed = |reason| ConditionError::new(0, reason, "report this as a defect");
+        let mut trial = Trial::new().map_err(failed)?;
+        if let Err(failing) = trial.condition(program.expression()) {
+            let place = names.place_of_name(failing.id);
+            return Err(ConditionError::new(place, failing.message, failing.remedy));
+        }
         let paths = names.paths;
         let condition = Self { program, paths };
-        match condition.execute(&values) {
-            Ok(Value::Bool(_)) => Ok(condition),
-            Ok(other) => {
-                let message = format!("this gives {}, not true or false", kind(&other));
-                Err(ConditionError::new(0, message, "compare it with something"))
-            }
-            Err(reason) => {
-                let remedy = "compare numbers with numbers and texts with texts";
-                Err(ConditionError::new(0, reason, remedy))
-            }
-        }
+        condition.execute(&values).map_err(|reason| {
+            let message = format!("it fails on a study of which nothing is known: {reason}");
+            let remedy = "ask before whether there is a value, as in study.station != \"\" && ...";
+            ConditionError::new(0, message, remedy)
+        })?;
+        Ok(condition)
     }
 
     /// Asks it about a study.
@@ -81,11 +83,7 @@ impl Condition {
     }
 
     fn execute(&self, values: &Json) -> Result<Value, String> {
-        let mut context = Context::default();
-        for (name, value) in values.as_object().into_iter().flatten() {
-            context.add_variable(name.as_str(), value).map_err(|error| error.to_string())?;
-        }
-        self.program.execute(&context).map_err(|error| error.to_string())
+        self.program.execute(&context(values)?).map_err(|error| error.to_string())
     }
 
     /// The values that the condition looks at.
@@ -139,8 +137,9 @@ impl Names<'_> {
         }
         match &expression.expr {
             Expr::Call(call @ CallExpr { target, args, .. }) => {
-                if let Some(wrong) = impossible(call) {
-                    let place = self.place(wrong.id);
+                let kind = |value: &IdedExpr| self.kind(value);
+                if let Some(wrong) = impossible(call).or_else(|| mismatched(call, &kind)) {
+                    let place = self.place_of_name(wrong.id);
                     return Err(ConditionError::new(place, wrong.message, wrong.remedy));
                 }
                 target.iter().try_for_each(|target| self.check(target))?;
@@ -189,6 +188,26 @@ impl Names<'_> {
         Ok(())
     }
 
+    /// What kind of value an expression gives, where that is plain.
+    fn kind(&self, expression: &IdedExpr) -> Option<Kind> {
+        let path = path(expression)
+            .filter(|path| path.first().is_some_and(|(root, _)| !self.bound.contains(root)));
+        match path {
+            Some(path) => {
+                look(self.values, path.iter().map(|(name, _)| name.as_str())).map(Kind::of)
+            }
+            None => Kind::of_part(expression),
+        }
+    }
+
+    /// Where a node stands, in characters from 1; of a selection, where its name does.
+    fn place_of_name(&self, id: u64) -> usize {
+        let place = self.place(id);
+        // A selection's place is its full stop.
+        let stop = self.program.source_info().source.chars().nth(place - 1) == Some('.');
+        place + usize::from(stop)
+    }
+
     /// Where a node stands, in characters from 1.
     fn place(&self, id: u64) -> usize {
         let offset = self.program.source_info().offset_for(id).map_or(0, |(start, _)| start);
@@ -196,10 +215,7 @@ impl Names<'_> {
     }
 
     fn unknown(&self, at: &Json, before: &[(String, u64)], name: &str, id: u64) -> ConditionError {
-        // A selection's place is its full stop.
-        let place = self.place(id);
-        let stop = self.program.source_info().source.chars().nth(place - 1) == Some('.');
-        let place = place + usize::from(stop);
+        let place = self.place_of_name(id);
         let before = before.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(".");
         let known: Vec<&str> =
             at.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
@@ -227,6 +243,16 @@ fn look<'a>(values: &'a Json, path: impl Iterator<Item = &'a str>) -> Option<&'a
     path.into_iter().try_fold(values, |at, name| at.get(name))
 }
 
-fn kind(value: &Value) -> String {
+/// A study's values as what conditions may name.
+pub(super) fn context(values: &Json) -> Result<Context<'static, 'static>, String> {
+    let mut context = Context::default();
+    for (name, value) in values.as_object().into_iter().flatten() {
+        context.add_variable(name.as_str(), value).map_err(|error| error.to_string())?;
+    }
+    Ok(context)
+}
+
+/// A value's type, in words.
+pub(super) fn kind(value: &Value) -> String {
     format!("a value of type {}", value.type_of())
 }

@@ -83,6 +83,22 @@ pub struct FindingFacts {
     pub agrees: bool,
 }
 
+/// The probability that a study is abnormal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Abnormal {
+    /// In [0, 1].
+    pub score: f32,
+    /// From which one on the model calls a study abnormal; 0.5 where it does not say.
+    pub threshold: Option<f32>,
+}
+
+impl Abnormal {
+    /// Of a model's score, where it gives one, and its thresholds.
+    pub fn of(score: Option<f32>, thresholds: &BTreeMap<String, f32>) -> Option<Self> {
+        Some(Self { score: score?, threshold: thresholds.get(ABNORMAL).copied() })
+    }
+}
+
 /// Who sent the study.
 #[derive(Debug, Clone, PartialEq, Serialize, Default)]
 pub struct SenderFacts {
@@ -173,7 +189,7 @@ impl Facts {
     pub fn new(
         study: StudyFacts,
         found: &[Assessed],
-        abnormal: Option<f32>,
+        abnormal: Option<Abnormal>,
         sender: SenderFacts,
     ) -> Self {
         let mut findings: BTreeMap<&'static str, FindingFacts> =
@@ -188,10 +204,11 @@ impl Facts {
                 )
         };
         let by_text = if found.iter().any(|found| positive(&found)) { 1.0 } else { 0.0 };
-        let score = abnormal.map_or(by_text, f64::from);
+        let score = abnormal.map_or(by_text, |abnormal| f64::from(abnormal.score));
+        let threshold = abnormal.and_then(|abnormal| abnormal.threshold).map_or(0.5, f64::from);
         let state = match (abnormal, found.is_empty()) {
             (None, true) => "absent",
-            _ if score >= 0.5 => "positive",
+            _ if score >= threshold => "positive",
             _ => "negative",
         };
         let abnormal = FindingFacts { state, score, confidence: score, ..FindingFacts::default() };

@@ -1,17 +1,18 @@
 //! How soon a study should be read, and where it goes because of what was found.
 //!
 //! Comes in: the rules and routes of the configuration, and [`Facts`] of a study. Goes out: a
-//! [`Verdict`], with why each rule fired or not. Promises: every condition is compiled and tried
-//! before the node starts, so none can name what does not exist, or compare a value with what it
-//! can never be; a condition that fails on a study counts as not met and says so; no state is kept.
+//! [`Verdict`], with why each rule fired or not. Promises: every condition is compiled, and
+//! every part of it tried, before the node starts, so none can name what does not exist, compare a
+//! value with what it can never be, or fail on just the studies that it is for; a condition that fails on a study counts as not met and says so; no state is kept.
 //! May use: `vocabulary`, `object`, `config`, `spool` (who sent), `radiograph` (age), `findings`.
 
 mod condition;
 mod facts;
 mod names;
+mod trial;
 mod values;
 mod verdict;
 
 pub use condition::{Condition, ConditionError, Decision};
-pub use facts::{Facts, SenderFacts, StudyFacts};
+pub use facts::{Abnormal, Facts, SenderFacts, StudyFacts};
 pub use verdict::{RuleVerdict, Send, Triage, Verdict};

@@ -6,7 +6,9 @@ use cel::common::ast::operators::{
 };
 use cel::common::ast::{CallExpr, Expr, IdedExpr, LiteralValue};
 
-use super::names::selected;
+use serde_json::Value as Json;
+
+use super::names::{path, selected};
 
 /// The parts of a finding, and the priority, that are one of a few words.
 const WORDS: [(&str, &[&str]); 4] = [
@@ -40,6 +42,115 @@ pub(super) fn impossible(call: &CallExpr) -> Option<Impossible> {
             _ => None,
         },
         _ => None,
+    }
+}
+
+/// What kind of value something is; those of different kinds are never equal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    Number,
+    /// True or false.
+    Truth,
+    /// What has parts, such as a finding.
+    Parts,
+    Other,
+}
+
+impl Kind {
+    /// Of a value of the facts.
+    pub(super) fn of(value: &Json) -> Self {
+        match value {
+            Json::String(_) => Self::Text,
+            Json::Number(_) => Self::Number,
+            Json::Bool(_) => Self::Truth,
+            Json::Object(_) => Self::Parts,
+            Json::Null | Json::Array(_) => Self::Other,
+        }
+    }
+
+    /// Of a literal, or of a finding's part where which finding is computed.
+    pub(super) fn of_part(expression: &IdedExpr) -> Option<Self> {
+        if let Expr::Literal(literal) = &expression.expr {
+            return Some(match literal {
+                LiteralValue::String(_) => Self::Text,
+                LiteralValue::Double(_) | LiteralValue::Int(_) | LiteralValue::UInt(_) => {
+                    Self::Number
+                }
+                LiteralValue::Boolean(_) => Self::Truth,
+                LiteralValue::Bytes(_) | LiteralValue::Null => Self::Other,
+            });
+        }
+        match selected(expression)?.name {
+            "state" | "laterality" | "severity" => Some(Self::Text),
+            name if PROBABILITIES.contains(&name) => Some(Self::Number),
+            "agrees" => Some(Self::Truth),
+            _ => None,
+        }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "a text",
+            Self::Number => "a number",
+            Self::Truth => "true or false",
+            Self::Parts => "something with parts",
+            Self::Other => "something else",
+        }
+    }
+}
+
+/// The first two values of a comparison that are not of one kind.
+pub(super) fn mismatched(
+    call: &CallExpr,
+    kind: &dyn Fn(&IdedExpr) -> Option<Kind>,
+) -> Option<Impossible> {
+    let [left, right] = call.args.as_slice() else { return None };
+    let unlike = |left: &IdedExpr, right: &IdedExpr| {
+        // A literal is what is wrong, where there is one.
+        let swapped = matches!(left.expr, Expr::Literal(_));
+        let (value, with) = if swapped { (right, left) } else { (left, right) };
+        let (is, against) = (kind(value)?, kind(with)?);
+        (is != against).then(|| Impossible {
+            id: with.id,
+            message: format!("{} is {}, and this is {}", named(value), is.name(), against.name()),
+            remedy: remedy(value, is, with),
+        })
+    };
+    match call.func_name.as_str() {
+        EQUALS | NOT_EQUALS | LESS | LESS_EQUALS | GREATER | GREATER_EQUALS => unlike(left, right),
+        IN => match &right.expr {
+            Expr::List(list) => list.elements.iter().find_map(|one| unlike(left, one)),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn remedy(value: &IdedExpr, is: Kind, with: &IdedExpr) -> String {
+    let name = named(value);
+    match (is, &with.expr) {
+        (Kind::Number, Expr::Literal(LiteralValue::String(text)))
+            if text.inner().trim().parse::<f64>().is_ok() =>
+        {
+            format!("write {}", text.inner().trim())
+        }
+        (Kind::Text, Expr::Literal(literal)) => match number(literal) {
+            Some(number) => format!("write \"{number}\""),
+            None => format!("compare it with {}", is.name()),
+        },
+        (Kind::Truth, _) => format!("write {name} or !{name} alone"),
+        (Kind::Parts, _) => "name a part of it, as in findings.edema.state".to_owned(),
+        _ => format!("compare it with {}", is.name()),
+    }
+}
+
+/// What a value is called in the condition.
+fn named(value: &IdedExpr) -> String {
+    match (path(value), selected(value)) {
+        (Some(path), _) => path.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join("."),
+        (None, Some(selected)) => selected.name.to_owned(),
+        (None, None) => "the value before".to_owned(),
     }
 }
 

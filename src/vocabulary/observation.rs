@@ -190,7 +190,10 @@ impl fmt::Display for Observation {
 
 /// A text that names no observation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no observation: take one of `findings --help`, or a column of NIH or CheXpert")]
+#[error(
+    "{0:?} is no observation: take one of {names}, or a column of NIH or CheXpert",
+    names = Observation::ALL.map(Observation::name).join(", ")
+)]
 pub struct UnknownObservation(pub String);
 
 impl FromStr for Observation {

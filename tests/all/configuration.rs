@@ -403,6 +403,10 @@ fn config_check_ends_with_1_and_tells_all_on_stderr() {
     );
     let output = run(program(folder.path()).args(["config", "check"]));
     assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    std::fs::write(&file, "[model]\nprompt = \"Is there an effusion?\"\n").unwrap();
+    let output = run(program(folder.path()).args(["config", "check", "--config"]).arg(&file));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("warning: model.prompt: the embedded model"));
     let missing = folder.path().join("missing.toml");
     let output = run(program(folder.path()).args(["config", "check", "--config"]).arg(missing));
     assert_eq!(output.status.code(), Some(1));

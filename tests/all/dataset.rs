@@ -13,7 +13,7 @@ use thorascribe::dataset::summary::summarise;
 
 use super::support::http_server::HttpServer;
 use super::support::objects::root;
-use super::support::process::succeed;
+use super::support::process::{self, succeed};
 
 /// A sentence, and what is left of it.
 const CLEANED: [(&str, &str); 55] = [
@@ -241,6 +241,15 @@ fn the_published_split_of_mimic_cxr_goes_before_the_draw() {
         assert_eq!(pairs[0]["split"], split);
         assert_eq!(manifest["splits"][split], 1);
     }
+    fs::remove_file(source.join("mimic-cxr-2.0.0-split.csv.gz")).unwrap();
+    let table = format!("{header}50000001-0,50000001,10000001,trian\n");
+    write(&source.join("mimic-cxr-2.0.0-split.csv"), table);
+    let mut command = program();
+    command.args(["dataset", "build", "--out"]).arg(dir.path().join("wrong")).arg(&source);
+    let output = process::run(&mut command);
+    let told = process::text(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("split.csv: row 1: split \"trian\""), "{told}");
 }
 
 #[test]
@@ -362,6 +371,30 @@ fn an_endpoint_rewords_each_summary_once_and_a_refusal_for_now_is_waited_out() {
     let (_, again) = built(&source, &out, &more);
     assert_eq!(again, pairs);
     assert_eq!(server.requests(), 2, "what is known was asked again");
+    // A crash cuts the file anywhere, also within a character.
+    let kept = out.join("rewrites.jsonl");
+    let mut bytes = fs::read(&kept).unwrap();
+    bytes.extend(b"{\"key\":\"0\",\"text\":\"38\xC2");
+    fs::write(&kept, bytes).unwrap();
+    let (_, again) = built(&source, &out, &more);
+    assert_eq!((again, server.requests()), (pairs, 2));
+}
+
+#[test]
+fn an_answer_that_was_cut_off_leaves_the_summary_of_the_rules() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("mimic"), dir.path().join("out"));
+    mimic(&source);
+    let (_, by_rules) = built(&source, &dir.path().join("rules"), &[]);
+    let server = HttpServer::answering(|_, _| {
+        let choice = r#"{"message": {"content": "There is a sm"}, "finish_reason": "length"}"#;
+        (200, format!(r#"{{"choices": [{choice}]}}"#))
+    });
+    let url = format!("http://{}/v1", server.address());
+    let more = ["--endpoint", &url, "--endpoint-model", "small", "--per-minute", "6000"];
+    let (manifest, pairs) = built(&source, &out, &more);
+    assert_eq!(pairs, by_rules);
+    assert_eq!(manifest["not_reworded"], pairs.len());
 }
 
 #[test]

@@ -189,6 +189,36 @@ fn reports_of_files_of_one_name_overwrite_nothing() {
 }
 
 #[test]
+fn a_report_never_takes_the_place_of_its_radiograph() {
+    let folder = tempfile::tempdir().unwrap();
+    let fixture = fixtures().iter().find(|fixture| fixture.drafted).unwrap();
+    let (file, other) = (folder.path().join("image.dcm"), folder.path().join("other.dcm"));
+    std::fs::copy(fixture.path(), &file).unwrap();
+    std::os::unix::fs::symlink(&file, &other).unwrap();
+    for out in [&file, &other] {
+        let out = out.to_str().unwrap();
+        let output = thorascribe(&["draft", file.to_str().unwrap(), "--sr", out]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && told.contains("radiograph itself"), "{told}");
+        assert_eq!(std::fs::read(&file).unwrap(), std::fs::read(fixture.path()).unwrap());
+    }
+}
+
+#[test]
+fn the_embedded_model_says_that_it_knows_its_own_prompts_alone() {
+    let image = reference().join("image.png");
+    let told = |prompt: &str| {
+        let more = ["--max-tokens", "1", "--prompt", prompt];
+        let output = thorascribe(&[&["draft", image.to_str().unwrap()][..], &more].concat());
+        assert_eq!(output.status.code(), Some(0), "{prompt}");
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let warned = told("Is there an effusion?");
+    assert!(warned.starts_with("warning: the embedded model") && warned.contains("1 to 4"));
+    assert_eq!(told("2"), "");
+}
+
+#[test]
 fn an_error_says_everything_once() {
     let folder = tempfile::tempdir().unwrap();
     let fixture = fixtures().iter().find(|f| f.file == "dx-pa-explicit.dcm").unwrap();

@@ -6,7 +6,7 @@ use std::process::Output;
 
 use serde_json::Value;
 use thorascribe::findings::{State, label};
-use thorascribe::model::{DraftRequest, Model};
+use thorascribe::model::{DraftRequest, Manifest, Model};
 use thorascribe::object::StoredObject;
 use thorascribe::radiograph::{GreyImage, render};
 use thorascribe::train::grammar::Grammar;
@@ -178,5 +178,36 @@ fn the_embedded_model_names_its_data_and_terms() {
     for needed in ["NIH Clinical Center", "Wang et al.", "Licence of the weights", "findings_test"]
     {
         assert!(card.contains(needed), "the card lacks {needed:?}");
+    }
+}
+
+#[test]
+fn scores_and_thresholds_that_cannot_be_are_refused_with_the_remedy() {
+    let text = std::fs::read_to_string(root().join("src/model/embedded/manifest.toml")).unwrap();
+    let (head, tail) = text.split_once("[scores]").unwrap();
+    let (_, tail) = tail.split_once("\n[scope]").unwrap();
+    let asked = |finding: &str, more: &str| {
+        format!("[questions]\nask = {{ {finding} = \"Is there one?\" }}\n{more}")
+    };
+    let scored = |labels: &str, more: &str| format!("[scores]\nlabels = {labels}\n{more}");
+    let heads = "[\"abnormal\", \"edema\"]";
+    let of = |part: &str| Manifest::parse(&format!("{head}{part}\n[scope]{tail}"));
+    assert!(of(&scored(heads, "thresholds = { edema = 1.0, abnormal = 0.0 }")).is_ok());
+    assert!(of(&asked("edema", "thresholds = { edema = 0.5 }")).is_ok());
+    for (part, told) in [
+        (scored(heads, "thresholds = { edema = -0.2 }"), "edema = -0.2 is no probability; write"),
+        (scored(heads, "thresholds = { edema = 7.0 }"), "from 0 to 1"),
+        (scored(heads, "thresholds = { edema = nan }"), "edema = NaN is no probability"),
+        (scored(heads, "thresholds = { mass = 0.5 }"), "\"mass\" is not scored; remove it"),
+        (scored("[\"edema\", \"edema\"]", ""), "\"edema\" is there twice"),
+        (scored("[\"Effusion\"]", ""), "\"Effusion\" is \"pleural_effusion\" here; write that"),
+        (scored("[\"gout\"]", ""), "\"gout\" is no score; take abnormal or one of no_finding"),
+        (asked("gout", ""), "[questions] ask: \"gout\" is no score"),
+        (asked("edema", "thresholds = { edema = 1.5 }"), "[questions] thresholds: edema = 1.5"),
+        (asked("edema", "temperatures = { edema = 0.0 }"), "edema = 0 is not above 0; write 1.0"),
+        (asked("edema", "temperatures = { mass = 1.0 }"), "no question is asked for \"mass\""),
+    ] {
+        let error = of(&part).unwrap_err();
+        assert!(error.contains(told), "{part}: {error}");
     }
 }

@@ -15,6 +15,8 @@ use thorascribe::evaluate::f1::Counts;
 use thorascribe::evaluate::plot::{Series, loss_curve, reliability};
 use thorascribe::evaluate::table::{self, Choice};
 use thorascribe::evaluate::text::{Overlap, bleu4, compare, rouge_l, rouge_n, words};
+use thorascribe::model::Manifest;
+use thorascribe::model::checkpoint::manifest::Scores;
 use thorascribe::vocabulary::Observation;
 
 use super::support::node::program;
@@ -128,7 +130,11 @@ fn f1_pools_or_means_and_knows_the_best_constant_text() {
     assert_eq!(all.one(Nodule), Some(0.0));
     assert_eq!(all.macro_(), Some(0.75), "a nodule is never there, so it does not count");
     // Always edema: 3 hits of 4 said and 4 so; with mass besides: 4 of 8 and 4.
-    assert_eq!(all.best_constant(4), Some((vec![Edema], 6.0 / 8.0)));
+    assert_eq!(all.best_constant(|_| 4), Some((vec![Edema], 6.0 / 8.0)));
+    // Known in one case and so there: saying it always is right wherever it can be judged.
+    let sparse = [Counts::of([(Edema, false, Some(true))]), Counts::of([(Edema, false, None)])];
+    let all = Counts::sum(&sparse, &[1; 2]);
+    assert_eq!(all.best_constant(|_| 1), Some((vec![Edema], 1.0)));
 }
 
 /// Scores three times too sure: a logit of 3 t where t would be right.
@@ -150,6 +156,10 @@ fn a_temperature_makes_scores_as_frequent_as_they_say() {
     assert!(found.ece_before > 0.1 && found.ece_after < 0.01, "{found:?}");
     assert!(found.nll_after < found.nll_before);
     assert!(found.threshold > 0.2 && found.threshold < 0.9, "{}", found.threshold);
+    assert!(!found.temperature_at_bound);
+    let certain = calibrate(&[(0.9, true), (0.8, true), (0.1, false), (0.2, false)]).unwrap();
+    assert!(certain.temperature_at_bound && certain.temperature < 0.051, "{certain:?}");
+    assert!((0.0..=1.0).contains(&certain.threshold), "{certain:?}");
     assert_eq!(calibrate(&[(0.5, true), (0.2, true)]), None);
 }
 
@@ -247,6 +257,9 @@ fn the_command_measures_texts_and_prints_the_papers_table_beside() {
     let short = write(folder.path(), "short.txt", "One.\n");
     let error = refused(&evaluate(&["--hypotheses", &said, "--references", &short]));
     assert!(error.contains("3 hypotheses but 1 references"), "{error}");
+    let empty = write(folder.path(), "empty.txt", "");
+    let error = refused(&evaluate(&["--hypotheses", &empty, "--references", &empty]));
+    assert!(error.contains("nothing to compare"), "{error}");
 }
 
 const LABELS: &str = "\
@@ -353,10 +366,87 @@ fn a_table_says_what_is_known_and_what_is_not() {
     std::fs::write(&labels, "image,colour\na.png,red\n").unwrap();
     let error = table::read(&labels, folder.path(), &Choice::default()).unwrap_err().to_string();
     assert!(error.contains("no label column"), "{error}");
+    std::fs::write(&labels, "image,Effusion,edema,pleural effusion\na.png,1,0,0\n").unwrap();
+    let error = table::read(&labels, folder.path(), &Choice::default()).unwrap_err().to_string();
+    let twice = "columns 2 (\"Effusion\") and 4 (\"pleural effusion\") are both pleural_effusion";
+    assert!(error.contains(twice), "{error}");
 }
 
 #[test]
-fn calibrate_prints_temperatures_and_draws_the_plot() {
+fn no_finding_is_no_positive_finding_and_what_is_not_known_counts_for_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "image,No Finding,edema,mass\ndx-pa-explicit.dcm,1,1,\ncr-ap-rle.dcm,1,,\n";
+    let (images, labels) = (images(), write(folder.path(), "labels.csv", text));
+    let figures = json(&evaluate(&["--images", &images, "--labels", &labels, "--json"]));
+    assert_eq!(figures["constant_text"]["findings"], serde_json::json!(["edema"]));
+    assert_eq!(figures["constant_text"]["micro"], 1.0);
+    assert!(figures["f1"].as_object().unwrap().contains_key("no_finding"));
+    assert_eq!(figures["f1"]["micro"], figures["f1"]["edema"]);
+}
+
+#[test]
+fn what_cannot_be_written_or_measured_is_said_before_an_image_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let bad = write(folder.path(), "bad.png", "no picture");
+    let (folder_name, bad) = (folder.path().to_string_lossy().into_owned(), bad);
+    let labels = write(folder.path(), "labels.csv", "image,edema\nbad.png,1\n");
+    let run = |first: &[&str], more: &[&str]| {
+        let data = ["--images", &folder_name, "--labels", &labels];
+        refused(&evaluate(&[first, &data, more].concat()))
+    };
+    assert!(run(&[], &["--by", "age"]).contains("--by age"));
+    assert!(run(&[], &["--html", &bad]).contains("cannot make the folder"));
+    let nowhere = folder.path().join("none/plot.png").to_string_lossy().into_owned();
+    assert!(run(&["calibrate"], &["--plot", &nowhere]).contains("cannot draw the plot"));
+    let error = run(&[], &[]);
+    assert!(error.contains("bad.png") && error.contains("--skip-missing"), "{error}");
+}
+
+#[test]
+fn an_image_that_does_not_serve_is_passed_over_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "image,edema\ndx-pa-explicit.dcm,1\ncr-hand.dcm,0\ncr-ap-rle.dcm,0\n";
+    let (images, labels) = (images(), write(folder.path(), "labels.csv", text));
+    let data = ["--images", &images, "--labels", &labels, "--json"];
+    let error = refused(&evaluate(&data));
+    assert!(error.contains("cr-hand.dcm") && error.contains("--skip-missing"), "{error}");
+    let output = evaluate(&[&data[..], &["--skip-missing"]].concat());
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        told.contains("passed over: cr-hand.dcm: ") && told.matches("passed over").count() == 2,
+        "{told}"
+    );
+    let figures = json(&output);
+    assert_eq!((&figures["images"], &figures["skipped"]), (&2.into(), &1.into()));
+}
+
+#[test]
+fn what_calibrate_prints_for_a_model_with_heads_fits_its_manifest() {
+    let folder = tempfile::tempdir().unwrap();
+    let (images, labels) = (images(), write(folder.path(), "labels.csv", LABELS));
+    let output = evaluate(&["calibrate", "--images", &images, "--labels", &labels]);
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        printed.contains("takes no temperatures") && printed.contains("# edema: "),
+        "{printed}"
+    );
+    let text = std::fs::read_to_string(root().join("src/model/embedded/manifest.toml")).unwrap();
+    let before = Manifest::parse(&text).unwrap().scores.unwrap();
+    let (head, rest) = text.split_once("[scores.thresholds]").unwrap();
+    let (_, tail) = rest.split_once("\n[").unwrap();
+    let after = Manifest::parse(&format!("{head}{printed}\n[{tail}")).unwrap().scores.unwrap();
+    assert!(after.thresholds.keys().eq(before.thresholds.keys()));
+    let threshold = |scores: &Scores, of: &str| scores.thresholds[of].to_bits();
+    assert_eq!(threshold(&after, "hernia"), threshold(&before, "hernia"), "not in the table");
+    assert_ne!(threshold(&after, "edema"), threshold(&before, "edema"));
+    let scored = evaluate(&["calibrate", "--images", &images, "--labels", &labels, "--json"]);
+    let found = &json(&scored)["scores"]["edema"];
+    let given = found["threshold_as_given"].as_f64().unwrap() as f32;
+    assert_eq!(given.to_bits(), threshold(&after, "edema"));
+}
+
+#[test]
+fn calibrate_prints_thresholds_and_draws_the_plot() {
     let folder = tempfile::tempdir().unwrap();
     let (images, labels) = (images(), write(folder.path(), "labels.csv", LABELS));
     let plot = folder.path().join("reliability.png");
@@ -372,7 +462,8 @@ fn calibrate_prints_temperatures_and_draws_the_plot() {
         "--json",
     ]);
     let found = json(&output);
-    assert!(found["temperatures"]["abnormal"].as_f64().unwrap() > 0.0);
+    assert_eq!(found["temperatures"], serde_json::json!({}), "the model has heads");
+    assert!(found["scores"]["abnormal"]["temperature"].as_f64().unwrap() > 0.0);
     assert!(found["scores"]["cardiomegaly"]["ece_after"].is_number());
     assert!(drawn(&plot, 0..900, 0..600) > 1000);
 }

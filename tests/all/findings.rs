@@ -251,6 +251,24 @@ fn a_text_in_the_place_of_a_file_is_told_where_it_goes() {
 }
 
 #[test]
+fn bytes_that_are_no_text_are_refused_and_latin_1_is_read() {
+    let findings = |bytes: &[u8]| {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+        command.arg("findings").arg(file.path()).output().unwrap()
+    };
+    let object = std::fs::read(root().join("fixtures/dicom/dx-pa-explicit.dcm")).unwrap();
+    for bytes in [&object, b"\xFF\xFEN\0o\0".as_slice()] {
+        let output = findings(bytes);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(1) && told.contains("is no text"), "{told}");
+    }
+    let output = findings(b"Caf\xE9. Small left pneumothorax.");
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Pneumothorax"));
+}
+
+#[test]
 fn evaluate_prints_rates_by_observation() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
     let set = root().join("fixtures/findings/labelled.jsonl");

@@ -511,6 +511,13 @@ fn the_command_shows_what_it_makes_of_each_file() {
     assert!(rows[2]["reason"].as_str().unwrap().contains("hand"));
     assert!(rows[2]["pixels"].is_null());
     assert!(rows[3]["pixels"].as_str().unwrap().contains("cannot be decoded"), "{}", rows[3]);
+    let again = folder.path().join("again/dx-pa-wide.dcm");
+    std::fs::create_dir(folder.path().join("again")).unwrap();
+    std::fs::copy(fixture("cr-hand").path(), &again).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_thorascribe"));
+    command.args(["radiograph", "--out"]).arg(folder.path());
+    succeed(command.arg(fixture("dx-pa-wide").path()).arg(again));
+    assert!(folder.path().join("dx-pa-wide.dcm-2.png").is_file(), "files of one name are numbered");
     let picture = image::open(folder.path().join("dx-pa-wide.dcm.png")).unwrap().into_luma8();
     let object = StoredObject::open(&fixture("dx-pa-wide").path()).unwrap();
     assert_eq!(picture.as_raw(), render(&object).unwrap().image.pixels());

@@ -185,10 +185,16 @@ fn a_box_around_all_is_hit_and_one_in_a_corner_is_not() {
 
 #[test]
 fn boxes_that_are_none_are_an_error() {
-    for wrong in ["[0, 0, 1, 1]", r#"[["Mess", [0, 0, 1, 1]]]"#] {
+    for wrong in [
+        "[0, 0, 1, 1]",
+        r#"[["Mess", [0, 0, 1, 1]]]"#,
+        r#"[["Mass", [9, 9, -5, 5]]]"#,
+        r#"[["Mass", [9, 9, 5, 0]]]"#,
+    ] {
         let output = pointed(&[wrong]);
         assert_eq!(output.status.code(), Some(1), "{wrong}");
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(error.contains("boxes") || error.contains("Mess"), "{error}");
+        assert!(error.contains("column boxes"), "{error}");
+        assert_eq!(error.contains("Mess"), error.contains("pleural_effusion"), "{error}");
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 use thorascribe::config::{Config, Environment};
 use thorascribe::findings::{self, Score};
-use thorascribe::triage::{Condition, Facts, SenderFacts, StudyFacts, Triage};
+use thorascribe::triage::{Abnormal, Condition, Facts, SenderFacts, StudyFacts, Triage};
 use thorascribe::vocabulary::{Observation, Priority};
 
 use super::support::dcmtk::Storescp;
@@ -29,7 +29,17 @@ fn facts(text: &str, pneumothorax: f32, edema: f32) -> Facts {
     let called = "THORASCRIBE".parse().unwrap();
     let calling = "ICU_1".parse().unwrap();
     let sender = SenderFacts::new(Some(&calling), &called, Some([10, 0, 0, 7].into()));
-    Facts::new(study, &findings::assess(&findings::label(text), &scores), Some(0.8), sender)
+    Facts::new(
+        study,
+        &findings::assess(&findings::label(text), &scores),
+        Some(abnormal(0.8)),
+        sender,
+    )
+}
+
+/// By a model that calls a study abnormal from 0.75 on.
+fn abnormal(score: f32) -> Abnormal {
+    Abnormal { score, threshold: Some(0.75) }
 }
 
 #[track_caller]
@@ -57,6 +67,9 @@ fn conditions_see_study_findings_priority_and_sender() {
         "!(findings.edema.score > 0.5) ? true : false",
         "findings.edema.severity == '' && findings.edema.score < 1 && 0.0 < findings.edema.score",
         "study.description != 'postive' && study.images < 50",
+        "study.patient_age == 61 && study.images - 1u > 0",
+        "study.description.contains('#') && int(study.description) > 3 || study.drafted",
+        "study.images > 0 && 10u / study.images > 2u",
     ] {
         assert!(met(when, &facts), "{when}");
     }
@@ -73,6 +86,15 @@ fn without_a_score_the_text_stands_for_it() {
 }
 
 #[test]
+fn abnormal_is_positive_from_the_models_own_threshold_on() {
+    let of = |abnormal| Facts::new(StudyFacts::default(), &[], abnormal, SenderFacts::default());
+    let positive = "findings.abnormal.state == 'positive'";
+    assert!(met(positive, &of(Some(abnormal(0.75)))) && !met(positive, &of(Some(abnormal(0.74)))));
+    assert!(met(positive, &of(Some(Abnormal { score: 0.5, threshold: None }))));
+    assert!(met("findings.abnormal.state == 'absent'", &of(None)));
+}
+
+#[test]
 fn a_wrong_condition_is_refused_with_its_place_and_a_remedy() {
     for (when, at, message, remedy) in [
         ("findings.pneumothorax.score >", 30, "no condition", "write for example"),
@@ -84,8 +106,25 @@ fn a_wrong_condition_is_refused_with_its_place_and_a_remedy() {
         ),
         ("true || studie.modality == 'DX'", 9, "\"studie\" is unknown", "write study"),
         ("findings.edema.scores > 1", 15, "findings.edema has no \"scores\"", "write score"),
-        ("findings.edema.score", 0, "not true or false", "compare"),
-        ("study.modality > 3", 0, "", "compare numbers with numbers"),
+        ("findings.edema.score", 16, "not true or false", "compare"),
+        ("study.modality > 3", 18, "study.modality is a text", "write \"3\""),
+        ("true || study.patient_age == '64'", 29, "study.patient_age is a number", "write 64"),
+        ("findings.pneumonia == 'positive'", 23, "something with parts", "name a part"),
+        ("study.drafted == 'true'", 18, "is true or false", "!study.drafted"),
+        ("study.modality in ['DX', 5]", 26, "is a text", "write \"5\""),
+        ("study.modality == study.images", 25, "this is a number", "compare it with a text"),
+        ("study.drafted && study.description.matches('(')", 43, "not a valid regex", "give"),
+        ("study.drafted && study.images - 1 > 0", 31, "", "1u"),
+        ("study.drafted && study.station.has('x')", 35, "has", "function of CEL"),
+        ("double(study.station) > 2.0", 0, "nothing is known", "ask before"),
+        ("study.drafted && study.patient_age", 24, "not true or false", "compare"),
+        ("study.drafted ? study.view : true", 23, "not true or false", "compare"),
+        (
+            "['edema'].exists(f, findings[f].state == 'positive' && findings[f].score > 'x')",
+            76,
+            "score is a number",
+            "compare it with a number",
+        ),
         ("study.modality.x == 'a'", 15, "has no parts", "remove"),
         ("", 1, "no condition", "write for example"),
         ("findings.edema.state == 'postive'", 25, "never \"postive\"", "\"positive\""),

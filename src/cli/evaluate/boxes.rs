@@ -10,7 +10,7 @@ use super::images::{self, Data};
 use super::{figure, output};
 use crate::cli::Outcome;
 use crate::evaluate::boxes::{Case, Pointing, cases, pointing};
-use crate::evaluate::look;
+use crate::evaluate::table::Study;
 
 /// What may be asked of `evaluate boxes`.
 #[derive(Debug, clap::Args)]
@@ -31,13 +31,11 @@ struct Figures {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let (model, mut table) = arguments.data.open()?;
+    let (mut table, model) = (arguments.data.table()?, arguments.data.model()?);
     table.studies.retain(|study| study.column("boxes").is_some());
-    let bar = images::progress(&table)?;
-    let one = |study: &_| cases(&model, study, &images::read);
-    let found = look::each(&table.studies, one, || bar.inc(1));
-    bar.finish_and_clear();
-    let found: Vec<Case> = found?.into_iter().flatten().collect();
+    let one = |study: &Study| cases(&model, study, &images::read);
+    let found = arguments.data.each(&mut table, one)?;
+    let found: Vec<Case> = found.into_iter().flatten().collect();
     let seed = arguments.data.seed;
     let Some(all) = pointing(&found.iter().collect::<Vec<_>>(), seed) else {
         bail!(

@@ -11,9 +11,10 @@ use super::{figure, output};
 use crate::cli::{Outcome, draft};
 use crate::evaluate::figures::{Auroc, Figures, figures};
 use crate::evaluate::look::{self, Seen};
-use crate::evaluate::table::{self, Choice, Table};
-use crate::evaluate::{changes, page};
+use crate::evaluate::table::{self, Choice, Study, Table};
+use crate::evaluate::{EvaluateError, changes, page};
 use crate::model::Model;
+use crate::observe::chain;
 use crate::radiograph::GreyImage;
 
 /// The labelled images and the model.
@@ -51,7 +52,8 @@ pub(super) struct Data {
     /// Only rows of this split (repeatable).
     #[arg(long, value_name = "NAME")]
     split: Vec<String>,
-    /// Pass over rows whose image is not there.
+    /// Pass over rows whose image is not there, cannot be read or is no chest radiograph; stderr
+    /// names the latter.
     #[arg(long)]
     skip_missing: bool,
     /// Of the resampling.
@@ -60,20 +62,71 @@ pub(super) struct Data {
 }
 
 impl Data {
-    /// The model and the table.
-    pub(super) fn open(&self) -> anyhow::Result<(Model, Table)> {
+    /// The table.
+    pub(super) fn table(&self) -> anyhow::Result<Table> {
         let (Some(images), Some(labels)) = (&self.images, &self.labels) else {
             bail!(
                 "give --images DIR and --labels FILE.csv, or --hypotheses FILE and --references FILE"
             );
         };
         let choice = Choice { splits: self.split.clone(), skip_missing: self.skip_missing };
-        let table = table::read(labels, images, &choice)?;
-        let model = match &self.model {
+        Ok(table::read(labels, images, &choice)?)
+    }
+
+    /// The model.
+    pub(super) fn model(&self) -> anyhow::Result<Model> {
+        Ok(match &self.model {
             Some(folder) => Model::open(folder)?,
             None => Model::embedded()?,
+        })
+    }
+
+    /// Does something with each study, with a progress bar on stderr. Where such rows are to be
+    /// passed over, a study whose image cannot be measured leaves the table.
+    pub(super) fn each<T: Send>(
+        &self,
+        table: &mut Table,
+        work: impl Fn(&Study) -> Result<T, EvaluateError> + Sync,
+    ) -> anyhow::Result<Vec<T>> {
+        let bar = progress(table)?;
+        let one = |study: &Study| match work(study) {
+            Err(EvaluateError::Image { source, .. }) if self.skip_missing => Ok(Err(source)),
+            result => result.map(Ok),
         };
-        Ok((model, table))
+        let results = look::each(&table.studies, one, || bar.inc(1));
+        bar.finish_and_clear();
+        let (mut found, mut passed) = (Vec::new(), 0);
+        for (study, result) in std::mem::take(&mut table.studies).into_iter().zip(results?) {
+            match result {
+                Ok(value) => {
+                    found.push(value);
+                    table.studies.push(study);
+                }
+                Err(reason) => {
+                    let reason = chain(reason.as_ref());
+                    writeln!(std::io::stderr(), "passed over: {}: {reason}", study.name)?;
+                    passed += 1;
+                }
+            }
+        }
+        if passed > 0 {
+            writeln!(std::io::stderr(), "images passed over: {passed}")?;
+            if found.is_empty() {
+                bail!("no image of the table can be measured on; see to --images and the table");
+            }
+        }
+        table.skipped += passed;
+        Ok(found)
+    }
+
+    /// What the model says of each study.
+    pub(super) fn look(
+        &self,
+        model: &Model,
+        table: &mut Table,
+        drafts: bool,
+    ) -> anyhow::Result<Vec<Seen>> {
+        self.each(table, |study| look::look(model, study, drafts, &read))
     }
 }
 
@@ -83,33 +136,21 @@ pub(super) fn read(file: &Path) -> Result<GreyImage, Box<dyn std::error::Error +
 }
 
 /// On stderr, a step a study.
-pub(super) fn progress(table: &Table) -> anyhow::Result<ProgressBar> {
+fn progress(table: &Table) -> anyhow::Result<ProgressBar> {
     let bar = ProgressBar::new(table.studies.len() as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} images, {eta} left")?);
     Ok(bar)
 }
 
-/// What the model says of each study, with a progress bar on stderr.
-pub(super) fn look(model: &Model, table: &Table, drafts: bool) -> anyhow::Result<Vec<Seen>> {
-    let bar = progress(table)?;
-    let one = |study: &table::Study| look::look(model, study, drafts, &read);
-    let seen = look::each(&table.studies, one, || bar.inc(1));
-    bar.finish_and_clear();
-    Ok(seen?)
-}
-
 pub(super) fn run(arguments: &Arguments, json: bool) -> Outcome {
     let started = Instant::now();
-    let (model, table) = arguments.data.open()?;
-    let seen = look(&model, &table, true)?;
-    let mut by = arguments.by.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
-    let known = |name: &str| table.studies.iter().any(|study| study.column(name).is_some());
-    if let Some(unknown) = by.iter().find(|name| !known(name)) {
-        bail!("--by {unknown}: the table has no such column, or it is empty");
+    let mut table = arguments.data.table()?;
+    let by = columns(&arguments.by, &table)?;
+    if let Some(folder) = &arguments.html {
+        page::prepare(folder)?;
     }
-    if by.is_empty() && known("view") {
-        by.push("view".to_owned());
-    }
+    let model = arguments.data.model()?;
+    let seen = arguments.data.look(&model, &mut table, true)?;
     let mut figures = figures(&model, &table, &seen, &by, arguments.data.seed);
     if arguments.changes {
         let bar = progress(&table)?;
@@ -124,6 +165,16 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> Outcome {
     output(json, || &figures, |out| markdown(out, &figures))
 }
 
+/// The columns to measure within, by name in lower case.
+fn columns(asked: &[String], table: &Table) -> anyhow::Result<Vec<String>> {
+    let by = asked.iter().map(|name| name.to_lowercase()).collect::<Vec<_>>();
+    let known = |name: &str| table.studies.iter().any(|study| study.column(name).is_some());
+    if let Some(unknown) = by.iter().find(|name| !known(name)) {
+        bail!("--by {unknown}: the table has no such column, or it is empty");
+    }
+    Ok(if by.is_empty() && known("view") { vec!["view".to_owned()] } else { by })
+}
+
 fn interval(auroc: &Auroc) -> String {
     format!("{} to {}", figure(auroc.low), figure(auroc.high))
 }
@@ -133,7 +184,7 @@ fn markdown(out: &mut dyn Write, figures: &Figures) -> std::io::Result<()> {
     writeln!(out, "# {name}\n")?;
     write!(out, "{} images", figures.images)?;
     if figures.skipped > 0 {
-        write!(out, ", {} rows without their image passed over", figures.skipped)?;
+        write!(out, ", {} rows without an image that serves passed over", figures.skipped)?;
     }
     writeln!(out, "; 95% intervals by resampling each {}.\n", figures.resampled_by)?;
     writeln!(
@@ -200,6 +251,7 @@ fn markdown(out: &mut dyn Write, figures: &Figures) -> std::io::Result<()> {
     writeln!(
         out,
         "\nECE: expected calibration error in ten bins of equally many studies. F1: positive findings \
-         that the drafts state, by the rules of `findings`; macro over those with a positive."
+         that the drafts state, by the rules of `findings`; macro over those with a positive; \
+         \"no finding\" counts in neither."
     )
 }

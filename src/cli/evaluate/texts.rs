@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 use super::{figure, output};
 use crate::cli::Outcome;
@@ -18,6 +18,10 @@ pub(super) fn run(hypotheses: &Path, references: &Path, json: bool) -> Outcome {
     let read =
         |path: &Path| std::fs::read_to_string(path).with_context(|| path.display().to_string());
     let (said, so) = (read(hypotheses)?, read(references)?);
+    if so.is_empty() && said.is_empty() {
+        let (said, so) = (hypotheses.display(), references.display());
+        bail!("{said} and {so} are empty: nothing to compare; write a report a line");
+    }
     let figures = compare(&lines(&said), &lines(&so), SEED)?;
     output(json, || &figures, |out| markdown(out, &figures))
 }

@@ -34,15 +34,18 @@ impl Cache {
     /// Reads what is there. A last line that was cut off, as by a crash, is cut from the file; any
     /// other line that cannot be read is an error.
     pub(super) fn open(path: &Path) -> Result<Self, DatasetError> {
-        let before = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+        let mut before = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(failed("read it", path)(error)),
         };
-        let whole = before.rfind('\n').map_or(0, |end| end + 1);
+        // The cut can be within a character, so the lines are cut before they are text.
+        let whole = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+        before.truncate(whole);
         let mut known = HashMap::new();
-        for (number, line) in before.get(..whole).unwrap_or_default().lines().enumerate() {
-            let line: Line = serde_json::from_str(line).map_err(|error| {
+        let lines = before.split_inclusive(|byte| *byte == b'\n');
+        for (number, line) in lines.enumerate() {
+            let line: Line = serde_json::from_slice(line).map_err(|error| {
                 let reason = format!("line {}: {error}; remove the file to ask anew", number + 1);
                 DatasetError::Malformed { path: path.to_owned(), reason }
             })?;

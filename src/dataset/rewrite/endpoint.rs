@@ -56,7 +56,8 @@ impl Endpoint {
         }
     }
 
-    /// The model's answer to an instruction and a text, at temperature 0.
+    /// The model's answer to an instruction and a text, at temperature 0; empty where it was cut off
+    /// at the endpoint's limit, since half a summary leaves findings out.
     pub(super) fn ask(&self, instruction: &str, text: &str) -> Result<String, DatasetError> {
         let body = json!({
             "model": self.model,
@@ -120,6 +121,10 @@ impl Endpoint {
             response.body_mut().with_config().limit(LONGEST_ANSWER).read_json().map_err(
                 |error| Failure::Passing(format!("an answer that is no JSON ({error})"), None),
             )?;
+        let ended = answer.pointer("/choices/0/finish_reason").and_then(Value::as_str);
+        if ended == Some("length") {
+            return Ok(String::new());
+        }
         let text = answer.pointer("/choices/0/message/content").and_then(Value::as_str);
         text.map(str::to_owned).ok_or_else(|| {
             Failure::Final("an answer without choices[0].message.content".to_owned())

@@ -44,16 +44,18 @@ impl Rewriter {
         }
     }
 
-    /// Rewords the summaries in place. An empty answer leaves a summary as the rules made it.
+    /// Rewords the summaries in place. An empty answer leaves a summary as the rules made it; gives
+    /// how many were left so.
     pub(super) fn reword(
         &self,
         pairs: &mut [Pair],
         out: &Path,
         progress: &(dyn Fn(Progress) + Sync),
-    ) -> Result<(), DatasetError> {
+    ) -> Result<usize, DatasetError> {
         if matches!(self, Self::Rules) {
-            return Ok(());
+            return Ok(0);
         }
+        let mut left = 0;
         progress(Progress::Rewording(pairs.len()));
         let mut cache = Cache::open(&out.join("rewrites.jsonl"))?;
         for pair in pairs {
@@ -66,12 +68,14 @@ impl Rewriter {
                 text
             };
             let text = reworded.split_whitespace().collect::<Vec<_>>().join(" ");
-            if !text.is_empty() {
+            if text.is_empty() {
+                left += 1;
+            } else {
                 pair.summary = text;
             }
             progress(Progress::Reworded);
         }
-        Ok(())
+        Ok(left)
     }
 
     fn ask(&self, summary: &str) -> Result<String, DatasetError> {

@@ -63,7 +63,8 @@ fn root(source: &Path) -> Result<Option<PathBuf>, DatasetError> {
 
 /// By image: the view.
 fn views(folders: &[&Path]) -> Result<BTreeMap<String, String>, DatasetError> {
-    let rows = rows(folders, "metadata", &["dicom_id", "ViewPosition"])?;
+    let Some(path) = place(folders, "metadata") else { return Ok(BTreeMap::new()) };
+    let rows = table::rows(&path, &["dicom_id", "ViewPosition"])?;
     let known = rows.iter().filter(|row| !field(row, "ViewPosition").is_empty());
     Ok(known
         .map(|r| (field(r, "dicom_id").to_owned(), field(r, "ViewPosition").to_owned()))
@@ -72,27 +73,29 @@ fn views(folders: &[&Path]) -> Result<BTreeMap<String, String>, DatasetError> {
 
 /// By study: the split that the data set was published with.
 fn splits(folders: &[&Path]) -> Result<BTreeMap<String, Split>, DatasetError> {
-    let rows = rows(folders, "split", &["study_id", "split"])?;
-    let one = |row: &Row| {
+    let Some(path) = place(folders, "split") else { return Ok(BTreeMap::new()) };
+    let rows = table::rows(&path, &["study_id", "split"])?;
+    let one = |(at, row): (usize, &Row)| {
         let split = match field(row, "split") {
             "train" => Split::Train,
             "validate" => Split::Development,
             "test" => Split::Test,
-            _ => return None,
+            other => {
+                let row = at + 1;
+                let reason = format!("row {row}: split {other:?}; write train, validate or test");
+                return Err(DatasetError::Malformed { path: path.clone(), reason });
+            }
         };
-        Some((format!("s{}", field(row, "study_id").trim_start_matches('s')), split))
+        Ok((format!("s{}", field(row, "study_id").trim_start_matches('s')), split))
     };
-    Ok(rows.iter().filter_map(one).collect())
+    rows.iter().enumerate().map(one).collect()
 }
 
-/// The rows of one of the data set's tables, packed or not; none where it is not there.
-fn rows(folders: &[&Path], table: &str, columns: &[&str]) -> Result<Vec<Row>, DatasetError> {
+/// One of the data set's tables, packed or not, where it is there.
+fn place(folders: &[&Path], table: &str) -> Option<PathBuf> {
     let names = ["csv", "csv.gz"].map(|ending| format!("mimic-cxr-2.0.0-{table}.{ending}"));
     let mut places = folders.iter().flat_map(|f| names.iter().map(|name| f.join(name)));
-    match places.find(|path| path.is_file()) {
-        Some(path) => table::rows(&path, columns),
-        None => Ok(Vec::new()),
-    }
+    places.find(|path| path.is_file())
 }
 
 /// Whether a file is called by a letter and a number.

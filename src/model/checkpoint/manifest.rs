@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 pub use super::conversation::{Conversation, ConversationTemplate, IMAGE_HERE, PROMPT_HERE};
 use super::quantize::WeightType;
 use super::questions::Questions;
+use crate::model::ABNORMAL;
 use crate::model::language::llama::LlamaConfig;
 use crate::model::vision::encoder::ImageEncoderConfig;
+use crate::vocabulary::Observation;
 
 /// The file's name within a model directory.
 pub const MANIFEST: &str = "manifest.toml";
@@ -170,9 +172,9 @@ pub struct TokenizerConfig {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scores {
-    /// A name a head: `abnormal`, or an observation.
+    /// A name a head, none twice: `abnormal`, or an observation.
     pub labels: Vec<String>,
-    /// From which score on an observation counts as positive, by label.
+    /// From which score on, 0 to 1, an observation counts as positive, by label.
     #[serde(default)]
     pub thresholds: BTreeMap<String, f32>,
 }
@@ -198,6 +200,54 @@ pub struct KnownImages {
     pub axes: usize,
     /// The farthest distance at which an image is one of those that the model is made for.
     pub farthest: f32,
+}
+
+impl Scores {
+    /// What does not fit together.
+    fn check(&self) -> Result<(), String> {
+        if !(1..=256).contains(&self.labels.len()) {
+            return Err("labels needs 1 to 256 names".to_owned());
+        }
+        for (at, label) in self.labels.iter().enumerate() {
+            check_label(label).map_err(|e| format!("labels: {e}"))?;
+            if self.labels.iter().take(at).any(|before| before == label) {
+                return Err(format!("labels: {label:?} is there twice; a head has its own name"));
+            }
+        }
+        check_thresholds(&self.thresholds, |label| self.labels.iter().any(|own| own == label))
+    }
+}
+
+/// Whether a score can be called so.
+pub(super) fn check_label(label: &str) -> Result<(), String> {
+    let names = Observation::ALL.map(Observation::name);
+    if label == ABNORMAL || names.contains(&label) {
+        return Ok(());
+    }
+    Err(match label.parse::<Observation>() {
+        Ok(meant) => format!("{label:?} is {:?} here; write that", meant.name()),
+        Err(_) => {
+            format!("{label:?} is no score; take {ABNORMAL} or one of {}", names.join(", "))
+        }
+    })
+}
+
+/// Whether thresholds are probabilities, of scores that there are.
+pub(super) fn check_thresholds(
+    thresholds: &BTreeMap<String, f32>,
+    is_scored: impl Fn(&str) -> bool,
+) -> Result<(), String> {
+    for (label, threshold) in thresholds {
+        if !is_scored(label) {
+            return Err(format!("thresholds: {label:?} is not scored; remove it"));
+        }
+        if !(0.0..=1.0).contains(threshold) {
+            return Err(format!(
+                "thresholds: {label} = {threshold} is no probability; write a number from 0 to 1"
+            ));
+        }
+    }
+    Ok(())
 }
 
 impl Manifest {
@@ -258,8 +308,8 @@ impl Manifest {
         if !(1..=most).contains(&self.projection.tokens) {
             return Err(format!("[projection] tokens is outside 1 to {most}"));
         }
-        if self.scores.as_ref().is_some_and(|s| s.labels.is_empty() || s.labels.len() > 256) {
-            return Err("[scores] labels needs 1 to 256 names".to_owned());
+        if let Some(scores) = &self.scores {
+            scores.check().map_err(|e| format!("[scores] {e}"))?;
         }
         if let Some(questions) = &self.questions {
             if self.scores.is_some() {

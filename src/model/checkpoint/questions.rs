@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::manifest::{check_label, check_thresholds};
 use crate::vocabulary::Observation;
 
 /// How a model without heads scores findings: by the probability of "yes" against "no" after a
@@ -19,7 +20,7 @@ pub struct Questions {
     /// What the logit of a label's probability is divided by; 1 without one.
     #[serde(default)]
     pub temperatures: BTreeMap<String, f64>,
-    /// From which score on an observation counts as positive, by label.
+    /// From which score on, 0 to 1, an observation counts as positive, by label.
     #[serde(default)]
     pub thresholds: BTreeMap<String, f32>,
 }
@@ -46,14 +47,19 @@ impl Questions {
         if !(1..=256).contains(&self.ask.len()) {
             return Err("ask needs 1 to 256 questions".to_owned());
         }
-        let others = self.temperatures.keys().chain(self.thresholds.keys());
-        if let Some(label) = others.into_iter().find(|label| !self.ask.contains_key(*label)) {
-            return Err(format!("no question is asked for {label:?}"));
+        for label in self.ask.keys() {
+            check_label(label).map_err(|e| format!("ask: {e}"))?;
         }
-        let temperatures = self.temperatures.values();
-        if let Some(wrong) = temperatures.into_iter().find(|t| !t.is_finite() || **t <= 0.0) {
-            return Err(format!("a temperature of {wrong} is not above 0"));
+        for (label, temperature) in &self.temperatures {
+            if !self.ask.contains_key(label) {
+                return Err(format!("temperatures: no question is asked for {label:?}; remove it"));
+            }
+            if !temperature.is_finite() || *temperature <= 0.0 {
+                return Err(format!(
+                    "temperatures: {label} = {temperature} is not above 0; write 1.0 for none"
+                ));
+            }
         }
-        Ok(())
+        check_thresholds(&self.thresholds, |label| self.ask.contains_key(label))
     }
 }
