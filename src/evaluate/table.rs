@@ -130,7 +130,7 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
 }
 
 /// A label's cell; `None` where it says nothing.
-fn flag(cell: &str) -> Result<Option<bool>, String> {
+pub(crate) fn flag(cell: &str) -> Result<Option<bool>, String> {
     match cell {
         "1" | "1.0" => Ok(Some(true)),
         "0" | "0.0" => Ok(Some(false)),

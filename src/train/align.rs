@@ -17,7 +17,7 @@ use super::assess::assess;
 use super::augment::Look;
 use super::card::Facts;
 use super::chance::Chance;
-use super::data::{Radiograph, Split, radiographs, table};
+use super::data::{Radiograph, Split, check, radiographs, table};
 use super::encoder::{self, Encoder, EncoderCard, Pixels};
 use super::error::TrainError;
 use super::grammar::Grammar;
@@ -138,6 +138,7 @@ pub fn train(
     let (language, language_card) = language::read(&parts.language)?;
     bar.set_message("encoding the radiographs");
     let rows = table(&parts.data)?;
+    check(&parts.data, &rows)?;
     let development_studies = radiographs(&rows, Split::Development)?;
     let studies = radiographs(&rows, Split::Train)?;
     let source = Features { encoder: &encoder, card: &encoder_card, parts, seed: plan.seed };

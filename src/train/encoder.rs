@@ -16,7 +16,7 @@ use super::augment::{LOOKS, Look};
 use super::auxiliary;
 use super::calibrate;
 use super::chance::Chance;
-use super::data::{Radiograph, Split, radiographs, table};
+use super::data::{Radiograph, Split, check, radiographs, table};
 use super::development::Development;
 use super::error::TrainError;
 use super::files;
@@ -354,6 +354,7 @@ pub fn train(
     }
     bar.set_message("reading the radiographs");
     let rows = table(data)?;
+    check(data, &rows)?;
     let release = Release::read(data, &rows)?;
     let studies = radiographs(&rows, Split::Train)?;
     let with_release = release.is_some();

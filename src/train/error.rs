@@ -22,7 +22,7 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A label table is not what it should be.
-    #[error("{}: {reason}; expected columns: image, patient, split and the 14 labels of NIH ChestX-ray14", path.display())]
+    #[error("{}: {reason}", path.display())]
     Table {
         /// The table.
         path: PathBuf,

@@ -17,7 +17,7 @@ use tokenizers::Tokenizer;
 
 use super::assemble::{TOKENIZER, digest};
 use super::chance::Chance;
-use super::data::{Split, table};
+use super::data::{check_trained_on, table, trained_on};
 use super::error::TrainError;
 use super::files;
 use super::grammar::Grammar;
@@ -342,8 +342,13 @@ pub fn train(
     let known: Vec<LabelSet> = match data {
         Some(dir) => {
             let rows = table(dir)?;
-            let own = || rows.iter().filter(|r| r.split == Split::Train).map(|r| r.labels);
-            Release::read(dir, &rows)?.map_or_else(|| own().collect(), |all| all.sets().collect())
+            match Release::read(dir, &rows)? {
+                Some(all) => all.sets().collect(),
+                None => {
+                    check_trained_on(dir, &rows)?;
+                    trained_on(&rows).map(|row| row.labels).collect()
+                }
+            }
         }
         None => vec![],
     };

@@ -127,6 +127,9 @@ pub fn fit(
     out: &Path,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
+    if task.items() == 0 {
+        return Err(unfit(out, "nothing to train on"));
+    }
     let workers = Workers::new(plan.threads)?;
     let mut optimiser = AdamW::new(task.variables(), plan.constants, |name| task.pace(name));
     let mut average = Average::new(task.averaging(), task.variables())?;
@@ -138,7 +141,7 @@ pub fn fit(
     let mut log = Log::open(out.join("log.jsonl"), state.step)?;
     let before = state.seconds;
     let started = Instant::now();
-    let batches = task.items().div_ceil(plan.batch.max(1)).max(1) as u64;
+    let batches = task.items().div_ceil(plan.batch.max(1)) as u64;
     let progress = |state: &State| {
         let by_epochs = plan.epochs.map(|n| state.step as f64 / (n.max(1) * batches) as f64);
         let by_time = plan.minutes.map(|m| (before + started.elapsed().as_secs_f64()) / 60.0 / m);
