@@ -79,7 +79,7 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
     let mut table = Table { studies: vec![], observations, skipped: 0 };
     for (at, record) in reader.records().enumerate() {
         let record = record.map_err(|e| wrong(e.to_string()))?;
-        let line = record.position().map_or(at + 2, |p| p.line() as usize);
+        let line = line(&record, at);
         let wrong = |reason: String| wrong(format!("line {line}: {reason}"));
         let mut study = Study {
             image: PathBuf::new(),
@@ -127,6 +127,12 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
         return Err(wrong(format!("no row with an image is left (splits asked for: {splits:?})")));
     }
     Ok(table)
+}
+
+/// The line of a record, the first behind the header having number 0. The reader's own count is one
+/// too low where lines end in CRLF.
+pub(crate) fn line(record: &csv::StringRecord, number: usize) -> usize {
+    record.position().map_or(0, |position| position.line() as usize).max(number + 2)
 }
 
 /// A label's cell; `None` where it says nothing.

@@ -9,13 +9,14 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use sha2::{Digest, Sha256};
 
 use super::chance::Chance;
 use super::error::TrainError;
 use super::label::{FINDINGS, Finding, LabelSet};
-use crate::evaluate::table::flag;
+use crate::evaluate::table::{flag, line};
 use crate::radiograph::{GreyImage, open_picture};
-use crate::vocabulary::Observation;
+use crate::vocabulary::{Observation, hexadecimal};
 
 /// Which part of the data a radiograph belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +89,7 @@ pub fn table(dir: &Path) -> Result<Vec<Row>, TrainError> {
     let mut rows = Vec::new();
     for (number, record) in reader.records().enumerate() {
         let record = record.map_err(|e| wrong(e.to_string()))?;
-        let line = record.position().map_or(number + 2, |p| p.line() as usize);
+        let line = line(&record, number);
         let name = record.get(image).unwrap_or_default();
         if name.is_empty() || name.contains(['/', '\\']) {
             return Err(wrong(format!("line {line}, column image: {name:?} is no file name")));
@@ -207,6 +208,16 @@ pub fn radiographs(rows: &[Row], split: Split) -> Result<Vec<Radiograph>, TrainE
             Ok(Radiograph { name, image, labels: row.labels })
         })
         .collect()
+}
+
+/// SHA-256 of radiographs as they are trained on (names, pictures, labels), hexadecimal.
+pub fn digest(studies: &[Radiograph]) -> String {
+    let mut all = Sha256::new();
+    for Radiograph { name, image, labels } in studies {
+        all.update(format!("{name} {} {} {labels:?}\n", image.width(), image.height()));
+        all.update(image.pixels());
+    }
+    hexadecimal(&all.finalize())
 }
 
 /// Whether this patient's radiographs are kept back (FNV-1a of the name, then a draw).

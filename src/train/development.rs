@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::auroc::auroc;
-use super::data::{Row, Split, radiographs};
+use super::data::{Row, Split, digest, radiographs};
 use super::encoder::{Encoder, Pixels};
 use super::error::TrainError;
 use super::label::{FINDINGS, LabelSet, score_names};
@@ -18,6 +18,7 @@ const AT_ONCE: usize = 4;
 pub struct Development {
     pixels: Vec<Tensor>,
     truth: Vec<LabelSet>,
+    digest: String,
 }
 
 impl Development {
@@ -35,12 +36,18 @@ impl Development {
         Ok(Self {
             pixels: studies.iter().map(|s| pixels.plain(&[s])).collect::<Result<_, _>>()?,
             truth: studies.iter().map(|study| study.labels).collect(),
+            digest: digest(&studies),
         })
     }
 
     /// What is said of each.
     pub fn truth(&self) -> &[LabelSet] {
         &self.truth
+    }
+
+    /// SHA-256 of all of them, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The logits of each, in the order of [`Development::truth`].

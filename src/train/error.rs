@@ -61,6 +61,12 @@ pub enum TrainError {
         /// What does not fit, and what to do.
         reason: String,
     },
+    /// Sizes that no part can have.
+    #[error("these sizes cannot be: {reason}")]
+    Sizes {
+        /// What makes them impossible, and what to choose.
+        reason: String,
+    },
     /// The tokenizer could not be made or used.
     #[error("tokenizer: {reason}")]
     Tokenizer {

@@ -337,17 +337,20 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    files::folder(out)?;
+    let _held = files::run_folder(out)?;
+    if let Err(reason) = sizes.llama(sizes.pieces).check() {
+        let reason = format!("{reason}; choose --width, --heads, --layers and --pieces anew");
+        return Err(TrainError::Sizes { reason });
+    }
     let grammar = Grammar::embedded()?;
     let known: Vec<LabelSet> = match data {
         Some(dir) => {
             let rows = table(dir)?;
-            match Release::read(dir, &rows)? {
-                Some(all) => all.sets().collect(),
-                None => {
-                    check_trained_on(dir, &rows)?;
-                    trained_on(&rows).map(|row| row.labels).collect()
-                }
+            if let Some(all) = Release::read(dir, &rows)? {
+                all.sets().collect()
+            } else {
+                check_trained_on(dir, &rows)?;
+                trained_on(&rows).map(|row| row.labels).collect()
             }
         }
         None => vec![],
@@ -361,8 +364,8 @@ pub fn train(
     let (language, variables) =
         variables::fresh(plan.seed, |source| Language::load(&config, tokenizer, source))?;
     let settings = json!({
-        "train": "lm", "llama": config, "batch": plan.batch, "seed": plan.seed,
-        "summaries": sizes.summaries, "label_sets": known.len(),
+        "train": "lm", "llama": config, "summaries": sizes.summaries,
+        "label_sets": digest(format!("{known:?}").as_bytes()),
         "texts": digest(corpus.join("\n").as_bytes()),
     });
     let seed = plan.seed;
