@@ -146,8 +146,7 @@ fn limits(out: &mut String, facts: &Facts<'_>) {
          - It misses much of what is small (nodule, mass) at {size} × {size} pixels.\n\
          - {shown}\n\
          - It tells a lateral and a child (under {youngest}) only by what the object says of view and \
-         age; of an image unlike its training's it says that it is not made for it, but a child's \
-         chest, an inverted or a turned one mostly passes for one of them.\n\n\
+         age; {unlike}\n\n\
          ## How to make it again\n\n\
          `docs/TRAINING.md` has the commands. Encoder: {encoder}. Language model: {language}. \
          Alignment: seed {seed}, batch {batch}, peak rate {rate}.\n",
@@ -163,6 +162,13 @@ fn limits(out: &mut String, facts: &Facts<'_>) {
         } else {
             "Whom its radiographs show and how they were picked is not recorded, and it may go by what \
              sets the sick among them apart."
+        },
+        unlike = if facts.manifest.scope.as_ref().is_some_and(|scope| scope.images.is_some()) {
+            "of an image unlike its training's it says that it is not made for it, but a child's chest, \
+             an inverted or a turned one mostly passes for one of them."
+        } else {
+            "an image unlike its training's it does not tell, since too few radiographs were kept back \
+             to learn how."
         },
         youngest = super::assemble::YOUNGEST_YEARS,
         size = facts.manifest.image_encoder.image_size(),

@@ -120,7 +120,7 @@ impl FirstWeights {
                     ),
                     None => String::new(),
                 };
-                let before = first.as_ref().map(|first| format!(" Before it: {}", first.in_words()));
+                let before = first.as_ref().map(|first| format!(" Before that: {}", first.in_words()));
                 format!(
                     "The encoder began with the weights of an earlier run{on}.{}",
                     before.unwrap_or_default()
