@@ -41,8 +41,8 @@ enum Action {
     },
     /// The same of a checkpoint on a model hub, kept in the hub's cache.
     Pull(super::pull::Arguments),
-    /// Check a model directory: its files, tensors, and one draft; or each stage against another
-    /// implementation's outputs.
+    /// Check a model directory: its files, tensors, and one draft, of an image that the model is not
+    /// made for too; or each stage against another implementation's outputs.
     Check {
         /// The model directory.
         folder: PathBuf,
@@ -235,7 +235,18 @@ fn check(model: &Model, image: Option<&Path>, prompt: PromptChoice) -> Outcome {
         Some(path) => super::draft::read_image(path)?,
         None => ramp(model.manifest().image_encoder.image_size() as u32)?,
     };
-    let draft = model.draft(&image, &DraftRequest { prompt, ..DraftRequest::default() })?;
+    let features = model.examine(&image)?;
+    if !features.is_known() {
+        writeln!(out, "image: none that the model is made for; drafted all the same")?;
+    }
+    let request = DraftRequest { prompt, ..DraftRequest::default() };
+    let draft = model.draft_from(&features.taken_as_known(), &request)?;
+    if draft.scores.iter().map(|(_, score)| *score).chain(draft.abnormal).any(f32::is_nan) {
+        bail!("a score is no number: the weights of the encoder or of its heads are broken");
+    }
+    if draft.token_ids.is_empty() {
+        bail!("the draft has no token: do language model and projection belong together?");
+    }
     let seconds = draft.seconds;
     writeln!(
         out,

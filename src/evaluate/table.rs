@@ -82,7 +82,7 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
     let mut table = Table { studies: vec![], observations, skipped: 0 };
     for (at, record) in reader.records().enumerate() {
         let record = record.map_err(|e| wrong(e.to_string()))?;
-        let line = record.position().map_or(at + 2, |p| p.line() as usize);
+        let line = line(&record, at);
         let wrong = |reason: String| wrong(format!("line {line}: {reason}"));
         let mut study = Study {
             image: PathBuf::new(),
@@ -155,8 +155,14 @@ fn repeated(
     None
 }
 
+/// The line of a record, the first behind the header having number 0. The reader's own count is one
+/// too low where lines end in CRLF.
+pub(crate) fn line(record: &csv::StringRecord, number: usize) -> usize {
+    record.position().map_or(0, |position| position.line() as usize).max(number + 2)
+}
+
 /// A label's cell; `None` where it says nothing.
-fn flag(cell: &str) -> Result<Option<bool>, String> {
+pub(crate) fn flag(cell: &str) -> Result<Option<bool>, String> {
     match cell {
         "1" | "1.0" => Ok(Some(true)),
         "0" | "0.0" => Ok(Some(false)),

@@ -161,6 +161,12 @@ impl ImageFeatures {
         self.known
     }
 
+    /// Passed off as an image of that kind: to see that the model writes at all.
+    #[must_use]
+    pub fn taken_as_known(self) -> Self {
+        Self { known: true, ..self }
+    }
+
     /// Probability of each observation that the model scores.
     pub fn scores(&self) -> &[(String, f32)] {
         &self.scores

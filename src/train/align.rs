@@ -17,7 +17,7 @@ use super::assess::assess;
 use super::augment::Look;
 use super::card::Facts;
 use super::chance::Chance;
-use super::data::{Radiograph, Split, radiographs, table};
+use super::data::{Radiograph, Split, check, radiographs, table};
 use super::encoder::{self, Encoder, EncoderCard, Pixels};
 use super::error::TrainError;
 use super::grammar::Grammar;
@@ -25,9 +25,11 @@ use super::known::Known;
 use super::label::{LabelSet, SCORES};
 use super::language::{self, Language};
 use super::optimise::Named;
+use super::provenance::Material;
+use super::release::Release;
 use super::run::{Plan, Task, fit};
 use super::workers::{Loss, Workers};
-use super::{assemble, card, files, variables};
+use super::{assemble, card, data, files, variables};
 use crate::model::Model;
 use crate::model::layer::Linear;
 
@@ -133,25 +135,31 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    files::folder(&parts.out)?;
+    let _held = files::run_folder(&parts.out)?;
     let (encoder, encoder_card) = encoder::read(&parts.encoder)?;
     let (language, language_card) = language::read(&parts.language)?;
     bar.set_message("encoding the radiographs");
     let rows = table(&parts.data)?;
+    check(&parts.data, &rows)?;
     let development_studies = radiographs(&rows, Split::Development)?;
     let studies = radiographs(&rows, Split::Train)?;
     let source = Features { encoder: &encoder, card: &encoder_card, parts, seed: plan.seed };
     let workers = Workers::new(plan.threads)?;
     let (train, outputs) = source.pairs(&studies, LOOKS, &workers)?;
+    let release = Release::read(&parts.data, &rows)?;
+    let material = Material::new(&studies, development_studies.len(), release.as_ref());
+    let trained_on = data::digest(&studies);
     drop(studies);
     let (development, kept) = source.pairs(&development_studies, 0, &workers)?;
     let known = Known::learn(&outputs, &kept)?;
     let (projection, variables) = first_projection(&parts.encoder, &encoder_card, parts)?;
     let settings = json!({
-        "train": "align", "batch": plan.batch, "seed": plan.seed, "pairs": train.len(),
-        "targets": format!("{:?}", parts.targets),
+        "train": "align", "pairs": train.len(), "targets": format!("{:?}", parts.targets),
         "encoder": digest(&files::read(&parts.encoder.join(encoder::WEIGHTS))?),
+        // Its thresholds too decide what the summaries say.
+        "encoder_card": digest(&files::read(&parts.encoder.join(encoder::CARD))?),
         "language": digest(&files::read(&parts.language.join(language::WEIGHTS))?),
+        "radiographs": trained_on, "kept_back": data::digest(&development_studies),
     });
     let task = AlignTask {
         language,
@@ -166,7 +174,7 @@ pub fn train(
     let mut figures = fit(&task, plan, &parts.out, bar)?;
     let dir = parts.out.join("model");
     let cards = (&encoder_card, &language_card);
-    assemble::model(&dir, parts, cards, &task.variables, known.as_ref())?;
+    assemble::model(&dir, parts, cards, &task.variables, known.as_ref(), &material)?;
     let model = Model::open(&dir)?;
     let development = assess(&model, &development_studies, &workers)?;
     let tests = if parts.test {
@@ -184,7 +192,7 @@ pub fn train(
         encoder: &encoder_card,
         language: &language_card,
         plan,
-        studies: (task.train.len() / (LOOKS + 1), task.development.len()),
+        material,
         assessments: &tests,
     };
     files::write(&dir.join("CARD.md"), card::text(&facts).as_bytes())?;

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
+use super::assemble::digest;
 use super::auxiliary;
 use super::encoder::{self, Encoder, EncoderCard};
 use super::error::TrainError;
 use super::files;
 use super::optimise::Named;
+use super::provenance::FirstWeights;
 use super::variables::{self, Tensors};
 use crate::model::vision::efficientnet_lite::{EfficientNetLiteConfig, NORM_EPS};
 use crate::model::vision::encoder::ImageEncoderConfig;
@@ -57,6 +59,20 @@ impl Architecture {
         }
     }
 
+    /// The same, if that can be trained.
+    pub(super) fn checked(&self, side: usize) -> Result<ImageEncoderConfig, TrainError> {
+        let config = self.config(side);
+        config.check().map_err(|reason| TrainError::Sizes { reason })?;
+        if let ImageEncoderConfig::Swin(swin) = &config {
+            let window = swin.patch_size * swin.window_size;
+            if !side.is_multiple_of(window) {
+                let reason = format!("--size {side}: a Swin's is a multiple of {window}");
+                return Err(TrainError::Sizes { reason });
+            }
+        }
+        Ok(config)
+    }
+
     /// Mean and standard deviation of the pixels, grey values in [0, 1].
     pub fn pixels(&self) -> (f64, f64) {
         match self {
@@ -74,6 +90,10 @@ pub const VISION: &str = "vision_model.model";
 #[derive(Debug, Default)]
 pub struct Beginning {
     path: PathBuf,
+    /// What they are.
+    pub(super) first: FirstWeights,
+    /// SHA-256 of their file.
+    pub(super) digest: Option<String>,
     values: Tensors,
     /// Mean and variance of each batch norm, frozen.
     statistics: Tensors,
@@ -87,38 +107,54 @@ impl Beginning {
     /// together are left behind: this one will take it in at its end.
     pub fn read(config: &ImageEncoderConfig, from: Option<&Path>) -> Result<Self, TrainError> {
         let Some(from) = from else { return Ok(Self::default()) };
-        let earlier = from.join(encoder::WEIGHTS);
-        if from.is_dir() && !earlier.is_file() {
-            let reason = format!(
-                "no {} in it: --from takes the folder of a finished `train encoder`{}",
-                encoder::WEIGHTS,
-                match config {
-                    ImageEncoderConfig::EfficientNetLite(_) => ", or a file of ImageNet weights",
-                    ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => "",
-                }
-            );
-            return Err(TrainError::Run { path: from.to_owned(), reason });
+        if from.is_file() {
+            return Self::imagenet(config, from);
         }
-        match config {
-            ImageEncoderConfig::EfficientNetLite(lite) if from.is_file() => {
-                let (values, statistics) = imagenet::renamed(lite, &variables::read(from)?)?;
-                let full = |tensors: Tensors| {
-                    tensors.into_iter().map(|(n, t)| (format!("{VISION}.{n}"), t)).collect()
-                };
-                let (values, statistics) = (full(values), full(statistics));
-                Ok(Self { path: from.to_owned(), values, statistics, heads: false })
-            }
-            ImageEncoderConfig::EfficientNetLite(_) => {
-                let (values, statistics) = unfolded(variables::read(&earlier)?)?;
-                Ok(Self { path: earlier, values, statistics, heads: plain_heads(from)? })
-            }
-            ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => Ok(Self {
-                values: variables::read(&earlier)?,
-                path: earlier,
-                statistics: Tensors::new(),
-                heads: plain_heads(from)?,
-            }),
+        let weights = from.join(encoder::WEIGHTS);
+        if !from.is_dir() {
+            return Err(not_taken(config, from, "not found"));
         }
+        if !weights.is_file() {
+            return Err(not_taken(config, from, &format!("no {} in it", encoder::WEIGHTS)));
+        }
+        let card: EncoderCard = files::read_toml(&from.join(encoder::CARD), "encoder")?;
+        let tensors = variables::read(&weights)?;
+        let (values, statistics) = match (config, &card.encoder) {
+            (ImageEncoderConfig::EfficientNetLite(_), ImageEncoderConfig::EfficientNetLite(_)) => {
+                unfolded(tensors)?
+            }
+            (ImageEncoderConfig::Swin(_), ImageEncoderConfig::Swin(_)) => (tensors, Tensors::new()),
+            (_, other) => {
+                return Err(not_taken(config, from, &format!("of another architecture ({other})")));
+            }
+        };
+        let digest = Some(digest(&files::read(&weights)?));
+        let first =
+            FirstWeights::EarlierRun { material: card.material, first: card.first.map(Box::new) };
+        // Scores that each are of themselves alone.
+        let heads = card.release.is_none();
+        Ok(Self { path: weights, first, digest, values, statistics, heads })
+    }
+
+    fn imagenet(config: &ImageEncoderConfig, file: &Path) -> Result<Self, TrainError> {
+        let ImageEncoderConfig::EfficientNetLite(lite) = config else {
+            return Err(not_taken(config, file, "a file"));
+        };
+        let refused = |reason: &str| not_taken(config, file, reason);
+        let tensors = variables::read(file).map_err(|error| match error {
+            TrainError::Run { reason, .. } => refused(&reason),
+            other => other,
+        })?;
+        let renamed = imagenet::renamed(lite, &tensors);
+        let (values, statistics) = renamed.map_err(|error| refused(&said(&error)))?;
+        let full = |tensors: Tensors| {
+            tensors.into_iter().map(|(n, t)| (format!("{VISION}.{n}"), t)).collect()
+        };
+        let (values, statistics) = (full(values), full(statistics));
+        let digest = digest(&files::read(file)?);
+        let first = FirstWeights::ImageNet { digest: digest.clone() };
+        let (path, digest) = (file.to_owned(), Some(digest));
+        Ok(Self { path, first, digest, values, statistics, heads: false })
     }
 
     /// The encoder for training, with these weights; `with_auxiliary` gives it the head that tells
@@ -133,10 +169,17 @@ impl Beginning {
             ImageEncoderConfig::EfficientNetLite(_) if self.statistics.is_empty() => {
                 VarBuilder::from_backend(Box::new(Standard), DType::F32, Device::Cpu)
             }
-            _ => VarBuilder::from_tensors(self.statistics, DType::F32, &Device::Cpu),
+            _ => VarBuilder::from_tensors(self.statistics.clone(), DType::F32, &Device::Cpu),
         };
-        let (encoder, variables) = variables::fresh(seed, |source| {
+        let built = variables::fresh(seed, |source| {
             Encoder::trainable(config, source, &statistics, with_auxiliary)
+        });
+        let (encoder, variables) = built.map_err(|error| match error {
+            TrainError::Tensor(error) if self.digest.is_some() => TrainError::Run {
+                path: self.path.clone(),
+                reason: format!("not the weights of such an encoder: {}", said(&error)),
+            },
+            other => other,
         })?;
         if !self.values.is_empty() {
             let set = |name: &str| {
@@ -148,10 +191,24 @@ impl Beginning {
     }
 }
 
-/// Whether each score of an earlier run's heads is of itself alone.
-fn plain_heads(run: &Path) -> Result<bool, TrainError> {
-    let card: EncoderCard = files::read_toml(&run.join(encoder::CARD), "encoder")?;
-    Ok(card.release.is_none())
+/// That the weights to begin with cannot be taken, and which can.
+fn not_taken(config: &ImageEncoderConfig, from: &Path, reason: &str) -> TrainError {
+    let taken = match config {
+        ImageEncoderConfig::EfficientNetLite(_) => {
+            "the folder of a finished `train encoder --architecture efficientnet-lite0`, or a file of \
+             EfficientNet-Lite0's ImageNet weights: in the project's repository \
+             fixtures/reference/efficientnet_lite0/weights.safetensors"
+        }
+        ImageEncoderConfig::Swin(_) | ImageEncoderConfig::EvaQFormer(_) => {
+            "the folder of a finished `train encoder --architecture swin`"
+        }
+    };
+    TrainError::Run { path: from.to_owned(), reason: format!("{reason}; --from takes {taken}") }
+}
+
+/// What an error says, without the backtrace that may follow its first line.
+fn said(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// Takes folded convolutions apart again: norms that change nothing, with the bias as their own.

@@ -13,6 +13,7 @@ use super::known::Known;
 use super::label::SCORES;
 use super::language::{self, AROUND, BEFORE, INSTRUCTIONS, LanguageCard};
 use super::optimise::Named;
+use super::provenance::{FirstWeights, Material};
 use super::tokenizer::{BOS, EOS};
 use super::{files, variables};
 use crate::model::checkpoint::Manifest;
@@ -20,7 +21,6 @@ use crate::model::checkpoint::manifest::{
     Architecture, Conversation, Fit, IMAGE_HERE, ImageProcessing, ImageTokens, KnownImages,
     MANIFEST, PROMPT_HERE, ProjectionConfig, Scope, Scores, TokenizerConfig,
 };
-use crate::model::vision::encoder::ImageEncoderConfig;
 use crate::vocabulary::hexadecimal;
 
 /// The weights' file.
@@ -28,7 +28,7 @@ const WEIGHTS: &str = "weights.safetensors";
 /// The tokenizer's file, in the folder of a language model's run and in a model directory.
 pub(super) const TOKENIZER: &str = "tokenizer.json";
 
-/// Nearly all radiographs that the data hold are of adults.
+/// Nearly all radiographs of NIH are of adults, and of others it is not known.
 pub const YOUNGEST_YEARS: u32 = 18;
 
 /// Writes the model directory `dir` from trained parts and the projection between them.
@@ -38,6 +38,7 @@ pub fn model(
     (encoder, language): (&EncoderCard, &LanguageCard),
     projection: &[Named],
     known: Option<&Known>,
+    material: &Material,
 ) -> Result<(), TrainError> {
     files::folder(dir)?;
     let mut tensors: HashMap<String, Tensor> = HashMap::new();
@@ -56,14 +57,14 @@ pub fn model(
         *tensor = tensor.to_dtype(DType::F16)?;
     }
     let weights = dir.join(WEIGHTS);
-    candle_core::safetensors::save(&tensors, &weights)?;
+    variables::save(&tensors, &weights)?;
     let tokenizer = files::read(&parts.language.join(TOKENIZER))?;
     files::write(&dir.join(TOKENIZER), &tokenizer)?;
     let files = BTreeMap::from([
         (WEIGHTS.to_owned(), digest(&files::read(&weights)?)),
         (TOKENIZER.to_owned(), digest(&tokenizer)),
     ]);
-    let mut manifest = manifest(&parts.name, encoder, language, files);
+    let mut manifest = manifest(&parts.name, (encoder, language), material, files);
     manifest.scope = Some(Scope {
         youngest_years: Some(YOUNGEST_YEARS),
         images: known.map(known_images).transpose()?,
@@ -81,28 +82,25 @@ fn known_images(known: &Known) -> Result<KnownImages, TrainError> {
 
 fn manifest(
     name: &str,
-    encoder: &EncoderCard,
-    language: &LanguageCard,
+    (encoder, language): (&EncoderCard, &LanguageCard),
+    material: &Material,
     files: BTreeMap<String, String>,
 ) -> Manifest {
     let probability = |logit: f32| 1.0 / (1.0 + (-logit).exp());
     let scores = encoder.scores.iter();
-    let (licence, origin) = match &encoder.encoder {
-        ImageEncoderConfig::Swin(_) => ("MIT OR Apache-2.0", ""),
-        // That of the weights it was tuned from.
-        ImageEncoderConfig::EfficientNetLite(_) => {
-            ("Apache-2.0", ", from ImageNet weights of EfficientNet-Lite0")
-        }
-        ImageEncoderConfig::EvaQFormer(_) => {
-            ("as of the image encoder", ", from EVA-CLIP's ViT and BLIP-2's Q-Former")
-        }
-    };
+    let of_nih = material.is_nih_with(encoder);
+    let licence = encoder.first.as_ref().and_then(FirstWeights::licence).filter(|_| of_nih);
+    let origin = encoder.first.as_ref().map(FirstWeights::origin).unwrap_or_default();
+    let trained_on = if of_nih { "NIH ChestX-ray14" } else { "labelled radiographs of a folder" };
     Manifest {
         format: 1,
         name: name.to_owned(),
         architecture: Architecture::of(&encoder.encoder),
-        licence: format!("{licence}; see CARD.md for the data's credits"),
-        source: format!("thorascribe train, on NIH ChestX-ray14 and the summary grammar{origin}"),
+        licence: match licence {
+            Some(licence) => format!("{licence}; see CARD.md for the data's credits"),
+            None => "as of the radiographs and first weights; see CARD.md".to_owned(),
+        },
+        source: format!("thorascribe train, on {trained_on} and the summary grammar{origin}"),
         dtype: None,
         prompts: INSTRUCTIONS.iter().map(|text| (*text).to_owned()).collect(),
         image: ImageProcessing {

@@ -14,7 +14,7 @@ use super::error::TrainError;
 use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES, score_names};
 use super::release::Release;
-use super::variables::Tensors;
+use super::variables::{self, Tensors};
 use super::workers::Workers;
 
 /// Index of the score "abnormal".
@@ -126,7 +126,7 @@ pub(super) fn write(
             auroc: development.auroc(&logits, score),
         })
         .collect();
-    candle_core::safetensors::save(&tensors, out.join(WEIGHTS))?;
+    variables::save(&tensors, &out.join(WEIGHTS))?;
     files::write_toml(&out.join(CARD), card)?;
     Ok(development.figures(&logits))
 }

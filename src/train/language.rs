@@ -17,7 +17,7 @@ use tokenizers::Tokenizer;
 
 use super::assemble::{TOKENIZER, digest};
 use super::chance::Chance;
-use super::data::{Split, table};
+use super::data::{check_trained_on, table, trained_on};
 use super::error::TrainError;
 use super::files;
 use super::grammar::Grammar;
@@ -337,13 +337,21 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    files::folder(out)?;
+    let _held = files::run_folder(out)?;
+    if let Err(reason) = sizes.llama(sizes.pieces).check() {
+        let reason = format!("{reason}; choose --width, --heads, --layers and --pieces anew");
+        return Err(TrainError::Sizes { reason });
+    }
     let grammar = Grammar::embedded()?;
     let known: Vec<LabelSet> = match data {
         Some(dir) => {
             let rows = table(dir)?;
-            let own = || rows.iter().filter(|r| r.split == Split::Train).map(|r| r.labels);
-            Release::read(dir, &rows)?.map_or_else(|| own().collect(), |all| all.sets().collect())
+            if let Some(all) = Release::read(dir, &rows)? {
+                all.sets().collect()
+            } else {
+                check_trained_on(dir, &rows)?;
+                trained_on(&rows).map(|row| row.labels).collect()
+            }
         }
         None => vec![],
     };
@@ -356,8 +364,8 @@ pub fn train(
     let (language, variables) =
         variables::fresh(plan.seed, |source| Language::load(&config, tokenizer, source))?;
     let settings = json!({
-        "train": "lm", "llama": config, "batch": plan.batch, "seed": plan.seed,
-        "summaries": sizes.summaries, "label_sets": known.len(),
+        "train": "lm", "llama": config, "summaries": sizes.summaries,
+        "label_sets": digest(format!("{known:?}").as_bytes()),
         "texts": digest(corpus.join("\n").as_bytes()),
     });
     let seed = plan.seed;

@@ -31,6 +31,7 @@ mod loss;
 mod next_token;
 pub mod optimise;
 pub mod pairs;
+pub mod provenance;
 pub mod recipe;
 pub mod release;
 pub mod run;

@@ -8,10 +8,12 @@ use std::io::Read;
 use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
+use sha2::{Digest, Sha256};
 
 use super::data::{Row, Split};
 use super::error::TrainError;
 use super::label::{FINDINGS, LabelSet, SCORES};
+use crate::vocabulary::hexadecimal;
 
 /// The table's name, as NIH gives it out.
 const NAME: &str = "Data_Entry_2017_v2020.csv";
@@ -96,6 +98,13 @@ impl Release {
     /// The label sets, one a radiograph.
     pub fn sets(&self) -> impl ExactSizeIterator<Item = LabelSet> {
         self.studies.iter().map(|study| study.labels)
+    }
+
+    /// SHA-256 of the rows, hexadecimal.
+    pub fn digest(&self) -> String {
+        let mut all = Sha256::new();
+        self.studies.iter().for_each(|study| all.update(format!("{study:?}\n")));
+        hexadecimal(&all.finalize())
     }
 
     /// Whether the table has the radiograph whose file has this name without its ending.

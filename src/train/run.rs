@@ -1,6 +1,6 @@
 //! A training run: steps over shuffled items, a log, checkpoints, and going on after a stop.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -43,7 +43,7 @@ pub trait Task: Sync {
     fn loss(&self, items: &[usize], epoch: u64) -> Result<Loss, TrainError>;
     /// Figures on what is not trained on.
     fn evaluate(&self, workers: &Workers) -> Result<Map<String, Value>, TrainError>;
-    /// What a checkpoint must share with the run that goes on from it.
+    /// What a checkpoint must share with the run that goes on from it, beside the plan.
     fn settings(&self) -> Value;
 }
 
@@ -82,6 +82,18 @@ impl Plan {
             constants: Constants { beta2: 0.999, ..Constants::default() },
             ..Self::default()
         }
+    }
+
+    /// What a checkpoint must share with the run that goes on from it: all but the length. Numbers
+    /// with a fraction are texts, since those of JSON may change in their last digit.
+    fn settings(&self) -> Map<String, Value> {
+        Map::from_iter([
+            ("batch".to_owned(), json!(self.batch)),
+            ("seed".to_owned(), json!(self.seed)),
+            ("rate".to_owned(), json!(self.rate.to_string())),
+            ("schedule".to_owned(), json!(format!("{:?}", self.schedule))),
+            ("optimiser".to_owned(), json!(format!("{:?}", self.constants))),
+        ])
     }
 
     /// In the words of a card.
@@ -127,18 +139,23 @@ pub fn fit(
     out: &Path,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
+    if task.items() == 0 {
+        return Err(unfit(out, "nothing to train on"));
+    }
     let workers = Workers::new(plan.threads)?;
     let mut optimiser = AdamW::new(task.variables(), plan.constants, |name| task.pace(name));
     let mut average = Average::new(task.averaging(), task.variables())?;
     let checkpoint = out.join("checkpoint.safetensors");
-    let mut state = State { settings: task.settings(), ..State::default() };
+    let mut settings = plan.settings();
+    settings.extend(task.settings().as_object().cloned().unwrap_or_default());
+    let mut state = State { settings: Value::Object(settings), ..State::default() };
     if checkpoint.exists() {
-        state = resume(&checkpoint, task, &mut optimiser, &mut average)?;
+        state = resume(&checkpoint, task, &state.settings, (&mut optimiser, &mut average))?;
     }
     let mut log = Log::open(out.join("log.jsonl"), state.step)?;
     let before = state.seconds;
     let started = Instant::now();
-    let batches = task.items().div_ceil(plan.batch.max(1)).max(1) as u64;
+    let batches = task.items().div_ceil(plan.batch.max(1)) as u64;
     let progress = |state: &State| {
         let by_epochs = plan.epochs.map(|n| state.step as f64 / (n.max(1) * batches) as f64);
         let by_time = plan.minutes.map(|m| (before + started.elapsed().as_secs_f64()) / 60.0 / m);
@@ -267,7 +284,7 @@ fn written(path: &Path, source: std::io::Error) -> TrainError {
     TrainError::File { action: "write it", path: path.to_owned(), source }
 }
 
-/// Replaces the checkpoint in one rename, so that a stop in mid-write leaves the older one.
+/// Replaces the checkpoint.
 fn save(
     path: &Path,
     variables: &[Named],
@@ -301,17 +318,15 @@ fn save(
     ]);
     let bytes = safetensors::serialize(views, Some(facts))
         .map_err(|error| unfit(path, &error.to_string()))?;
-    let new = path.with_extension("new");
-    files::write(&new, &bytes)?;
-    std::fs::rename(&new, path).map_err(|e| written(path, e))
+    files::replace(path, &bytes)
 }
 
 /// Sets variables and moments to what the checkpoint holds.
 fn resume(
     path: &Path,
     task: &impl Task,
-    optimiser: &mut AdamW,
-    average: &mut Average,
+    settings: &Value,
+    (optimiser, average): (&mut AdamW, &mut Average),
 ) -> Result<State, TrainError> {
     let bytes = files::read(path)?;
     let bad = |error: safetensors::SafeTensorError| unfit(path, &error.to_string());
@@ -320,10 +335,13 @@ fn resume(
     let state: State = fact("state")
         .and_then(|text| serde_json::from_str(&text).ok())
         .ok_or_else(|| unfit(path, "no state of a training run in it"))?;
-    if state.settings != task.settings() {
+    let mut told = Vec::new();
+    differences("", &state.settings, settings, &mut told);
+    if !told.is_empty() {
         let reason = format!(
-            "this folder holds a run with other settings ({}); give another --out or remove it",
-            state.settings
+            "this folder holds a run with other settings ({}); give those of then, or another --out, \
+             or remove the folder",
+            told.join("; ")
         );
         return Err(unfit(path, &reason));
     }
@@ -347,6 +365,19 @@ fn resume(
     optimiser.steps = fact("optimiser_steps").and_then(|n| n.parse().ok()).unwrap_or_default();
     average.steps = optimiser.steps;
     Ok(state)
+}
+
+/// Each setting that a checkpoint has otherwise, with both values.
+fn differences(name: &str, there: &Value, here: &Value, told: &mut Vec<String>) {
+    if let (Value::Object(theirs), Value::Object(ours)) = (there, here) {
+        for part in theirs.keys().chain(ours.keys()).collect::<BTreeSet<_>>() {
+            let of = |all: &Map<String, Value>| all.get(part).cloned().unwrap_or_default();
+            let full = if name.is_empty() { part.clone() } else { format!("{name}.{part}") };
+            differences(&full, &of(theirs), &of(ours), told);
+        }
+    } else if there != here {
+        told.push(format!("{name}: {there} there, {here} here"));
+    }
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

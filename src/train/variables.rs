@@ -58,7 +58,16 @@ pub fn named<'a>(variables: &'a [Named], name: &str) -> Result<&'a Var, TrainErr
 pub fn write(variables: &[Named], path: &Path) -> Result<(), TrainError> {
     let tensors: Tensors =
         variables.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect();
-    Ok(candle_core::safetensors::save(&tensors, path)?)
+    save(&tensors, path)
+}
+
+/// Writes tensors as a safetensors file that whoever may read the folder can read, in one rename.
+pub fn save(tensors: &Tensors, path: &Path) -> Result<(), TrainError> {
+    let bytes = safetensors::serialize(tensors, None).map_err(|error| TrainError::Run {
+        path: path.to_owned(),
+        reason: format!("cannot be written: {error}"),
+    })?;
+    files::replace(path, &bytes)
 }
 
 /// Reads a safetensors file as constants: nothing built on them is trained.

@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use candle_core::Device;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use thorascribe::findings::{State, label};
 use thorascribe::model::{DraftRequest, Manifest, Model};
 use thorascribe::object::StoredObject;
 use thorascribe::radiograph::{GreyImage, render};
 use thorascribe::train::grammar::Grammar;
 use thorascribe::train::label::FINDINGS;
-use thorascribe::vocabulary::Observation;
+use thorascribe::vocabulary::{Observation, hexadecimal};
 
 use super::support::dcmtk;
 use super::support::node::{Node, Settings, program};
@@ -90,6 +92,47 @@ fn of_an_image_that_is_no_chest_it_says_that_it_is_not_made_for_it() {
     assert!(text.contains("not described"), "{text}");
     assert_eq!(line["findings"], serde_json::json!([]));
     assert_eq!(line["abnormal"], Value::Null);
+}
+
+#[test]
+fn model_check_has_it_write_of_an_image_that_it_is_not_made_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for name in ["manifest.toml", "tokenizer.json", "weights.safetensors"] {
+        std::fs::copy(root().join("src/model/embedded").join(name), at(name)).unwrap();
+    }
+    let check = || thorascribe(&["model", "check", folder.path().to_str().unwrap()]);
+    let output = check();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(told.contains("all the same") && told.contains("Impression"), "{told}");
+    // A language model without numbers does not pass behind the refusal of the image.
+    let weights = at("weights.safetensors");
+    let mut tensors = candle_core::safetensors::load(&weights, &Device::Cpu).unwrap();
+    let norm = tensors.get_mut("model.norm.weight").unwrap();
+    *norm = (norm.zeros_like().unwrap() / 0.0).unwrap();
+    let manifest = std::fs::read_to_string(at("manifest.toml")).unwrap();
+    let digest = || hexadecimal(&Sha256::digest(std::fs::read(&weights).unwrap()));
+    let before = digest();
+    candle_core::safetensors::save(&tensors, &weights).unwrap();
+    std::fs::write(at("manifest.toml"), manifest.replace(&before, &digest())).unwrap();
+    let output = check();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("weights are broken"), "{told}");
+}
+
+#[test]
+fn a_manifest_whose_norms_or_angles_are_not_above_zero_is_refused() {
+    let text = std::fs::read_to_string(root().join("src/model/embedded/manifest.toml")).unwrap();
+    for (key, value) in [("rms_norm_eps", -1e-6), ("rope_theta", 0.0), ("rope_theta", -1.0)] {
+        let line = text.lines().find(|line| line.starts_with(key)).unwrap();
+        let error =
+            Manifest::parse(&text.replace(line, &format!("{key} = {value:?}"))).unwrap_err();
+        assert!(error.contains(key) && error.contains("above 0"), "{error}");
+    }
+    let line = text.lines().find(|line| line.starts_with("farthest")).unwrap();
+    assert!(Manifest::parse(&text.replace(line, "farthest = -1.0")).is_err());
 }
 
 /// The frontal radiographs of the fixtures as the model gets them, one a picture.

@@ -1,6 +1,8 @@
 //! Training: every variable learns, runs go on after a stop, and the three steps end in a model
 //! directory that drafts.
 
+mod refusals;
+
 use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -339,7 +341,7 @@ fn encoder_language_model_and_alignment_end_in_a_model_that_drafts() {
     assert_eq!(draft.scores.len(), FINDINGS.len());
     assert!(draft.abnormal.is_some_and(|p| (0.0..=1.0).contains(&p)));
     let card = std::fs::read_to_string(aligned.join("model/CARD.md")).unwrap();
-    assert!(card.contains("NIH Clinical Center"), "{card}");
+    assert!(card.contains("radiographs of the folder") && !card.contains("NIH"), "{card}");
     let stored =
         candle_core::safetensors::load(aligned.join("model/weights.safetensors"), &Device::Cpu)
             .unwrap();

@@ -290,8 +290,8 @@ impl Manifest {
         if self.image.colour && channels != 3 {
             return Err(format!("[image] colour, but the encoder has {channels} channel(s)"));
         }
-        if self.image.std.contains(&0.0) {
-            return Err("[image] std must not be 0".to_owned());
+        if self.image.std.iter().any(|std| *std <= 0.0) {
+            return Err("[image] std must be above 0".to_owned());
         }
         let vocabulary = self.language_model.vocab_size;
         if [self.tokenizer.bos, self.tokenizer.eos].iter().any(|id| *id as usize >= vocabulary) {
@@ -318,8 +318,9 @@ impl Manifest {
             questions.check().map_err(|e| format!("[questions] {e}"))?;
         }
         let images = self.scope.as_ref().and_then(|scope| scope.images.as_ref());
-        if images.is_some_and(|i| !(1..=1024).contains(&i.axes) || !i.farthest.is_finite()) {
-            return Err("[scope.images] needs 1 to 1024 axes and a finite limit".to_owned());
+        let far = |limit: f32| limit > 0.0 && limit.is_finite();
+        if images.is_some_and(|i| !(1..=1024).contains(&i.axes) || !far(i.farthest)) {
+            return Err("[scope.images] needs 1 to 1024 axes and a finite limit above 0".to_owned());
         }
         for name in self.files.keys() {
             if name.contains(['/', '\\']) || name.starts_with('.') {

@@ -94,6 +94,12 @@ impl LlamaConfig {
                 return Err(format!("{name} = {value} is outside 1 to {most}"));
             }
         }
+        for (name, value) in [("rms_norm_eps", self.rms_norm_eps), ("rope_theta", self.rope_theta)]
+        {
+            if !(value > 0.0 && value.is_finite()) {
+                return Err(format!("{name} = {value} is no number above 0"));
+            }
+        }
         if !self.num_attention_heads.is_multiple_of(self.kv_heads()) {
             return Err(format!(
                 "{} query heads do not divide among {} key-value heads",

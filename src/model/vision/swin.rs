@@ -129,6 +129,10 @@ impl SwinConfig {
         if !(self.mlp_ratio > 0.0 && self.mlp_ratio <= 16.0) {
             return Err(format!("mlp_ratio = {} is outside 0 to 16", self.mlp_ratio));
         }
+        let eps = self.layer_norm_eps;
+        if !(eps > 0.0 && eps.is_finite()) {
+            return Err(format!("layer_norm_eps = {eps} is no number above 0"));
+        }
         if self.hidden_act != "gelu" {
             return Err(format!("hidden_act = {:?}; only \"gelu\" is supported", self.hidden_act));
         }

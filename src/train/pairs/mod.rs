@@ -64,7 +64,7 @@ pub fn train(
     plan: &Plan,
     bar: &ProgressBar,
 ) -> Result<Map<String, Value>, TrainError> {
-    files::folder(&settings.out)?;
+    let _held = files::run_folder(&settings.out)?;
     let files = ModelFiles::open(&settings.model)?;
     let model = Model::open(&settings.model)?;
     let pairs = dataset::read(&settings.dataset).map_err(|e| TrainError::Dataset(Box::new(e)))?;
@@ -121,15 +121,12 @@ fn shown<'a>(
     })
 }
 
-/// What a run must share with the one that it goes on from.
+/// What a run must share with the one that it goes on from, beside its plan.
 fn told(settings: &Settings, plan: &Plan, model: &Model) -> Result<Value, TrainError> {
     Ok(json!({
         "train": settings.trained, "model": model.digest(),
         "dataset": hexadecimal(&Sha256::digest(files::read(&settings.dataset)?)),
-        "batch": plan.batch, "at_once": settings.at_once, "threads": plan.threads,
-        "rate": plan.rate, "schedule": format!("{:?}", plan.schedule),
-        "optimiser": format!("{:?}", plan.constants),
-        "longest": settings.longest, "seed": plan.seed,
+        "at_once": settings.at_once, "threads": plan.threads, "longest": settings.longest,
     }))
 }
 
