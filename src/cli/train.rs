@@ -231,7 +231,7 @@ impl EncoderArguments {
 }
 
 pub(super) fn run(arguments: &Arguments, _config: Option<&Path>) -> Outcome {
-    log::init_quiet();
+    let _log = log::init_quiet();
     let bar = bar();
     let figures = match &arguments.part {
         Part::Default(a) => a.recipe().run(&mut step)?,
