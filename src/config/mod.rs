@@ -33,6 +33,7 @@ pub use audit::{Audit, Syslog};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
 pub use limits::Limits;
+pub use locate::file;
 pub use show::{Shown, Source, show};
 pub use tls::{DestinationTls, Identity, NamedFile, Tls};
 pub use triage::{Route, Rule, When};
