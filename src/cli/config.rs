@@ -4,12 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use super::Outcome;
-use crate::config::{self, Config, Environment, PromptSetting, Shown, Source};
+use crate::config::{self, Environment, Examined, PromptSetting, Shown, Source};
 use crate::dimse::tls;
 use crate::model::{Model, PromptChoice};
+use crate::observe::chain;
 use crate::triage::Triage;
 
 /// What may be asked of `config`.
@@ -40,12 +39,16 @@ pub(super) fn run(arguments: &Arguments, file: Option<&Path>) -> Outcome {
 }
 
 fn check(file: Option<&Path>) -> Outcome {
-    let config = Config::load(file)?;
+    let mut examined = Examined::read(file, &Environment::of_process())?;
+    let (triage, tls) = (Triage::new(examined.config()), tls::load(examined.config()));
+    let triage = examined.take(triage);
+    let tls = examined.take(tls);
+    check_model(&mut examined);
+    let config = examined.passed()?;
     let (destinations, peers) = (config.destinations.len(), config.peers.len());
-    let (rules, routes) = Triage::new(&config)?.sizes();
-    check_model(&config)?;
+    let (rules, routes) = triage.map(|triage| triage.sizes()).unwrap_or_default();
     // No reason not to start: the node says so in its log, and works on.
-    for expired in tls::load(&config)?.expired {
+    for expired in tls.into_iter().flat_map(|loaded| loaded.expired) {
         writeln!(std::io::stderr(), "warning: {expired}")?;
     }
     let mut out = std::io::stdout();
@@ -58,12 +61,22 @@ fn check(file: Option<&Path>) -> Outcome {
 }
 
 /// What `serve` would refuse of the model, by its manifest alone.
-fn check_model(config: &Config) -> anyhow::Result<()> {
-    let files = Model::files(config.model.path.as_deref()).context("model.path")?;
-    if let PromptSetting::Number(number) = config.model.prompt {
-        PromptChoice::Number(number).resolve(&files.manifest().prompts).context("model.prompt")?;
+fn check_model(examined: &mut Examined) {
+    let model = examined.config().model.clone();
+    let files = match Model::files(model.path.as_deref()) {
+        Ok(files) => files,
+        Err(error) => {
+            let remedy = "name a model directory, see `thorascribe model check`; empty is the \
+                          embedded model";
+            return examined.complain("model", "path", &chain(&error), remedy);
+        }
+    };
+    let PromptSetting::Number(number) = model.prompt else { return };
+    if let Err(error) = PromptChoice::Number(number).resolve(&files.manifest().prompts) {
+        let remedy =
+            "write one of them, or a question in quotes; `thorascribe model info` lists them";
+        examined.complain("model", "prompt", &error, remedy);
     }
-    Ok(())
 }
 
 fn show(file: Option<&Path>, json: bool) -> Outcome {
