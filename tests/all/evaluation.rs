@@ -211,7 +211,8 @@ fn plots_have_lines_and_text_without_a_font_of_the_machine() {
 
 #[test]
 fn evaluate_without_anything_to_measure_is_a_usage_error() {
-    for arguments in [&[][..], &["--json"], &["--hypotheses", "a.txt"]] {
+    for arguments in [&[][..], &["--json"], &["--hypotheses", "a.txt"], &["calibrate"], &["boxes"]]
+    {
         assert_eq!(evaluate(arguments).status.code(), Some(2), "{arguments:?}");
     }
 }

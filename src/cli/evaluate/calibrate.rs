@@ -5,6 +5,8 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::ArgGroup;
+
 use super::images::{self, Data};
 use crate::cli::Outcome;
 use crate::evaluate::calibration::{Calibrated, bins, calibrate};
@@ -14,6 +16,7 @@ use crate::model::{ABNORMAL, tempered};
 
 /// What may be asked of `evaluate calibrate`.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("measured").args(["images"]).required(true))]
 pub(super) struct Arguments {
     #[command(flatten)]
     data: Data,
