@@ -42,7 +42,7 @@ fn hidden(file: PathBuf, error: &std::io::Error) -> ConfigErrors {
         key: String::new(),
         message: format!("cannot see whether the configuration is here: {error}"),
         remedy: "let the user of this program look into the folder, or name a file by --config or \
-                 THORASCRIBE_CONFIG"
+                 THORASCRIBE_CONFIG (/dev/null: the defaults)"
             .to_owned(),
     })
 }

@@ -345,13 +345,16 @@ impl Config {
         check::check(&settings, environment, problems)
     }
 
-    /// What the demonstration runs with: free ports of the loopback, a spool of its own, and one
+    /// What the demonstration runs with, whatever files there are: free ports of the loopback, a spool of its own, and one
     /// destination that receives reports.
     ///
     /// # Errors
     /// A spool path that is not Unicode.
     pub fn for_demo(spool: &Path, archive: SocketAddr) -> Result<Self, ConfigErrors> {
-        let mut config = Self::load_from(None, &Environment::empty().with_spool(spool))?;
+        let (mut settings, mut problems) = (file::Settings::default(), Vec::new());
+        let environment = Environment::empty().with_spool(spool);
+        environment::apply(&environment, &mut settings, &mut problems);
+        let mut config = check::check(&settings, &environment, problems)?;
         config.node.bind.set_port(0);
         config.http.bind.set_port(0);
         config.spool.min_free = ByteSize(64 << 20);
