@@ -231,13 +231,14 @@ impl Checker<'_> {
         let ask_findings = self.flag(&keys, "ask_findings");
         let max_tokens = self.count(&keys, "max_tokens", 1, 4096);
         let views = self.words(&keys, "views", &VIEWS.map(|view| (view, view.to_owned())));
+        // Something stands in for what is wrong, so that the path is looked at all the same.
         Some(Model {
             path: path?,
-            device: device?,
-            prompt: prompt?,
-            ask_findings: ask_findings?,
-            max_tokens: max_tokens?,
-            views: views?,
+            device: device.unwrap_or(Device::Auto),
+            prompt: prompt.unwrap_or(PromptSetting::Number(1)),
+            ask_findings: ask_findings.unwrap_or_default(),
+            max_tokens: max_tokens.unwrap_or_default(),
+            views: views.unwrap_or_default(),
         })
     }
 

@@ -458,7 +458,7 @@ fn config_show_says_where_a_value_came_from() {
 #[test]
 fn config_check_holds_a_wrong_file_against_all_that_it_names() {
     let toml = "[node]\nae_titel = \"X\"\n[tls]\nbind = \"nowhere\"\ncertificate = \"c.pem\"\n\
-                key = \"c.key\"\n[model]\npath = \"nothing\"\n\
+                key = \"c.key\"\n[model]\npath = \"nothing\"\nprompt = 0\n\
                 [[rule]]\nname = \"a\"\nwhen = \"findings.pneumothorx.score > 0.5\"\npriority = \"stat\"\n\
                 [[rule]]\nname = \"a\"\nwhen = \"study.modalty == 'DX'\"\npriority = \"now\"\n";
     let folder = folder_with(&[("t.toml", toml), ("p.toml", "\n[model]\nprompt = 99\n")]);
@@ -469,14 +469,15 @@ fn config_check_holds_a_wrong_file_against_all_that_it_names() {
         String::from_utf8(output.stderr).unwrap()
     };
     let told = check("t.toml");
-    let keys = ["node.ae_titel", "tls.bind", "tls.certificate", "tls.key", "model.path"];
+    let keys =
+        ["node.ae_titel", "tls.bind", "tls.certificate", "tls.key", "model.path", "model.prompt"];
     let rules = ["rule.when", "rule.name", "rule.when", "rule.priority"];
     let wrong: Vec<&str> = told
         .lines()
         .filter_map(|line| line.strip_prefix("  t.toml:")?.split(": ").nth(1))
         .collect();
     assert_eq!(wrong, [&keys[..], &rules[..]].concat(), "{told}");
-    assert_eq!(told.matches("    remedy: ").count(), 9, "{told}");
+    assert_eq!(told.matches("    remedy: ").count(), 10, "{told}");
     let told = check("p.toml");
     assert!(told.contains("p.toml:3:10: model.prompt: the model has no prompt 99"), "{told}");
 }
