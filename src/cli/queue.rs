@@ -217,9 +217,8 @@ fn retry(spool: &Spool, study: &Study, config: &Config) -> Outcome {
     for (destination, waiting) in unclaimed {
         writeln!(
             stderr(),
-            "deliveries that wait for {:?}, which is not configured: {waiting}; name it again, or \
-             drop the study with `thorascribe queue drop`",
-            destination
+            "deliveries that wait for {destination:?}, which is not configured: {waiting}; name it \
+             again, or drop the study with `thorascribe queue drop`"
         )?;
     }
     written(&audit)

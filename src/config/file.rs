@@ -159,12 +159,11 @@ impl Reader<'_> {
                 continue;
             };
             let place = self.place(value.span().start);
-            match owned(value.get_ref(), key.kind) {
-                Some(value) => good.push((key.name.to_owned(), Setting { value, place })),
-                None => {
-                    wrong.push(key.name);
-                    self.wrong_type(key, path, value, place);
-                }
+            if let Some(value) = owned(value.get_ref(), key.kind) {
+                good.push((key.name.to_owned(), Setting { value, place }));
+            } else {
+                wrong.push(key.name);
+                self.wrong_type(key, path, value, place);
             }
         }
         (good, wrong)
