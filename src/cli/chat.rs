@@ -11,7 +11,6 @@ use serde_json::json;
 use super::Outcome;
 use super::asking::Asking;
 use super::draft::read_image;
-use crate::config::Config;
 use crate::model::chat::Chat;
 use crate::model::{Ended, ModelDraft, ModelError, PromptChoice, Sampling, Watch};
 use crate::observe::chain;
@@ -32,7 +31,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
-    let config = Config::load(config)?;
+    let config = super::config::of_user(config)?;
     let sampling = arguments.asking.sampling(&config);
     sampling.check()?;
     let model = arguments.asking.open(&config)?;

@@ -4,12 +4,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use anyhow::Context;
-
 use super::Outcome;
-use crate::config::{self, Config, Environment, Shown, Source};
+use crate::config::{self, Config, Environment, Examined, PromptSetting, Shown, Source};
 use crate::dimse::tls;
 use crate::model::{Model, PromptChoice};
+use crate::observe::chain;
 use crate::triage::Triage;
 
 /// What may be asked of `config`.
@@ -40,12 +39,16 @@ pub(super) fn run(arguments: &Arguments, file: Option<&Path>) -> Outcome {
 }
 
 fn check(file: Option<&Path>) -> Outcome {
-    let config = Config::load(file)?;
+    let mut examined = Examined::read(file, &Environment::of_process())?;
+    let (triage, tls) = (Triage::new(examined.config()), tls::load(examined.config()));
+    let triage = examined.take(triage);
+    let tls = examined.take(tls);
+    check_model(&mut examined);
+    let config = examined.passed()?;
     let (destinations, peers) = (config.destinations.len(), config.peers.len());
-    let (rules, routes) = Triage::new(&config)?.sizes();
-    check_model(&config)?;
+    let (rules, routes) = triage.map(|triage| triage.sizes()).unwrap_or_default();
     // No reason not to start: the node says so in its log, and works on.
-    for expired in tls::load(&config)?.expired {
+    for expired in tls.into_iter().flat_map(|loaded| loaded.expired) {
         writeln!(std::io::stderr(), "warning: {expired}")?;
     }
     let mut out = std::io::stdout();
@@ -57,17 +60,43 @@ fn check(file: Option<&Path>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The configuration for what touches no spool. Somebody who may not look into the service's folder
+/// gets the defaults, with a word on stderr: only a node must not run on them unasked.
+pub(super) fn of_user(named: Option<&Path>) -> anyhow::Result<Config> {
+    match config::file(named, &Environment::of_process()) {
+        Ok(_) => Ok(Config::load(named)?),
+        Err(hidden) => {
+            writeln!(std::io::stderr(), "warning: the defaults are used: {hidden}")?;
+            Ok(Config::load(Some(Path::new("/dev/null")))?)
+        }
+    }
+}
+
 /// What `serve` would refuse of the model, by its manifest alone.
-fn check_model(config: &Config) -> anyhow::Result<()> {
-    let files = Model::files(config.model.path.as_deref()).context("model.path")?;
-    let (prompt, prompts) = (PromptChoice::from(&config.model.prompt), &files.manifest().prompts);
-    prompt.resolve(prompts).context("model.prompt")?;
-    if config.model.path.is_none()
+fn check_model(examined: &mut Examined) {
+    let model = examined.config().model.clone();
+    let files = match Model::files(model.path.as_deref()) {
+        Ok(files) => files,
+        Err(error) => {
+            let remedy = "name a model directory, see `thorascribe model check`; empty is the \
+                          embedded model";
+            return examined.complain("model", "path", &chain(&error), remedy);
+        }
+    };
+    let (prompt, prompts) = (PromptChoice::from(&model.prompt), &files.manifest().prompts);
+    if model.path.is_none()
         && let Some(warning) = prompt.unknown_to_embedded(prompts)
     {
-        writeln!(std::io::stderr(), "warning: model.prompt: {warning}")?;
+        // Only a warning: nobody is worse off when it cannot be told.
+        drop(writeln!(std::io::stderr(), "warning: model.prompt: {warning}"));
     }
-    Ok(())
+    if let PromptSetting::Number(_) = model.prompt
+        && let Err(error) = prompt.resolve(prompts)
+    {
+        let remedy =
+            "write one of them, or a question in quotes; `thorascribe model info` lists them";
+        examined.complain("model", "prompt", &error, remedy);
+    }
 }
 
 fn show(file: Option<&Path>, json: bool) -> Outcome {

@@ -15,7 +15,6 @@ use super::Outcome;
 use super::asking::Asking;
 use super::criteria::Criteria;
 use super::outputs::Outputs;
-use crate::config::Config;
 use crate::model::{DraftRequest, Model, ModelDraft, PromptChoice};
 use crate::object::StoredObject;
 use crate::observe::chain;
@@ -44,7 +43,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
-    let config = Config::load(config)?;
+    let config = super::config::of_user(config)?;
     let model = arguments.asking.open(&config)?;
     let prompt = match &arguments.prompt {
         Some(text) => PromptChoice::parse(text),

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::ArgGroup;
 use serde::Serialize;
 
 use super::Outcome;
@@ -17,7 +18,11 @@ mod texts;
 /// What may be asked of `evaluate`: `--images` and `--labels` measure a model, `--hypotheses` and
 /// `--references` texts.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    group = ArgGroup::new("measured").args(["images", "hypotheses"]).required(true).multiple(true)
+)]
 pub(super) struct Arguments {
     #[command(subcommand)]
     what: Option<What>,

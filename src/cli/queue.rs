@@ -87,7 +87,7 @@ pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
     match &arguments.action {
         Action::List(list) => show_jobs(&spool, list),
         Action::Show(study) => show(&spool, study, &audit_of(&config)?),
-        Action::Retry(study) => retry(&spool, study, &audit_of(&config)?),
+        Action::Retry(study) => retry(&spool, study, &config),
         Action::Drop(drop) => forget(&spool, drop, &audit_of(&config)?),
         Action::Purge(arguments) => purge(&spool, arguments, &config),
     }
@@ -195,23 +195,33 @@ fn describe(out: &mut impl Write, detail: &JobDetail) -> std::io::Result<()> {
     Ok(())
 }
 
-fn retry(spool: &Spool, study: &Study, audit: &Audit) -> Outcome {
+fn retry(spool: &Spool, study: &Study, config: &Config) -> Outcome {
+    let audit = audit_of(config)?;
     let retried = spool.retry_study(&study.study)?;
     let uid = study.study.clone();
     let of = audit::Study { patient_id: spool.patient_id(&uid)?, uid };
     audit.record(&Event::Retried { who: Person::of_process(), study: of });
     let (jobs, deliveries) = (retried.jobs, retried.deliveries);
+    let mut unclaimed = spool.waiting_destinations(&study.study)?;
+    unclaimed.retain(|(name, _)| !config.destinations.iter().any(|known| known.name == *name));
     if study.json {
         let answer = json!({
             "study": study.study.as_str(), "jobs": jobs, "deliveries": deliveries
         });
         writeln!(stdout(), "{answer}")?;
-    } else if jobs + deliveries == 0 {
-        writeln!(stderr(), "nothing to try again: nothing failed or waits")?;
-    } else {
+    } else if jobs + deliveries > 0 {
         writeln!(stderr(), "trying again: drafts {jobs}, deliveries {deliveries}")?;
+    } else if unclaimed.is_empty() {
+        writeln!(stderr(), "nothing to try again: nothing failed or waits")?;
     }
-    written(audit)
+    for (destination, waiting) in unclaimed {
+        writeln!(
+            stderr(),
+            "deliveries that wait for {destination:?}, which is not configured: {waiting}; name it \
+             again, or drop the study with `thorascribe queue drop`"
+        )?;
+    }
+    written(&audit)
 }
 
 fn forget(spool: &Spool, drop: &Drop, audit: &Audit) -> Outcome {

@@ -9,7 +9,6 @@ use serde::Serialize;
 
 use super::Outcome;
 use super::outputs::Outputs;
-use crate::config::Config;
 use crate::object::StoredObject;
 use crate::observe::chain;
 use crate::radiograph::{self, GreyImage, View, Window};
@@ -53,7 +52,7 @@ struct Failure {
 }
 
 pub(super) fn run(arguments: &Arguments, config: Option<&Path>) -> Outcome {
-    let assume_chest = Config::load(config)?.study.assume_chest;
+    let assume_chest = super::config::of_user(config)?.study.assume_chest;
     if let Some(folder) = &arguments.out {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("cannot make the folder {}", folder.display()))?;

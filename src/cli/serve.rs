@@ -20,9 +20,11 @@ use crate::observe::log;
 pub(super) struct Arguments {}
 
 pub(super) fn run(_arguments: &Arguments, config: Option<&Path>) -> Outcome {
-    let (loaded, shown) = config::show(config, &Environment::of_process())?;
+    let environment = Environment::of_process();
+    let file = config::file(config, &environment)?;
+    let (loaded, shown) = config::show(file.as_deref(), &environment)?;
     let _log = log::init(&loaded.log);
-    runtime()?.block_on(serve(loaded, shown, config))
+    runtime()?.block_on(serve(loaded, shown, file))
 }
 
 /// The runtime of everything that talks to the network.
@@ -33,7 +35,7 @@ pub(super) fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
         .context("cannot start the network runtime")
 }
 
-async fn serve(config: Config, shown: Vec<Shown>, file: Option<&Path>) -> Outcome {
+async fn serve(config: Config, shown: Vec<Shown>, file: Option<PathBuf>) -> Outcome {
     let (closing, abandon) = (CancellationToken::new(), CancellationToken::new());
     stop_on_signals(closing.clone(), abandon.clone())?;
     let hangup = signal(SignalKind::hangup())?;
@@ -42,7 +44,7 @@ async fn serve(config: Config, shown: Vec<Shown>, file: Option<&Path>) -> Outcom
     let bound = Node::bind_with(config, service_manager::sockets()?).await;
     starting.abort();
     let node = bound?;
-    tokio::spawn(reload_on(hangup, file.map(Path::to_owned), node.reload(), shown));
+    tokio::spawn(reload_on(hangup, file, node.reload(), shown));
     let addresses = node.addresses();
     let ready = format!("ready {addresses}");
     let mut out = std::io::stdout();
@@ -78,15 +80,26 @@ fn stop_on_signals(closing: CancellationToken, abandon: CancellationToken) -> an
 }
 
 /// SIGHUP takes peers, destinations, rules, routes, users and certificates from the configuration
-/// anew, all of it or nothing.
-async fn reload_on(mut hangup: Signal, file: Option<PathBuf>, reload: Reload, started: Vec<Shown>) {
+/// anew, all of it or nothing. A file that was read is read again: when it is gone, the defaults,
+/// which let anybody send, do not take its place. Without one it is looked for anew.
+async fn reload_on(
+    mut hangup: Signal,
+    mut file: Option<PathBuf>,
+    reload: Reload,
+    started: Vec<Shown>,
+) {
     while hangup.recv().await.is_some() {
         service_manager::reloading();
-        let file = file.clone();
-        let load = move || config::show(file.as_deref(), &Environment::of_process());
+        let known = file.clone();
+        let load = move || {
+            let environment = Environment::of_process();
+            let file = config::file(known.as_deref(), &environment)?;
+            config::show(file.as_deref(), &environment).map(|(config, shown)| (file, config, shown))
+        };
         let status = match tokio::task::spawn_blocking(load).await {
-            Ok(Ok((config, shown))) => match reload.apply(&config) {
+            Ok(Ok((read, config, shown))) => match reload.apply(&config) {
                 Ok(()) => {
+                    file = read;
                     warn_of_left(&started, &shown);
                     info!(
                         "SIGHUP: peers, destinations, rules, routes, users and certificates are \

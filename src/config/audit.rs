@@ -69,9 +69,12 @@ impl Checker<'_> {
             return Some(Some(Syslog { host, port, tls: None }));
         }
         let Some(ca) = ca.or_else(|| of_node?.ca.clone()) else {
-            let why = "nobody is named who vouches for the server's certificate";
-            let remedy = "set audit.syslog_ca, or tls.ca, to a PEM file of authorities";
-            self.complain(keys, "syslog", why, remedy);
+            // Of a [tls] that is wrong it is not known.
+            if of_node.is_some() {
+                let why = "nobody is named who vouches for the server's certificate";
+                let remedy = "set audit.syslog_ca, or tls.ca, to a PEM file of authorities";
+                self.complain(keys, "syslog", why, remedy);
+            }
             return None;
         };
         Some(Some(Syslog { host, port, tls: Some((ca, name)) }))

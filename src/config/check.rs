@@ -1,11 +1,16 @@
 //! From what was written to what is meant: types, ranges, and what must fit together.
 
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
 use toml::Value;
 use tracing_subscriber::EnvFilter;
 
 use super::environment::Environment;
-use super::error::{ConfigErrors, Place, Problem};
+use super::error::{ConfigErrors, Problem};
 use super::file::Settings;
+use super::limits::KIB;
 use super::locate;
 use super::value::{ADDRESS, AE_TITLE, ANY, Checker, Keys, RANGE, SIZE, SPAN, texts};
 use super::{
@@ -15,7 +20,10 @@ use super::{
 use crate::vocabulary::AeTitle;
 
 /// The shortest `http.session_idle`.
-const SHORTEST_SESSION: std::time::Duration = std::time::Duration::from_secs(1);
+const SHORTEST_SESSION: Duration = Duration::from_secs(1);
+/// What `deliver.commitment_wait` may be. A report takes a destination a moment, and no wait is
+/// doubled beyond a day.
+const COMMITMENT_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
 
 const VIEWS: [&str; 6] = ["PA", "AP", "LL", "RL", "LATERAL", ""];
 
@@ -25,18 +33,25 @@ pub(super) fn check(
     environment: &Environment,
     problems: Vec<Problem>,
 ) -> Result<Config, ConfigErrors> {
+    let (config, problems) = examine(settings, environment, problems)?;
+    ConfigErrors::of(problems).map_or(Ok(config), Err)
+}
+
+/// The configuration and everything that is wrong with it. Where something is, defaults stand in for
+/// it, so that the rest can be held against what it names; nothing may run with that.
+pub(super) fn examine(
+    settings: &Settings,
+    environment: &Environment,
+    problems: Vec<Problem>,
+) -> Result<(Config, Vec<Problem>), ConfigErrors> {
     let mut checker = Checker { environment, problems };
     let config = checker.config(settings);
-    let mut problems = checker.problems;
-    problems.sort_by_key(|problem| match &problem.place {
-        Place::File { line, column, .. } => (0, *line, *column),
-        Place::WholeFile(_) | Place::Variable(_) | Place::Default => (1, 0, 0),
-    });
-    match (ConfigErrors::of(problems), config) {
-        (None, Some(config)) => Ok(config),
-        (Some(errors), _) => Err(errors),
-        // A value that is missing has left its problem: never reached.
-        (None, None) => Err(ConfigErrors::one(Problem::of_default("", &"a value is missing"))),
+    let problems = checker.problems;
+    match config {
+        Some(config) => Ok((config, problems)),
+        // A default that is missing: never reached.
+        None => Err(ConfigErrors::of(problems)
+            .unwrap_or_else(|| ConfigErrors::one(Problem::of_default("", &"a value is missing")))),
     }
 }
 
@@ -55,32 +70,63 @@ impl Checker<'_> {
         let audit = self.audit(settings, tls.as_ref());
         let log = self.log(settings);
         let destinations = self.destinations(settings, tls.as_ref());
-        if let (Some(tls), Some(audit), Some(destinations)) = (&tls, &audit, &destinations) {
-            self.unused_identity(settings, tls, audit, destinations);
+        if let (Some(tls), Some(audit)) = (&tls, &audit) {
+            self.unused_identity(settings, tls, audit, &destinations);
         }
+        self.ports_taken_twice(
+            settings,
+            [
+                ("node", node.as_ref().map(|node| node.bind)),
+                ("tls", tls.as_ref().and_then(|tls| tls.bind)),
+                ("http", http.as_ref().map(|http| http.bind)),
+            ],
+        );
         let peers = self.peers(settings, tls.as_ref());
         let users = self.users(settings);
         let rules = self.rules(settings);
         let routes = self.routes(settings);
+        let (usual, nothing) = (Environment::new([("HOME", "/")]), Settings::default());
+        let mut defaults = Checker { environment: &usual, problems: Vec::new() };
         Some(Config {
-            node: node?,
-            tls: tls?,
-            http: http?,
-            receive: receive?,
-            limits: limits?,
-            spool: spool?,
-            study: study?,
-            model: model?,
-            deliver: deliver?,
-            retention: retention?,
-            audit: audit?,
-            log: log?,
-            destinations: destinations?,
-            peers: peers?,
-            users: users?,
-            rules: rules?,
-            routes: routes?,
+            node: node.or_else(|| defaults.node(&nothing))?,
+            tls: tls.or_else(|| defaults.tls(&nothing))?,
+            http: http.or_else(|| defaults.http(&nothing))?,
+            receive: receive.or_else(|| defaults.receive(&nothing))?,
+            limits: limits.or_else(|| defaults.limits(&nothing))?,
+            spool: spool.or_else(|| defaults.spool(&nothing))?,
+            study: study.or_else(|| defaults.study(&nothing))?,
+            model: model.or_else(|| defaults.model(&nothing))?,
+            deliver: deliver.or_else(|| defaults.deliver(&nothing))?,
+            retention: retention.or_else(|| defaults.retention(&nothing))?,
+            audit: audit.or_else(|| defaults.audit(&nothing, None))?,
+            log: log.or_else(|| defaults.log(&nothing))?,
+            destinations,
+            peers: peers.unwrap_or_default(),
+            users: users.unwrap_or_default(),
+            rules,
+            routes,
         })
+    }
+
+    /// Addresses that cannot be listened on at the same time.
+    fn ports_taken_twice(
+        &mut self,
+        settings: &Settings,
+        binds: [(&'static str, Option<SocketAddr>); 3],
+    ) {
+        let binds: Vec<_> =
+            binds.into_iter().filter_map(|(table, bind)| Some((table, bind?))).collect();
+        for (number, later) in binds.iter().enumerate() {
+            let collides = |earlier: &&(&str, SocketAddr)| overlap(earlier.1, later.1);
+            let Some(earlier) = binds.iter().take(number).find(collides) else { continue };
+            // Of the two the one that somebody wrote.
+            let written = settings.keys.contains_key(&format!("{}.bind", later.0));
+            let (wrong, taken) = if written { (later, earlier) } else { (earlier, later) };
+            if let Some(keys) = Keys::of_table(settings, wrong.0) {
+                let why = format!("{} is taken by {}.bind = \"{}\"", wrong.1, taken.0, taken.1);
+                self.complain(&keys, "bind", &why, "give each a port of its own");
+            }
+        }
     }
 
     fn node(&mut self, settings: &Settings) -> Option<Node> {
@@ -93,9 +139,7 @@ impl Checker<'_> {
 
     fn also_called(&mut self, keys: &Keys<'_>) -> Option<AlsoCalled> {
         let written = texts(&self.required(keys, "called_ae_titles")?.value);
-        if written.iter().any(|title| title == ANY) {
-            return Some(AlsoCalled::Anything);
-        }
+        let (any, written): (Vec<_>, Vec<_>) = written.into_iter().partition(|text| text == ANY);
         let mut titles = Vec::with_capacity(written.len());
         for text in &written {
             match text.parse::<AeTitle>() {
@@ -107,7 +151,8 @@ impl Checker<'_> {
                 }
             }
         }
-        (titles.len() == written.len()).then_some(AlsoCalled::Titles(titles))
+        let also = if any.is_empty() { AlsoCalled::Titles(titles) } else { AlsoCalled::Anything };
+        Some(also)
     }
 
     fn http(&mut self, settings: &Settings) -> Option<Http> {
@@ -125,7 +170,7 @@ impl Checker<'_> {
 
     fn receive(&mut self, settings: &Settings) -> Option<Receive> {
         let keys = Keys::of_table(settings, "receive")?;
-        let max_object = self.parsed(&keys, "max_object", SIZE);
+        let max_object = self.size(&keys, "max_object", 64 * KIB..=u64::MAX);
         let timeout = self.parsed(&keys, "timeout", SPAN);
         let all = self.count(&keys, "max_associations", 1, 4096);
         let each = self.count(&keys, "max_associations_per_address", 1, 4096);
@@ -186,13 +231,14 @@ impl Checker<'_> {
         let ask_findings = self.flag(&keys, "ask_findings");
         let max_tokens = self.count(&keys, "max_tokens", 1, 4096);
         let views = self.words(&keys, "views", &VIEWS.map(|view| (view, view.to_owned())));
+        // Something stands in for what is wrong, so that the path is looked at all the same.
         Some(Model {
             path: path?,
-            device: device?,
-            prompt: prompt?,
-            ask_findings: ask_findings?,
-            max_tokens: max_tokens?,
-            views: views?,
+            device: device.unwrap_or(Device::Auto),
+            prompt: prompt.unwrap_or(PromptSetting::Number(1)),
+            ask_findings: ask_findings.unwrap_or_default(),
+            max_tokens: max_tokens.unwrap_or_default(),
+            views: views.unwrap_or_default(),
         })
     }
 
@@ -233,6 +279,12 @@ impl Checker<'_> {
         let keys = Keys::of_table(settings, "deliver")?;
         let max_attempts = self.count(&keys, "max_attempts", 1, 1000);
         let commitment_wait = self.parsed(&keys, "commitment_wait", SPAN);
+        if commitment_wait
+            .is_some_and(|wait: crate::vocabulary::Span| !COMMITMENT_WAIT.contains(&wait.0))
+        {
+            let why = "a destination has from 1s to 1d to report, then it is asked again";
+            self.complain(&keys, "commitment_wait", why, "write \"10m\"");
+        }
         let max_attempts = u32::try_from(max_attempts?).ok()?;
         Some(Deliver { max_attempts, commitment_wait: commitment_wait? })
     }
@@ -259,6 +311,16 @@ impl Checker<'_> {
         let format = self.word(&keys, "format", &formats)?;
         Some(Log { level, format })
     }
+}
+
+/// Whether two addresses cannot be listened on at the same time; port 0 is a free one each time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (first, second) = (one.ip().to_canonical(), other.ip().to_canonical());
+    // [::] takes the port on the addresses of IPv4 too.
+    let covers = |any: IpAddr, ip: IpAddr| any.is_unspecified() && (any.is_ipv6() || ip.is_ipv4());
+    one.port() != 0
+        && one.port() == other.port()
+        && (first == second || covers(first, second) || covers(second, first))
 }
 
 /// Whether a part of `log.level` is a level, or says which level something has.

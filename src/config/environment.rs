@@ -100,12 +100,26 @@ fn unknown(name: &str, place: Place) -> Option<Problem> {
             remedy: format!("write {meant}"),
         });
     }
+    if let Some(array) = keys::ARRAYS.iter().find(|array| is_within(name, array)) {
+        return Some(Problem {
+            place,
+            key: array.name.to_owned(),
+            message: format!("[[{}]] is a list, and no variable sets one", array.name),
+            remedy: format!("write it into the file, and unset {name}"),
+        });
+    }
     let remedy = match keys::nearest(name, names.iter().map(String::as_str)) {
         Some(meant) => format!("write {meant}, or unset {name}"),
-        None => format!("unset {name}; tables in arrays can only be set in the file"),
+        None => format!("unset {name}"),
     };
     let message = "this name overrides no key of the configuration".to_owned();
     Some(Problem { place, key: String::new(), message, remedy })
+}
+
+/// Whether a name would be that of a key of such a table.
+fn is_within(name: &str, table: &Table) -> bool {
+    let rest = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once("__"));
+    rest.is_some_and(|(first, _)| first.eq_ignore_ascii_case(table.name))
 }
 
 fn parse(text: &str, kind: Kind) -> Result<Value, String> {

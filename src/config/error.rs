@@ -79,8 +79,12 @@ impl ConfigErrors {
         Self(vec![problem])
     }
 
-    /// `None` when nothing is wrong.
-    pub fn of(problems: Vec<Problem>) -> Option<Self> {
+    /// In the order of the file; `None` when nothing is wrong.
+    pub fn of(mut problems: Vec<Problem>) -> Option<Self> {
+        problems.sort_by_key(|problem| match &problem.place {
+            Place::File { line, column, .. } => (0, *line, *column),
+            Place::WholeFile(_) | Place::Variable(_) | Place::Default => (1, 0, 0),
+        });
         (!problems.is_empty()).then_some(Self(problems))
     }
 

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::environment::{self, Environment};
 use super::error::{ConfigErrors, Place, Problem};
-use super::keys::{self, Kind, Table};
+use super::keys::{self, Key, Kind, Table};
 use super::locate;
 
 /// A value and where it came from.
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) place: Place,
     /// Its keys, without defaults.
     pub(super) keys: BTreeMap<String, Setting>,
+    /// Keys whose value is of another type: a problem already, not missing.
+    pub(super) wrong: Vec<&'static str>,
 }
 
 /// Everything that was written, by file or variable; of the right TOML type, not yet checked.
@@ -49,7 +51,7 @@ pub(super) fn gather(
     problems: &mut Vec<Problem>,
 ) -> Result<Settings, ConfigErrors> {
     let mut settings = Settings::default();
-    if let Some(path) = locate::file(named, environment) {
+    if let Some(path) = locate::file(named, environment)? {
         let text = std::fs::read_to_string(&path).map_err(|error| unreadable(&path, &error))?;
         let mut reader = Reader { path: &path, text: &text, problems, settings: &mut settings };
         reader.document()?;
@@ -61,7 +63,9 @@ pub(super) fn gather(
 
 fn unreadable(path: &Path, error: &std::io::Error) -> ConfigErrors {
     let remedy = match error.kind() {
-        std::io::ErrorKind::NotFound => "name a file that exists by --config or THORASCRIBE_CONFIG",
+        std::io::ErrorKind::NotFound => {
+            "put the file there, or name another by --config or THORASCRIBE_CONFIG"
+        }
         std::io::ErrorKind::PermissionDenied => "let the user of this program read the file",
         std::io::ErrorKind::InvalidData => "save the file as UTF-8",
         _ => "check the path",
@@ -111,7 +115,7 @@ impl Reader<'_> {
         let DeValue::Table(entries) = value.get_ref() else {
             return self.wrong_shape(table.name, value, place, &format!("[{}]", table.name));
         };
-        for (path, setting) in self.entries(table, entries) {
+        for (path, setting) in self.entries(table, entries).0 {
             self.settings.keys.insert(format!("{}.{path}", table.name), setting);
         }
     }
@@ -125,19 +129,29 @@ impl Reader<'_> {
             let place = self.place(item.span().start);
             match item.get_ref() {
                 DeValue::Table(entries) => {
-                    let keys = self.entries(table, entries).into_iter().collect();
+                    let (keys, wrong) = self.entries(table, entries);
+                    let keys = keys.into_iter().collect();
                     let known = keys::ARRAYS.iter().find(|known| known.name == table.name);
                     let name = known.map_or("", |known| known.name);
-                    self.settings.arrays.entry(name).or_default().push(Entry { place, keys });
+                    self.settings.arrays.entry(name).or_default().push(Entry {
+                        place,
+                        keys,
+                        wrong,
+                    });
                 }
                 _ => self.wrong_shape(table.name, item, place, &brackets),
             }
         }
     }
 
-    /// The known keys of a table whose values are of the right type; the rest are problems.
-    fn entries(&mut self, table: &Table, entries: &DeTable<'_>) -> Vec<(String, Setting)> {
-        let mut good = Vec::new();
+    /// The known keys of a table whose values are of the right type, and those whose values are
+    /// not; the latter, and all unknown ones, are problems.
+    fn entries(
+        &mut self,
+        table: &Table,
+        entries: &DeTable<'_>,
+    ) -> (Vec<(String, Setting)>, Vec<&'static str>) {
+        let (mut good, mut wrong) = (Vec::new(), Vec::new());
         for (name, value) in in_order(entries) {
             let path = format!("{}.{}", table.name, name.get_ref());
             let Some(key) = table.key(name.get_ref()) else {
@@ -145,25 +159,28 @@ impl Reader<'_> {
                 continue;
             };
             let place = self.place(value.span().start);
-            match owned(value.get_ref(), key.kind) {
-                Some(value) => good.push((key.name.to_owned(), Setting { value, place })),
-                None => self.problems.push(Problem {
-                    place,
-                    key: path,
-                    message: format!(
-                        "{} is {}, not {}",
-                        self.excerpt(value),
-                        article(value.get_ref().type_str()),
-                        key.kind.name()
-                    ),
-                    remedy: key.default.map_or_else(
-                        || format!("write {}", key.kind.name()),
-                        |default| format!("write {}, for example {default}", key.kind.name()),
-                    ),
-                }),
+            if let Some(value) = owned(value.get_ref(), key.kind) {
+                good.push((key.name.to_owned(), Setting { value, place }));
+            } else {
+                wrong.push(key.name);
+                self.wrong_type(key, path, value, place);
             }
         }
-        good
+        (good, wrong)
+    }
+
+    fn wrong_type(&mut self, key: &Key, path: String, value: &Spanned<DeValue<'_>>, place: Place) {
+        let message = format!(
+            "{} is {}, not {}",
+            self.excerpt(value),
+            article(value.get_ref().type_str()),
+            key.kind.name()
+        );
+        let remedy = key.default.map_or_else(
+            || format!("write {}", key.kind.name()),
+            |default| format!("write {}, for example {default}", key.kind.name()),
+        );
+        self.problems.push(Problem { place, key: path, message, remedy });
     }
 
     fn unknown_key(&mut self, table: &Table, name: &str, place: Place) {

@@ -56,7 +56,8 @@ pub struct Limits {
 
 /// Longer than any use; sums with the present must not overflow.
 const LONGEST: Duration = Duration::from_hours(24 * 365);
-const KIB: u64 = 1 << 10;
+/// A kibibyte.
+pub(super) const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 impl Checker<'_> {
@@ -66,14 +67,14 @@ impl Checker<'_> {
         let request = self.size(&keys, "request", 4 * KIB..=MIB);
         let contexts = self.count(&keys, "contexts", 1, 128);
         let user_items = self.count(&keys, "user_items", 1, 65_536);
-        let association_bytes = self.parsed(&keys, "association_bytes", SIZE);
+        let association_bytes = self.size(&keys, "association_bytes", 64 * KIB..=u64::MAX);
         let association_time = self.span(&keys, "association_time");
         let request_timeout = self.own_span(&keys, "request_timeout");
         let idle_timeout = self.own_span(&keys, "idle_timeout");
         let read_timeout = self.own_span(&keys, "read_timeout");
         let write_timeout = self.own_span(&keys, "write_timeout");
         let artim = self.span(&keys, "artim");
-        let min_rate = self.parsed(&keys, "min_rate", SIZE);
+        let min_rate = self.size(&keys, "min_rate", 0..=MIB);
         let depth = self.count(&keys, "depth", 1, 64);
         let elements = self.count(&keys, "elements", 1, 65_536);
         let headers = self.count(&keys, "headers", 1, 1_000_000);
@@ -108,7 +109,8 @@ impl Checker<'_> {
         })
     }
 
-    fn size(
+    /// A size of this range.
+    pub(super) fn size(
         &mut self,
         keys: &Keys<'_>,
         key: &'static str,

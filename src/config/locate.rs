@@ -1,17 +1,49 @@
 //! Where the file and the spool are (XDG Base Directory Specification, systemd.exec(5)).
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
+use super::error::{ConfigErrors, Place, Problem};
 
 const NAME: &str = "thorascribe/thorascribe.toml";
 
-/// The file to read: a named one must exist, of the usual places the first that does.
-pub(super) fn file(named: Option<&Path>, environment: &Environment) -> Option<PathBuf> {
+/// The file that the configuration is read from: a named one, which must exist, else the first that
+/// is in one of the usual places; `None`: there is none, and the defaults hold.
+///
+/// # Errors
+/// A usual place that cannot be looked at: defaults in place of a file that may be there would let
+/// anybody send.
+pub fn file(
+    named: Option<&Path>,
+    environment: &Environment,
+) -> Result<Option<PathBuf>, ConfigErrors> {
     let named = named.map(Path::to_owned).or_else(|| environment.path("THORASCRIBE_CONFIG"));
-    named.or_else(|| {
-        let usual = [xdg(environment, "XDG_CONFIG_HOME", ".config"), Some(PathBuf::from("/etc"))];
-        usual.into_iter().flatten().map(|folder| folder.join(NAME)).find(|file| file.exists())
+    if named.is_some() {
+        return Ok(named);
+    }
+    let usual = [xdg(environment, "XDG_CONFIG_HOME", ".config"), Some(PathBuf::from("/etc"))];
+    for file in usual.into_iter().flatten().map(|folder| folder.join(NAME)) {
+        // A link that leads nowhere is there too, and reading it says so.
+        match std::fs::symlink_metadata(&file) {
+            Ok(_) => return Ok(Some(file)),
+            // Below what is no folder, as a HOME of /dev/null, there is nothing either.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(hidden(file, &error)),
+        }
+    }
+    Ok(None)
+}
+
+fn hidden(file: PathBuf, error: &std::io::Error) -> ConfigErrors {
+    ConfigErrors::one(Problem {
+        place: Place::WholeFile(file),
+        key: String::new(),
+        message: format!("cannot see whether the configuration is here: {error}"),
+        remedy: "let the user of this program look into the folder, or name a file by --config or \
+                 THORASCRIBE_CONFIG (/dev/null: the defaults)"
+            .to_owned(),
     })
 }
 

@@ -17,6 +17,7 @@ mod audit;
 mod check;
 mod environment;
 mod error;
+mod examined;
 mod file;
 mod keys;
 mod limits;
@@ -32,7 +33,9 @@ pub use address_range::{AddressRange, AddressRangeError};
 pub use audit::{Audit, Syslog};
 pub use environment::Environment;
 pub use error::{ConfigErrors, Place, Problem};
+pub use examined::Examined;
 pub use limits::Limits;
+pub use locate::file;
 pub use show::{Shown, Source, show};
 pub use tls::{DestinationTls, Identity, NamedFile, Tls};
 pub use triage::{Route, Rule, When};
@@ -342,13 +345,16 @@ impl Config {
         check::check(&settings, environment, problems)
     }
 
-    /// What the demonstration runs with: free ports of the loopback, a spool of its own, and one
+    /// What the demonstration runs with, whatever files there are: free ports of the loopback, a spool of its own, and one
     /// destination that receives reports.
     ///
     /// # Errors
     /// A spool path that is not Unicode.
     pub fn for_demo(spool: &Path, archive: SocketAddr) -> Result<Self, ConfigErrors> {
-        let mut config = Self::load_from(None, &Environment::empty().with_spool(spool))?;
+        let (mut settings, mut problems) = (file::Settings::default(), Vec::new());
+        let environment = Environment::empty().with_spool(spool);
+        environment::apply(&environment, &mut settings, &mut problems);
+        let mut config = check::check(&settings, &environment, problems)?;
         config.node.bind.set_port(0);
         config.http.bind.set_port(0);
         config.spool.min_free = ByteSize(64 << 20);

@@ -16,10 +16,10 @@ impl Checker<'_> {
         &mut self,
         settings: &Settings,
         tls: Option<&Tls>,
-    ) -> Option<Vec<Destination>> {
+    ) -> Vec<Destination> {
         let entries = settings.arrays.get("destination").map_or(&[][..], Vec::as_slice);
         let mut seen: BTreeMap<String, Place> = BTreeMap::new();
-        let (mut all, mut whole) = (Vec::new(), true);
+        let mut all = Vec::new();
         for entry in entries {
             let keys = Keys::of_entry(&keys::DESTINATION, entry);
             let destination = self.destination(&keys, tls);
@@ -30,12 +30,9 @@ impl Checker<'_> {
                 let why = format!("{name:?} names a destination already, at {first}");
                 self.complain(&keys, "name", &why, "give each destination a name of its own");
             }
-            match destination {
-                Some(destination) => all.push(destination),
-                None => whole = false,
-            }
+            all.extend(destination);
         }
-        whole.then_some(all)
+        all
     }
 
     fn destination(&mut self, keys: &Keys<'_>, tls: Option<&Tls>) -> Option<Destination> {
@@ -60,15 +57,17 @@ impl Checker<'_> {
         }
         let tls = self.destination_tls(keys, tls);
         let commitment = self.flag(keys, "commitment");
+        // Something stands in for what is wrong: its certificates are read all the same, and what is
+        // wrong with them told with the rest.
         Some(Destination {
-            name: name?,
-            ae_title: ae_title?,
-            host: host?,
-            port: u16::try_from(port?).ok()?,
-            receives: receives?,
-            sr_classes: sr_classes?,
+            name: name.unwrap_or_default(),
+            ae_title: ae_title.or_else(|| ANY.parse().ok())?,
+            host: host.unwrap_or_default(),
+            port: port.and_then(|port| u16::try_from(port).ok()).unwrap_or_default(),
+            receives: receives.unwrap_or_default(),
+            sr_classes: sr_classes.unwrap_or_default(),
             tls: tls?,
-            commitment: commitment?,
+            commitment: commitment.unwrap_or_default(),
         })
     }
 
@@ -105,7 +104,7 @@ impl Checker<'_> {
 
     pub(super) fn peers(&mut self, settings: &Settings, tls: Option<&Tls>) -> Option<Vec<Peer>> {
         let entries = settings.arrays.get("peer").map_or(&[][..], Vec::as_slice);
-        let vouched = tls.is_some_and(|tls| tls.bind.is_some() && tls.client_ca.is_some());
+        let vouched = tls.is_none_or(|tls| tls.bind.is_some() && tls.client_ca.is_some());
         let peers: Vec<Option<Peer>> = entries
             .iter()
             .map(|entry| {

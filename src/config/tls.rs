@@ -1,6 +1,6 @@
 //! Certificates, keys and authorities: which files; `dimse::tls` reads them.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use super::error::{Place, Problem};
@@ -69,11 +69,14 @@ pub struct DestinationTls {
     pub identity: Option<Identity>,
 }
 
+/// Stands in for an address that is wrong, so that the files beside it are read all the same.
+const SOMEWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
 impl Checker<'_> {
     pub(super) fn tls(&mut self, settings: &Settings) -> Option<Tls> {
         let keys = Keys::of_table(settings, "tls")?;
         let none = self.text(&keys, "bind")?.is_empty();
-        let bind = if none { None } else { Some(self.parsed(&keys, "bind", ADDRESS)?) };
+        let bind = (!none).then(|| self.parsed(&keys, "bind", ADDRESS).unwrap_or(SOMEWHERE));
         let identity = self.identity(&keys, ["certificate", "key"])?;
         if bind.is_some() && identity.is_none() {
             let why = "a port that speaks TLS needs a certificate and its key";
@@ -128,9 +131,12 @@ impl Checker<'_> {
             return Some(None);
         }
         let Some(ca) = ca.or_else(|| of_node?.ca.clone()) else {
-            let why = "nobody is named who vouches for the destination's certificate";
-            let remedy = "set tls_ca here, or ca under [tls], to a PEM file of authorities";
-            self.complain(keys, "tls", why, remedy);
+            // Of a [tls] that is wrong it is not known.
+            if of_node.is_some() {
+                let why = "nobody is named who vouches for the destination's certificate";
+                let remedy = "set tls_ca here, or ca under [tls], to a PEM file of authorities";
+                self.complain(keys, "tls", why, remedy);
+            }
             return None;
         };
         let identity = identity.or_else(|| of_node?.identity.clone());
@@ -145,6 +151,10 @@ impl Checker<'_> {
         audit: &Audit,
         destinations: &[Destination],
     ) {
+        let all = settings.arrays.get("destination").map_or(0, Vec::len);
+        if destinations.len() < all {
+            return;
+        }
         let syslog = audit.syslog.as_ref().is_some_and(|syslog| syslog.tls.is_some());
         let used = tls.bind.is_some() || syslog || destinations.iter().any(|d| d.tls.is_some());
         if let (true, false, Some(keys)) =

@@ -6,7 +6,7 @@ use super::Receives;
 use super::error::Place;
 use super::file::Settings;
 use super::keys::{self, Table};
-use super::value::{Checker, Keys};
+use super::value::{Checker, Keys, texts};
 use crate::vocabulary::Priority;
 
 /// `[[rule]]`
@@ -55,7 +55,7 @@ impl When {
 }
 
 impl Checker<'_> {
-    pub(super) fn rules(&mut self, settings: &Settings) -> Option<Vec<Rule>> {
+    pub(super) fn rules(&mut self, settings: &Settings) -> Vec<Rule> {
         const PRIORITIES: [(&str, Priority); 3] = [
             ("stat", Priority::Stat),
             ("urgent", Priority::Urgent),
@@ -64,32 +64,44 @@ impl Checker<'_> {
         self.each(settings, &keys::RULE, |checker, keys| {
             let (name, when) = (checker.text(keys, "name"), checker.when(keys));
             let priority = checker.word(keys, "priority", &PRIORITIES);
-            Some(Rule { name: name?, when: when?, priority: priority? })
+            let name = name.unwrap_or_default();
+            Some(Rule { name, when: when?, priority: priority.unwrap_or(Priority::Routine) })
         })
     }
 
-    pub(super) fn routes(&mut self, settings: &Settings) -> Option<Vec<Route>> {
+    pub(super) fn routes(&mut self, settings: &Settings) -> Vec<Route> {
         let entries = settings.arrays.get("destination").map_or(&[][..], Vec::as_slice);
         let named = entries.iter().filter_map(|entry| entry.keys.get("name")?.value.as_str());
         let destinations: Vec<(&str, String)> = named.map(|name| (name, name.to_owned())).collect();
         self.each(settings, &keys::ROUTE, |checker, keys| {
             let (name, when) = (checker.text(keys, "name"), checker.when(keys));
-            let to = checker.words(keys, "to", &destinations);
-            if to.as_ref().is_some_and(Vec::is_empty) {
-                checker.complain(keys, "to", "no destination is named", "name one");
-            }
-            let send = checker.sent(keys, "send");
-            Some(Route { name: name?, when: when?, to: to?, send: send? })
+            let to = checker.targets(keys, &destinations).unwrap_or_default();
+            let send = checker.sent(keys, "send").unwrap_or_default();
+            Some(Route { name: name.unwrap_or_default(), when: when?, to, send })
         })
     }
 
-    /// Every entry of an array of tables, each with a name of its own.
+    fn targets(&mut self, keys: &Keys<'_>, destinations: &[(&str, String)]) -> Option<Vec<String>> {
+        if texts(&self.required(keys, "to")?.value).is_empty() {
+            self.complain(keys, "to", "no destination is named", "name one");
+            return None;
+        }
+        if destinations.is_empty() {
+            let why = "there is no [[destination]] with a name";
+            self.complain(keys, "to", why, "add a [[destination]], and write its name here");
+            return None;
+        }
+        self.words(keys, "to", destinations)
+    }
+
+    /// Every entry of an array of tables, each with a name of its own. One that is wrong stays, as
+    /// long as it has a condition: that is compiled all the same, and its errors told with the rest.
     fn each<T>(
         &mut self,
         settings: &Settings,
         table: &'static Table,
         mut read: impl FnMut(&mut Self, &Keys<'_>) -> Option<T>,
-    ) -> Option<Vec<T>> {
+    ) -> Vec<T> {
         let entries = settings.arrays.get(table.name).map_or(&[][..], Vec::as_slice);
         let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
         for entry in entries {
@@ -99,9 +111,9 @@ impl Checker<'_> {
                 let why = format!("{name:?} names a {} already", table.name);
                 self.complain(&keys, "name", &why, "give each a name of its own");
             }
-            all.push(read(self, &keys));
+            all.extend(read(self, &keys));
         }
-        all.into_iter().collect()
+        all
     }
 
     fn when(&mut self, keys: &Keys<'_>) -> Option<When> {

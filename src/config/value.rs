@@ -24,6 +24,8 @@ pub(super) struct Keys<'a> {
     pub(super) written: BTreeMap<&'a str, &'a Setting>,
     /// Where the table begins: the place of what is missing.
     place: Place,
+    /// Keys of the table whose value is of another type.
+    wrong: &'a [&'static str],
 }
 
 impl<'a> Keys<'a> {
@@ -33,12 +35,12 @@ impl<'a> Keys<'a> {
             let (first, key) = path.split_once('.')?;
             (first == name).then_some((key, setting))
         });
-        Some(Self { table, written: written.collect(), place: Place::Default })
+        Some(Self { table, written: written.collect(), place: Place::Default, wrong: &[] })
     }
 
     pub(super) fn of_entry(table: &'a Table, entry: &'a Entry) -> Self {
         let written = entry.keys.iter().map(|(key, setting)| (key.as_str(), setting)).collect();
-        Self { table, written, place: entry.place.clone() }
+        Self { table, written, place: entry.place.clone(), wrong: &entry.wrong }
     }
 
     pub(super) fn path(&self, key: &str) -> String {
@@ -186,7 +188,7 @@ impl Checker<'_> {
 
     pub(super) fn required(&mut self, keys: &Keys<'_>, key: &'static str) -> Option<Setting> {
         let setting = keys.setting(key);
-        if setting.is_none() {
+        if setting.is_none() && !keys.wrong.contains(&key) {
             let kind = keys.table.key(key).map_or("", |key: &Key| key.kind.name());
             let remedy = format!("add {key} to this [[{}]]: {kind}", keys.table.name);
             self.problems.push(Problem {

@@ -88,10 +88,11 @@ async fn attempt(
     asked: Commitment,
     closing: CancellationToken,
 ) -> Result<(), SpoolError> {
-    let outcome = match ask(delivery, destination, &asked, closing).await? {
-        Ok(status) => disposition::of_status(status),
-        Err(error) => disposition::of_error(&error),
+    let (outcome, words) = match ask(delivery, destination, &asked, closing).await? {
+        Ok((status, words)) => (disposition::of_status(status), words),
+        Err(error) => (disposition::of_error(&error), None),
     };
+    let worded = move |reason: &str| disposition::in_its_words(reason, words.as_deref());
     let (spool, name) = (delivery.spool.clone(), &destination.name);
     let (study, attempts) = (&asked.study, asked.attempts);
     match outcome {
@@ -99,11 +100,11 @@ async fn attempt(
         Disposition::Retry(why) | Disposition::Unreachable(why) => {
             warn!(destination = name, %study, attempts, why, "storage commitment failed, will retry");
             let after = retry::delay(attempts, &mut rand::rng());
-            blocking(move || spool.commitment_failed(&asked, after, &why)).await
+            blocking(move || spool.commitment_failed(&asked, after, &worded(&why))).await
         }
         Disposition::Dead(why) => {
             warn!(destination = name, %study, attempts, why, "storage commitment refused");
-            let why = format!("storage commitment: {why}");
+            let why = worded(&format!("storage commitment: {why}"));
             blocking(move || spool.commitment_refused(&asked, &why)).await
         }
     }
@@ -115,7 +116,7 @@ async fn ask(
     destination: &Destination,
     asked: &Commitment,
     closing: CancellationToken,
-) -> Result<Result<Status, RequestError>, SpoolError> {
+) -> Result<Result<(Status, Option<String>), RequestError>, SpoolError> {
     let context = ProposedContext {
         abstract_syntax: STORAGE_COMMITMENT.to_owned(),
         transfer_syntaxes: SYNTAXES.to_vec(),
@@ -126,8 +127,9 @@ async fn ask(
             Err(error) => return Ok(Err(error)),
         };
     let (transaction, objects) = (asked.transaction.clone(), asked.objects.clone());
-    let status = match association.n_action(&CommitmentRequest { transaction, objects }).await {
-        Ok(status) => status,
+    let request = CommitmentRequest { transaction, objects };
+    let (status, words) = match association.n_action(&request).await {
+        Ok(answer) => answer,
         Err(error) => {
             association.release().await;
             return Ok(Err(error));
@@ -141,7 +143,7 @@ async fn ask(
         linger(delivery, &mut association, asked, closing).await?;
     }
     association.release().await;
-    Ok(Ok(status))
+    Ok(Ok((status, words)))
 }
 
 /// Each time it is asked again the destination has twice as long.

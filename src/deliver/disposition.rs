@@ -3,6 +3,7 @@
 use crate::dimse::requestor::RequestError;
 use crate::dimse::status::{Status, StatusKind};
 use crate::observe::chain;
+use crate::vocabulary::Excerpt;
 
 /// The outcome of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,12 @@ pub(super) fn of_status(status: Status) -> Disposition {
             _ => Disposition::Dead(format!("the destination answered {status}")),
         },
     }
+}
+
+/// A reason for the queue, with the destination's own words on it (Error Comment, 0000,0902). They
+/// may name a patient: no log has them.
+pub(super) fn in_its_words(reason: &str, words: Option<&str>) -> String {
+    words.map_or_else(|| reason.to_owned(), |words| format!("{reason}: {}", Excerpt(words)))
 }
 
 /// What a failure below the status means: the network and the peer may recover, and a peer that

@@ -78,9 +78,9 @@ async fn attempt(
     lease: DeliveryLease,
 ) -> Result<(), SpoolError> {
     let started = Instant::now();
-    let (outcome, sent) = match send(delivery, destination, &lease.object).await {
-        Ok(sent) => sent,
-        Err(error) => (disposition::of_error(&error), None),
+    let Attempt { outcome, sent, words } = match send(delivery, destination, &lease.object).await {
+        Ok(attempt) => attempt,
+        Err(error) => Attempt::without_answer(disposition::of_error(&error)),
     };
     delivery.metrics.stage(Stage::Deliver, started.elapsed());
     let attempts = lease.attempts;
@@ -113,18 +113,20 @@ async fn attempt(
     };
     let commit = destination.commitment;
     // First the spool: whatever else fails, what the destination has does not go again.
+    let worded = move |reason: &str| disposition::in_its_words(reason, words.as_deref());
     let noted = blocking(move || match (outcome, sent) {
         (Disposition::Sent(remark), Some((instance, class))) => {
+            let remark = remark.map(|remark| worded(&remark));
             lease.sent_with(&instance, remark.as_deref(), commit.then_some(class))
         }
         (Disposition::Sent(_), None) => lease.dead("nothing to send"),
         (Disposition::Retry(reason), _) => {
-            lease.retry(retry::delay(attempts, &mut rand::rng()), &reason)
+            lease.retry(retry::delay(attempts, &mut rand::rng()), &worded(&reason))
         }
         (Disposition::Unreachable(reason), _) => {
             lease.unreachable(retry::delay(attempts, &mut rand::rng()), &reason)
         }
-        (Disposition::Dead(reason), _) => lease.dead(&reason),
+        (Disposition::Dead(reason), _) => lease.dead(&worded(&reason)),
     })
     .await;
     if let Some(gone) = gone {
@@ -164,12 +166,27 @@ fn label(outcome: &Disposition) -> &'static str {
     }
 }
 
+/// What came of an attempt.
+struct Attempt {
+    outcome: Disposition,
+    /// What was sent.
+    sent: Option<(InstanceUid, SopClass)>,
+    /// What the destination said of it.
+    words: Option<String>,
+}
+
+impl Attempt {
+    fn without_answer(outcome: Disposition) -> Self {
+        Self { outcome, sent: None, words: None }
+    }
+}
+
 /// One association that stores the object; a report in the first class that is accepted.
 async fn send(
     delivery: &Delivery,
     destination: &Destination,
     object: &DeliveryObject,
-) -> Result<(Disposition, Option<(InstanceUid, SopClass)>), RequestError> {
+) -> Result<Attempt, RequestError> {
     let (files, contexts) = match object {
         DeliveryObject::Report(files) => {
             let files = destination.wanted(files);
@@ -188,16 +205,19 @@ async fn send(
     let chosen = match sr_class::choose(&association, &files) {
         Ok(Some(chosen)) => chosen,
         Ok(None) => {
+            let why = sr_class::refusal(&association, &files);
             association.release().await;
-            return Ok((Disposition::Dead(sr_class::refusal(&files)), None));
+            return Ok(Attempt::without_answer(Disposition::Dead(why)));
         }
         Err(error) => {
             association.release().await;
-            return Ok((Disposition::Retry(format!("the object cannot be read: {error}")), None));
+            let why = format!("the object cannot be read: {error}");
+            return Ok(Attempt::without_answer(Disposition::Retry(why)));
         }
     };
-    let status = association.store(&chosen.item).await?;
+    let (status, words) = association.store_with_comment(&chosen.item).await?;
     drop(chosen.converted);
     association.release().await;
-    Ok((disposition::of_status(status), Some((chosen.instance, chosen.class))))
+    let sent = Some((chosen.instance, chosen.class));
+    Ok(Attempt { outcome: disposition::of_status(status), sent, words })
 }

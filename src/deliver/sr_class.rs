@@ -109,11 +109,12 @@ fn converted(
     Ok(Some(chosen))
 }
 
-/// What a destination that takes none of the files is told in the queue.
-pub(super) fn refusal(files: &[SendableFile]) -> String {
-    let offered: Vec<String> = files
-        .iter()
-        .map(|file| format!("{} ({})", file.sop_class.name(), file.transfer_syntax.name()))
-        .collect();
-    format!("the destination accepts none of the offered SOP classes: {}", offered.join(", "))
+/// Why a destination takes none of the files, for the queue.
+pub(super) fn refusal(association: &Requestor, files: &[SendableFile]) -> String {
+    let one = |file: &SendableFile| {
+        let (class, syntax) = (file.sop_class.name(), file.transfer_syntax.name());
+        format!("{class} in {syntax} ({})", association.refusal(file.sop_class.uid(), None))
+    };
+    let offered: Vec<String> = files.iter().map(one).collect();
+    format!("the destination accepts nothing that it was offered: {}", offered.join(", "))
 }

@@ -60,9 +60,8 @@ fn look(spool: &Spool, named: &[Destination]) -> Result<Vec<(String, u64)>, Spoo
             objects, "this destination is no longer asked to commit: what it acknowledged is done"
         );
     }
-    let mut waiting = spool.waiting_destinations()?;
-    waiting.retain(|(name, _)| !named.iter().any(|destination| destination.name == *name));
-    Ok(waiting)
+    let named: Vec<String> = named.iter().map(|destination| destination.name.clone()).collect();
+    spool.unclaimed_deliveries(&named)
 }
 
 /// Says it once of each name.

@@ -286,19 +286,14 @@ impl Acceptor {
                     tally.echoes += 1;
                     c_echo::status(context).into()
                 }
-                _ => Status::UNRECOGNIZED_OPERATION.into(),
+                verb => StoreReply {
+                    status: Status::UNRECOGNIZED_OPERATION,
+                    comment: Some(format!("{} is not served here", field::name(verb))),
+                },
             }
         };
         if reply.status != Status::SUCCESS {
-            let comment = reply.comment.as_deref().unwrap_or_default();
-            let (status, comment) = (reply.status, Excerpt(comment));
-            match tally.hall.complaints.of(address, Instant::now()) {
-                Say::Debug => debug!(%status, "request refused: {comment}"),
-                say => {
-                    warn!(%status, "request refused: {comment}");
-                    announce(say);
-                }
-            }
+            tell_refusal(&request, &reply, tally.hall.complaints.of(address, Instant::now()));
         }
         let response = request.response(reply.status, reply.comment);
         connection.send_command(id, &response.encode()).await?;
@@ -406,6 +401,21 @@ impl Acceptor {
                 let ended = Ended::TimedOut(connection.machine.phase());
                 Err(connection.end(Some(Pdu::Abort(Abort::PROVIDER)), ended).await)
             }
+        }
+    }
+}
+
+/// Logs what was refused and why: the whole of it, where the peer gets 64 characters.
+fn tell_refusal(request: &Request, reply: &StoreReply, say: Say) {
+    let (status, verb) = (reply.status, field::name(request.field));
+    let uid = |uid: &Option<String>| Excerpt(uid.as_deref().unwrap_or("none")).to_string();
+    let (class, instance) = (uid(&request.class), uid(&request.instance));
+    let reason = reply.comment.as_deref().unwrap_or_else(|| status.name()).escape_debug();
+    match say {
+        Say::Debug => debug!(%status, verb, class, instance, "request refused: {reason}"),
+        say => {
+            warn!(%status, verb, class, instance, "request refused: {reason}");
+            announce(say);
         }
     }
 }

@@ -87,7 +87,9 @@ pub(super) fn check(
 ) -> Result<StoreRequest, StoreReply> {
     let class = SopClass::from_uid(&context.class)
         .filter(|class| class.kind() != SopKind::Verification)
-        .ok_or(Status::UNRECOGNIZED_OPERATION)?;
+        .ok_or_else(|| {
+            refused(Status::UNRECOGNIZED_OPERATION, "the context is not of a storage class")
+        })?;
     match &request.class {
         None => return Err(refused(Status::MISSING_ATTRIBUTE, "Affected SOP Class UID missing")),
         Some(stated) if *stated != context.class => {

@@ -40,6 +40,25 @@ pub mod field {
     pub const C_CANCEL: u16 = 0x0FFF;
     /// Set in responses.
     pub const RESPONSE: u16 = 0x8000;
+
+    /// The verb of a request.
+    pub const fn name(field: u16) -> &'static str {
+        match field {
+            C_STORE => "C-STORE",
+            0x0010 => "C-GET",
+            0x0020 => "C-FIND",
+            0x0021 => "C-MOVE",
+            C_ECHO => "C-ECHO",
+            N_EVENT_REPORT => "N-EVENT-REPORT",
+            0x0110 => "N-GET",
+            0x0120 => "N-SET",
+            N_ACTION => "N-ACTION",
+            0x0140 => "N-CREATE",
+            0x0150 => "N-DELETE",
+            C_CANCEL => "C-CANCEL",
+            _ => "an unknown verb",
+        }
+    }
 }
 
 /// A command set as it came, its elements found.

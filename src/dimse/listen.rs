@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, field, info_span, warn};
+use tracing::{Instrument, debug, field, info, info_span, warn};
 
 use super::acceptor::{Acceptor, Arrival, Limits};
 use super::complaints::{Complaints, Say};
@@ -21,6 +21,7 @@ use super::negotiate::Caller;
 use super::places::{Place, Slots, Waiting};
 use super::tls::{self, CurrentServer};
 use crate::object::Turns;
+use crate::observe::recurring::Recurring;
 
 /// A bound port.
 #[derive(Debug)]
@@ -122,7 +123,7 @@ pub async fn serve(
 
 /// Accepts connections on one port.
 async fn port(listener: Listener, acceptor: Arc<Acceptor>, hall: Arc<Hall>, stop: Stop) {
-    let mut associations = JoinSet::new();
+    let (mut associations, mut trouble) = (JoinSet::new(), Recurring::default());
     loop {
         let accepted = tokio::select! {
             biased;
@@ -138,11 +139,16 @@ async fn port(listener: Listener, acceptor: Arc<Acceptor>, hall: Arc<Hall>, stop
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or the peer went away again: neither ends the loop.
-                warn!("connection not accepted: {error}");
+                if let Some(times) = trouble.happened(Instant::now()) {
+                    warn!(times, "connection not accepted: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
+        if let Some(times) = trouble.passed(Instant::now()) {
+            info!(times, "connections are accepted again");
+        }
         // Responses are small and awaited.
         if let Err(error) = stream.set_nodelay(true) {
             debug!("TCP_NODELAY not set: {error}");

@@ -420,6 +420,7 @@ mod tests {
         let context = Context { class, syntax: TransferSyntax::ExplicitLittle };
         machine.established(
             Agreement {
+                refused: Vec::new(),
                 calling: "A".parse().unwrap(),
                 called: "B".parse().unwrap(),
                 contexts: BTreeMap::from([(1, context.clone()), (3, context)]),

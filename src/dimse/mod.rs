@@ -23,6 +23,7 @@ pub mod n_event_report;
 pub mod negotiate;
 pub mod pdu;
 mod places;
+mod refusal;
 pub mod requestor;
 pub mod status;
 mod stream;

@@ -17,6 +17,7 @@ use crate::vocabulary::{AeTitle, SopClass, SopKind, TransferSyntax};
 
 pub(super) use super::admission::user_name;
 pub use super::admission::{AcceptedPeer, Caller};
+pub use super::refusal::Refusal;
 
 /// Most contexts that fit an association: the odd numbers of a byte.
 pub const MAX_CONTEXTS: usize = 128;
@@ -62,6 +63,9 @@ pub struct Agreement {
     pub called: AeTitle,
     /// By context ID.
     pub contexts: BTreeMap<u8, Context>,
+    /// What the peer did not accept of a request of ours, and why; of a request of the peer's:
+    /// nothing.
+    pub refused: Vec<(ProposedContext, Refusal)>,
     /// The largest P-DATA to send, already clamped.
     pub send_max: u32,
     /// The peer's implementation version name or class UID; its own text.
@@ -193,7 +197,8 @@ pub fn answer(request: &AssociationRQ, caller: impl Into<Caller>, offer: &Offer)
         user_variables: answered_variables(request, &contexts, offer.max_pdu),
     };
     let implementation = implementation(&request.user_variables);
-    let agreement = Agreement { calling, called, contexts, send_max, implementation };
+    let refused = Vec::new();
+    let agreement = Agreement { calling, called, contexts, refused, send_max, implementation };
     match claim {
         None => Answer::Accept(Box::new(accept), agreement),
         Some(claim) => Answer::Judge(Box::new(accept), agreement, claim),
@@ -325,13 +330,15 @@ pub fn agreement(
     accept: &AssociationAC,
 ) -> Result<Agreement, &'static str> {
     let send_max = send_max(&accept.user_variables).ok_or("maximum length too small")?;
-    let mut contexts = BTreeMap::new();
+    let (mut contexts, mut refused) = (BTreeMap::new(), Vec::new());
     for result in &accept.presentation_contexts {
-        if result.reason != PresentationContextResultReason::Acceptance {
-            continue;
-        }
         let index = usize::from(result.id.saturating_sub(1) / 2);
         let asked = proposed.get(index).filter(|_| result.id % 2 == 1 && index < MAX_CONTEXTS);
+        if result.reason != PresentationContextResultReason::Acceptance {
+            let reason = Refusal::of(&result.reason);
+            refused.extend(asked.map(|asked| (asked.clone(), reason)));
+            continue;
+        }
         let asked = asked.ok_or("accepted a context that was not proposed")?;
         let syntax = TransferSyntax::from_uid(&result.transfer_syntax)
             .filter(|syntax| asked.transfer_syntaxes.contains(syntax))
@@ -346,6 +353,7 @@ pub fn agreement(
         calling: calling.clone(),
         called: called.clone(),
         contexts,
+        refused,
         send_max,
         implementation,
     })

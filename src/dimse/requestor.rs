@@ -23,7 +23,7 @@ use super::timers::Timers;
 use super::tls::{self, Client};
 use crate::vocabulary::{AeTitle, InstanceUid, SopClass, TransferSyntax};
 
-pub use super::negotiate::ProposedContext;
+pub use super::negotiate::{ProposedContext, Refusal};
 
 /// Bytes of a response's data set that are read and dropped.
 const MAX_RESPONSE_DATA: u64 = 1 << 20;
@@ -104,7 +104,7 @@ pub enum RequestError {
         ended: Ended,
     },
     /// No accepted context carries the object as it is stored.
-    #[error("{remote} does not take {class} in {syntax}")]
+    #[error("{remote} does not take {class} in {syntax}: {refusal}")]
     NotAccepted {
         /// Who.
         remote: String,
@@ -112,6 +112,8 @@ pub enum RequestError {
         class: String,
         /// The syntax's name.
         syntax: &'static str,
+        /// Why not.
+        refusal: Refusal,
     },
     /// The object cannot be read from the disk.
     #[error("cannot read {path}: {source}")]
@@ -207,6 +209,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         all.filter(|c| c.class == sop_class_uid).map(|c| c.syntax).collect()
     }
 
+    /// Why an object of a class in a syntax is not taken. Of several contexts the one that tells
+    /// most counts.
+    pub fn refusal(&self, class: &str, syntax: Option<TransferSyntax>) -> Refusal {
+        let refused = self.connection.machine.agreement().map(|a| a.refused.as_slice());
+        let asked = |context: &ProposedContext| {
+            context.abstract_syntax == class
+                && syntax.is_none_or(|syntax| context.transfer_syntaxes.contains(&syntax))
+        };
+        let reasons = refused.into_iter().flatten().filter(|(context, _)| asked(context));
+        reasons.map(|(_, refusal)| *refusal).max().unwrap_or(Refusal::Unsaid)
+    }
+
     fn context(&self, class: &str, syntax: Option<TransferSyntax>) -> Option<u8> {
         let contexts = &self.connection.machine.agreement()?.contexts;
         let fits = |c: &negotiate::Context| {
@@ -215,10 +229,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         contexts.iter().find(|(_, context)| fits(context)).map(|(id, _)| *id)
     }
 
-    fn not_accepted(&self, class: &str, syntax: &'static str) -> RequestError {
+    fn not_accepted(&self, class: &str, syntax: Option<TransferSyntax>) -> RequestError {
+        let refusal = self.refusal(class, syntax);
+        let syntax = syntax.map_or("any syntax", TransferSyntax::name);
         let class =
             SopClass::from_uid(class).map_or_else(|| class.to_owned(), |c| c.name().to_owned());
-        RequestError::NotAccepted { remote: self.remote.clone(), class, syntax }
+        RequestError::NotAccepted { remote: self.remote.clone(), class, syntax, refusal }
     }
 
     fn ended(&self, ended: Ended) -> RequestError {
@@ -228,7 +244,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
     /// C-ECHO.
     pub async fn echo(&mut self) -> Result<Status, RequestError> {
         let class = SopClass::Verification.uid();
-        let id = self.context(class, None).ok_or_else(|| self.not_accepted(class, "any syntax"))?;
+        let id = self.context(class, None).ok_or_else(|| self.not_accepted(class, None))?;
         let request = self.request(field::C_ECHO, class, None);
         let sent = self.connection.send_command(id, &request.encode()).await;
         sent.map_err(|ended| self.ended(ended))?;
@@ -250,7 +266,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         let syntax = item.transfer_syntax;
         let id = self
             .context(class, Some(syntax))
-            .ok_or_else(|| self.not_accepted(class, syntax.name()))?;
+            .ok_or_else(|| self.not_accepted(class, Some(syntax)))?;
         let (file, length) = open(&item.path, item.data_set_offset).await?;
         let request = self.request(field::C_STORE, class, Some(item.instance_uid.as_str()));
         let sent = self.connection.send_command(id, &request.encode()).await;
@@ -306,11 +322,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         }
     }
 
-    /// N-ACTION: asks for storage commitment.
-    pub async fn n_action(&mut self, wanted: &CommitmentRequest) -> Result<Status, RequestError> {
+    /// N-ACTION: asks for storage commitment. The answer, with the peer's words on it.
+    pub async fn n_action(
+        &mut self,
+        wanted: &CommitmentRequest,
+    ) -> Result<(Status, Option<String>), RequestError> {
         let id = self
             .context(STORAGE_COMMITMENT, None)
-            .ok_or_else(|| self.not_accepted(STORAGE_COMMITMENT, "any syntax"))?;
+            .ok_or_else(|| self.not_accepted(STORAGE_COMMITMENT, None))?;
         let contexts = self.connection.machine.agreement().map(|a| &a.contexts);
         let explicit =
             contexts.and_then(|all| all.get(&id)).is_some_and(|c| c.syntax.is_explicit());
@@ -320,7 +339,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Requestor<S> {
         sent.map_err(|ended| self.ended(ended))?;
         let sent = self.connection.send_fragments(id, false, &set).await;
         sent.map_err(|ended| self.ended(ended))?;
-        self.response(id, &request).await.map(|response| response.status)
+        let response = self.response(id, &request).await?;
+        Ok((response.status, response.comment))
     }
 
     /// The next N-EVENT-REPORT of the peer; `None` when there is none by the time that `until` is

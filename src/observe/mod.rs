@@ -7,6 +7,7 @@
 pub mod audit;
 pub mod log;
 pub mod metrics;
+pub mod recurring;
 
 /// An error with its causes in one line, for a log and for the queue.
 pub fn chain(error: &dyn std::error::Error) -> String {

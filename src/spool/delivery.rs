@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::clock::milliseconds;
 use super::error::Fault;
@@ -131,20 +131,59 @@ impl Spool {
         })
     }
 
-    /// The destinations that deliveries wait for, and how many each; a name that is no longer
-    /// configured would wait for ever.
-    pub fn waiting_destinations(&self) -> Result<Vec<(String, u64)>, SpoolError> {
+    /// The destinations that deliveries of a study wait for, and how many each.
+    pub fn waiting_destinations(&self, study: &StudyUid) -> Result<Vec<(String, u64)>, SpoolError> {
         self.read("count deliveries", |transaction| {
-            let counts = transaction
-                .prepare_cached(
-                    "SELECT destination, count(*) FROM delivery WHERE state = 'waiting'
-                     GROUP BY destination ORDER BY destination",
-                )?
-                .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
-                .collect::<Result<_, _>>()?;
-            Ok(counts)
+            waiting(
+                transaction,
+                "JOIN job ON job.id = delivery.job JOIN study ON study.id = job.study
+                 WHERE study.uid = ?1 AND",
+                [study.as_str()],
+            )
         })
     }
+
+    /// Only these destinations are configured: what waits for any other says so instead of what
+    /// became of its last attempt, and is due should that one be configured again. The others, and
+    /// how many deliveries wait for each; they would wait for ever.
+    pub fn unclaimed_deliveries(
+        &self,
+        configured: &[String],
+    ) -> Result<Vec<(String, u64)>, SpoolError> {
+        self.write("note unclaimed deliveries", |change| {
+            let mut unclaimed = waiting(change, "WHERE", [])?;
+            unclaimed.retain(|(destination, _)| !configured.contains(destination));
+            for (destination, _) in &unclaimed {
+                change
+                    .prepare_cached(
+                        "UPDATE delivery SET reason = ?2, unreachable = 0,
+                             next_attempt_at = min(next_attempt_at, ?3)
+                         WHERE destination = ?1 AND state = 'waiting' AND leased = 0
+                             AND reason IS NOT ?2",
+                    )?
+                    .execute(params![destination, NOT_CONFIGURED, change.now])?;
+            }
+            Ok(unclaimed)
+        })
+    }
+}
+
+/// Why a delivery waits that nobody makes.
+const NOT_CONFIGURED: &str = "the destination is not configured";
+
+/// The destinations that such deliveries wait for, and how many each.
+fn waiting(
+    connection: &Connection,
+    which: &str,
+    values: impl Params,
+) -> rusqlite::Result<Vec<(String, u64)>> {
+    connection
+        .prepare_cached(&format!(
+            "SELECT destination, count(*) FROM delivery {which} delivery.state = 'waiting'
+             GROUP BY destination ORDER BY destination"
+        ))?
+        .query_map(values, |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.unsigned_abs())))?
+        .collect()
 }
 
 /// The files of one kind that drafting made.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Body;
@@ -18,7 +18,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
+
+use crate::observe::recurring::Recurring;
 
 /// How long a client may take to write its request.
 const ASK: Duration = Duration::from_secs(5);
@@ -34,7 +36,7 @@ pub(super) async fn serve(
     closing: CancellationToken,
     grace: Duration,
 ) {
-    let mut running = JoinSet::new();
+    let (mut running, mut trouble) = (JoinSet::new(), Recurring::default());
     let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
     loop {
         let accepted = tokio::select! {
@@ -47,11 +49,16 @@ pub(super) async fn serve(
             Ok(accepted) => accepted,
             Err(error) => {
                 // Out of descriptors, or the client went away again: neither ends the loop.
-                warn!("HTTP connection not accepted: {error}");
+                if let Some(times) = trouble.happened(Instant::now()) {
+                    warn!(times, "HTTP connection not accepted: {error}");
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
+        if let Some(times) = trouble.passed(Instant::now()) {
+            info!(times, "HTTP connections are accepted again");
+        }
         oldest_first.retain(|connection| !connection.is_finished());
         if oldest_first.len() >= MOST
             && let Some(oldest) = oldest_first.pop_front()

@@ -257,6 +257,9 @@ fn deliveries_that_wait_for_a_name_that_is_gone_are_said() {
             .count()
     };
     wait_until("it is said at the reload", || said(&node) == 1);
+    node.wait_for_job(study, "the queue says it", |job| {
+        job["deliveries"][0]["reason"] == "the destination is not configured"
+    });
     node.restart();
     wait_until("it is said at the start", || said(&node) == 2);
     assert_eq!(node.jobs(study)[0]["state"], "drafted");

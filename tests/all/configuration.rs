@@ -10,7 +10,7 @@ use thorascribe::config::{
 };
 
 use super::support::node::program;
-use super::support::objects::root;
+use super::support::objects::{fixture, root};
 use super::support::process::{run, text};
 
 /// A file with this text, and an environment without a home but for the variables given.
@@ -127,6 +127,20 @@ fn a_bad_value_says_what_is_allowed() {
         ("[spool]\nmin_free = \"2 GB\"", "spool.min_free", "B, KiB, MiB, GiB, TiB"),
         ("[deliver]\nmax_attempts = 0", "deliver.max_attempts", "from 1 to 1000"),
         ("[receive]\ntimeout = \"0s\"", "receive.timeout", "would refuse every peer"),
+        ("[receive]\nmax_object = \"0 B\"", "receive.max_object", "write \"64 KiB\""),
+        ("[limits]\nassociation_bytes = \"1 B\"", "limits.association_bytes", "less than 64 KiB"),
+        ("[limits]\nmin_rate = \"100 GiB\"", "limits.min_rate", "write \"1 MiB\""),
+        ("[deliver]\ncommitment_wait = \"0s\"", "deliver.commitment_wait", "from 1s to 1d"),
+        (
+            "[node]\ncalled_ae_titles = [\"*\", \"THIS_TITLE_IS_MUCH_TOO_LONG\"]",
+            "node.called_ae_titles",
+            "THIS_TITLE_IS_MUCH_TOO_LONG",
+        ),
+        (
+            "[[route]]\nname = \"r\"\nto = [\"pacs\"]",
+            "route.to",
+            "there is no [[destination]] with a name | add a [[destination]]",
+        ),
         ("[model]\nviews = [\"LATERL\"]", "model.views", "write \"LATERAL\""),
         ("[model]\nviews = \"PA\"", "model.views", "an array of strings"),
         ("[model]\nprompt = 0", "model.prompt", "count from 1"),
@@ -240,6 +254,7 @@ fn a_bad_destination_says_which_key() {
         ("port = 4242", "port = 1\nreceives = []", "destination.receives", "nothing"),
         ("port = 4242", "port = 1\nsr_classes = []", "destination.sr_classes", "no class"),
         ("port = 4242", "prot = 4242\nport = 1", "destination.prot", "write port"),
+        ("name = \"pacs\"", "name = 1", "destination.name", "1 is an integer"),
     ];
     for (from, to, key, part) in cases {
         let (_, _, found, text) = only(&PACS.replace(from, to));
@@ -249,6 +264,39 @@ fn a_bad_destination_says_which_key() {
     let (line, _, key, text) = only(&format!("{PACS}{PACS}"));
     assert_eq!((line, key.as_str()), (7, "destination.name"));
     assert!(text.contains("thorascribe.toml:1:1"), "{text}");
+}
+
+#[test]
+fn a_port_is_not_taken_twice() {
+    let bound =
+        |node: &str, http: &str| format!("[node]\nbind = \"{node}\"\n[http]\nbind = \"{http}\"\n");
+    for [node, http] in [
+        ["127.0.0.1:8104", "127.0.0.1:8104"],
+        ["0.0.0.0:8104", "127.0.0.1:8104"],
+        ["127.0.0.1:8104", "[::]:8104"],
+        ["[::]:8104", "[::1]:8104"],
+        ["[::ffff:127.0.0.1]:8104", "127.0.0.1:8104"],
+    ] {
+        let (line, _, key, text) = only(&bound(node, http));
+        assert_eq!((line, key.as_str()), (4, "http.bind"), "{text}");
+        assert!(text.contains(&format!("{http} is taken by node.bind = \"{node}\"")), "{text}");
+    }
+    for [node, http] in [
+        ["127.0.0.1:0", "127.0.0.1:0"],
+        ["127.0.0.1:8104", "127.0.0.2:8104"],
+        ["0.0.0.0:8104", "[::1]:8104"],
+        ["0.0.0.0:8104", "0.0.0.0:8105"],
+    ] {
+        assert!(load(&bound(node, http), &[]).is_ok(), "{node} {http}");
+    }
+    // Whoever takes the other's default is told.
+    let (_, _, key, text) = only("[node]\nbind = \"0.0.0.0:8080\"\n");
+    assert_eq!(key, "node.bind");
+    assert!(text.contains("taken by http.bind"), "{text}");
+    let tls = "[tls]\nbind = \"0.0.0.0:11112\"\ncertificate = \"c.pem\"\nkey = \"c.key\"\n";
+    let (_, _, key, text) = only(tls);
+    assert_eq!(key, "tls.bind");
+    assert!(text.contains("taken by node.bind"), "{text}");
 }
 
 #[test]
@@ -306,6 +354,9 @@ fn a_variable_that_overrides_nothing_is_an_error() {
     assert!(text.contains("write THORASCRIBE_NODE__AE_TITLE"), "{text}");
     let text = one("THORASCRIBE_DELIVER__MAX_ATTEMPTS", "many");
     assert!(text.contains("deliver.max_attempts: the value \"many\" does not fit"), "{text}");
+    let text = one("THORASCRIBE_DESTINATION__NAME", "pacs");
+    assert!(text.contains("is a list, and no variable sets one"), "{text}");
+    assert!(text.contains("unset THORASCRIBE_DESTINATION__NAME"), "{text}");
     assert!(load("", &[("THORASCRIBE_CONFIG", "unused"), ("THORASCRIBE_TEST_X", "1")]).is_ok());
 }
 
@@ -361,6 +412,31 @@ fn the_file_is_looked_for_in_order() {
 }
 
 #[test]
+fn a_file_that_may_be_there_is_not_passed_over_for_the_defaults() {
+    let folder = TempDir::new().unwrap();
+    let place = folder.path().join("XDG_CONFIG_HOME/thorascribe");
+    std::fs::create_dir_all(&place).unwrap();
+    let check = || run(program(folder.path()).args(["config", "check"]));
+    assert_eq!(check().status.code(), Some(0), "without a file the defaults hold");
+    let link = place.join("thorascribe.toml");
+    std::os::unix::fs::symlink(folder.path().join("gone.toml"), &link).unwrap();
+    let told = text(&check());
+    assert!(told.contains("thorascribe/thorascribe.toml: cannot read the configuration"), "{told}");
+    std::fs::remove_file(&link).unwrap();
+    std::fs::remove_dir(&place).unwrap();
+    // A folder that cannot be looked into, for root neither.
+    std::os::unix::fs::symlink(&place, &place).unwrap();
+    let output = check();
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output).contains("cannot see whether the configuration is here"));
+    // What is no node runs on the defaults, and says so.
+    let image = fixture("dx-pa-explicit").path();
+    let output = run(program(folder.path()).arg("radiograph").arg(image));
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    assert!(text(&output).contains("warning: the defaults are used"), "{}", text(&output));
+}
+
+#[test]
 fn config_show_says_where_a_value_came_from() {
     let folder = folder_with(&[("t.toml", &format!("[study]\nquiet = \"3s\"\n{PACS}"))]);
     let file = folder.path().join("t.toml");
@@ -382,6 +458,33 @@ fn config_show_says_where_a_value_came_from() {
     assert_eq!(row("destination[0].receives")["source"], "default");
     let spool = folder.path().join("XDG_STATE_HOME/thorascribe");
     assert_eq!(row("spool.path")["means"], spool.to_str().unwrap());
+}
+
+#[test]
+fn config_check_holds_a_wrong_file_against_all_that_it_names() {
+    let toml = "[node]\nae_titel = \"X\"\n[tls]\nbind = \"nowhere\"\ncertificate = \"c.pem\"\n\
+                key = \"c.key\"\n[model]\npath = \"nothing\"\nprompt = 0\n\
+                [[rule]]\nname = \"a\"\nwhen = \"findings.pneumothorx.score > 0.5\"\npriority = \"stat\"\n\
+                [[rule]]\nname = \"a\"\nwhen = \"study.modalty == 'DX'\"\npriority = \"now\"\n";
+    let folder = folder_with(&[("t.toml", toml), ("p.toml", "\n[model]\nprompt = 99\n")]);
+    let check = |file: &str| {
+        let mut command = program(folder.path());
+        let output = run(command.args(["config", "check", "--config", file]));
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let told = check("t.toml");
+    let keys =
+        ["node.ae_titel", "tls.bind", "tls.certificate", "tls.key", "model.path", "model.prompt"];
+    let rules = ["rule.when", "rule.name", "rule.when", "rule.priority"];
+    let wrong: Vec<&str> = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("  t.toml:")?.split(": ").nth(1))
+        .collect();
+    assert_eq!(wrong, [&keys[..], &rules[..]].concat(), "{told}");
+    assert_eq!(told.matches("    remedy: ").count(), 10, "{told}");
+    let told = check("p.toml");
+    assert!(told.contains("p.toml:3:10: model.prompt: the model has no prompt 99"), "{told}");
 }
 
 #[test]

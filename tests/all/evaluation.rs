@@ -219,6 +219,14 @@ fn plots_have_lines_and_text_without_a_font_of_the_machine() {
     assert!(drawn(&path, 0..900, 0..600) > 3000);
 }
 
+#[test]
+fn evaluate_without_anything_to_measure_is_a_usage_error() {
+    for arguments in [&[][..], &["--json"], &["--hypotheses", "a.txt"], &["calibrate"], &["boxes"]]
+    {
+        assert_eq!(evaluate(arguments).status.code(), Some(2), "{arguments:?}");
+    }
+}
+
 fn evaluate(arguments: &[&str]) -> Output {
     let home = tempfile::tempdir().unwrap();
     program(home.path()).arg("evaluate").args(arguments).output().unwrap()

@@ -156,6 +156,20 @@ fn a_pacs_that_stores_with_a_warning_has_the_report_and_the_queue_says_what_it_s
 }
 
 #[test]
+fn what_a_pacs_says_of_a_report_is_in_the_queue_and_in_no_log() {
+    let folder = TempDir::new().unwrap();
+    let pacs = Pacs::start(ENHANCED, "A900 no room for DOE^JANE");
+    let node = Node::start(&Settings::to(&[pacs.destination("pacs")]));
+    let copy = fixture("cr-ap-jpeg-extended").copy(folder.path(), "a");
+    assert_eq!(status_of(&node, &copy), 0);
+    let row = node.wait_for_state(&copy.study, "failed");
+    let reason = delivery(&row)["reason"].as_str().unwrap();
+    assert!(reason.contains("A900") && reason.ends_with(": no room for DOE^JANE"), "{reason}");
+    let log = node.whole_log();
+    assert!(log.contains("delivery dead") && !log.contains("DOE^JANE"), "{log}");
+}
+
+#[test]
 fn a_pacs_that_has_the_report_already_is_done() {
     let folder = TempDir::new().unwrap();
     let pacs = Pacs::start(ENHANCED, "0111");

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -281,7 +281,8 @@ fn a_destination_that_takes_no_report_class_makes_a_dead_letter_that_says_so() {
     let delivery = &row["deliveries"][0];
     assert_eq!(delivery["state"], "failed", "{row:#}");
     let reason = delivery["reason"].as_str().unwrap();
-    assert!(reason.contains("SR") || reason.contains("report"), "{reason}");
+    assert!(reason.contains("Enhanced SR"), "{reason}");
+    assert!(reason.contains("it does not take the SOP class"), "{reason}");
     assert!(storescp.received("SR").is_empty());
 }
 
@@ -528,6 +529,39 @@ fn sighup_takes_over_peers_and_destinations_or_nothing() {
         .output()
         .unwrap();
     assert!(!sent.status.success(), "{sent:?}");
+}
+
+#[test]
+fn sighup_does_not_take_the_defaults_for_a_file_that_is_gone() {
+    let home = TempDir::new().unwrap();
+    let place = home.path().join("XDG_CONFIG_HOME/thorascribe");
+    std::fs::create_dir_all(&place).unwrap();
+    let (file, log) = (place.join("thorascribe.toml"), home.path().join("log"));
+    let mut child = program(home.path())
+        .env("THORASCRIBE_NODE__BIND", "127.0.0.1:0")
+        .env("THORASCRIBE_HTTP__BIND", "127.0.0.1:0")
+        .env("THORASCRIBE_SPOOL__MIN_FREE", "1 MiB")
+        .stdout(Stdio::piped())
+        .stderr(std::fs::File::create(&log).unwrap())
+        .spawn()
+        .unwrap();
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    let running = Running(child);
+    ready(&mut stdout).unwrap();
+    let hang_up = |said: &str, times: usize| {
+        kill_process(Pid::from_child(&running.0), Signal::HUP).unwrap();
+        wait_until(said, || std::fs::read_to_string(&log).unwrap().matches(said).count() == times);
+    };
+    // Without a file it is looked for anew.
+    let peer = "[[peer]]\nae_title = \"CR\"\naddress = \"127.0.0.1\"\n";
+    std::fs::write(&file, peer).unwrap();
+    hang_up("as it is now", 1);
+    std::fs::remove_file(&file).unwrap();
+    hang_up("nothing was taken over", 1);
+    let told = std::fs::read_to_string(&log).unwrap();
+    assert!(told.contains("thorascribe.toml: cannot read the configuration"), "{told}");
+    std::fs::write(&file, peer).unwrap();
+    hang_up("as it is now", 2);
 }
 
 #[test]

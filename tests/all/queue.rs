@@ -154,6 +154,23 @@ fn retry_makes_the_node_try_again() {
 }
 
 #[test]
+fn retry_says_what_waits_for_nobody() {
+    let desk = Desk::new();
+    let failed = study_uid(2);
+    for tried in ["trying again: drafts 0, deliveries 1\n", ""] {
+        let output = desk.queue(&["retry", failed.as_str()], "");
+        let told = String::from_utf8(output.stderr).unwrap();
+        let waits = "deliveries that wait for \"dead\", which is not configured: 1; name it again, \
+                     or drop the study with `thorascribe queue drop`\n";
+        assert_eq!(told, format!("{tried}{waits}"));
+    }
+    let unclaimed = desk.bench.spool.unclaimed_deliveries(&["pacs".to_owned()]).unwrap();
+    assert_eq!(unclaimed, [("dead".to_owned(), 1)]);
+    let shown = desk.succeed(&["show", failed.as_str()]);
+    assert!(shown.contains("waiting, attempts 0: the destination is not configured"), "{shown}");
+}
+
+#[test]
 fn drop_asks_and_forgets() {
     let desk = Desk::new();
     let study = study_uid(1);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use anyhow::bail;
+use clap::ArgGroup;
 use serde::Serialize;
 
 use super::images::{self, Data};
@@ -14,6 +15,7 @@ use crate::evaluate::table::Study;
 
 /// What may be asked of `evaluate boxes`.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("measured").args(["images"]).required(true))]
 pub(super) struct Arguments {
     #[command(flatten)]
     data: Data,

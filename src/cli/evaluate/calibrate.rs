@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::ArgGroup;
 use serde::Serialize;
 
 use super::images::Data;
@@ -16,6 +17,7 @@ use crate::model::{ABNORMAL, Manifest, tempered};
 
 /// What may be asked of `evaluate calibrate`.
 #[derive(Debug, clap::Args)]
+#[command(group = ArgGroup::new("measured").args(["images"]).required(true))]
 pub(super) struct Arguments {
     #[command(flatten)]
     data: Data,

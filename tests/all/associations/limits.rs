@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use dicom_ul::pdu::{UserIdentity, UserIdentityType, UserVariableItem};
 use flate2::Compression;
 use flate2::write::DeflateEncoder;
+use thorascribe::dimse::command::Request;
 
 use super::super::support::data_set::{DataSet, element, implicit};
-use super::super::support::{Node, Settings};
+use super::super::support::{Node, Settings, wait_until};
 use super::raw::{
     CR, EXPLICIT, IMPLICIT, Peer, VERIFICATION, bytes_of, c_echo, c_store, data_set, p_data,
     request,
@@ -281,4 +282,34 @@ fn what_an_image_may_be_is_what_the_configuration_says() {
             assert!(reason.contains(&wanted) && reason.contains("300 each way"), "{reason}");
         }
     }
+}
+
+#[test]
+fn what_is_refused_is_found_in_the_log_with_its_whole_reason() {
+    let node = node("");
+    let mut peer = Peer::storing(node.dicom);
+    let found = |parts: &[&str]| {
+        let log = node.log();
+        log.lines().any(|line| parts.iter().all(|part| line.contains(part)))
+    };
+    // One data element more than there are bytes of.
+    let cut = [&data_set(CR, "1.2.3.99")[..], &element((0x0050, 0x0010), "OB", &[0; 64])[..30]];
+    let response = peer.store(&c_store(Some(CR), Some("1.2.3.99")), &cut.concat());
+    assert_eq!(response.status.0, 0xC000);
+    let reason = "states 64 bytes, 18 are left";
+    assert!(!response.comment.unwrap().contains(reason), "the wire has room for the whole");
+    let parts = ["request refused: ", reason, "C-STORE", CR, "1.2.3.99", "0xC000"];
+    wait_until("the C-STORE is in the log", || found(&parts));
+    let find = Request {
+        field: 0x0020,
+        message_id: 5,
+        class: Some(CR.to_owned()),
+        instance: None,
+        kind: None,
+        has_data: false,
+    };
+    peer.send(&p_data(1, 3, &find.encode()));
+    assert_eq!(peer.response().status.0, 0x0211);
+    let parts = ["request refused: C-FIND is not served here", CR, "0x0211"];
+    wait_until("the C-FIND is in the log", || found(&parts));
 }

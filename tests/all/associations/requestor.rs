@@ -130,6 +130,15 @@ fn what_the_peer_does_not_take_is_not_sent() {
     let error = sent.unwrap_err();
     assert!(matches!(error, RequestError::NotAccepted { .. }), "{error}");
     assert!(!error.is_transient() && error.to_string().contains("does not take Digital X-Ray"));
+    assert!(error.to_string().ends_with("it does not take the SOP class"), "{error}");
+    let mut offer = Offer::everything("ARCHIVE".parse().unwrap());
+    offer.syntaxes = vec![TransferSyntax::ImplicitLittle];
+    let folder = TempDir::new().unwrap();
+    let plain = runtime.block_on(Archive::start_with(offer, folder.path())).unwrap();
+    let to = remote("ARCHIVE", plain.address().port());
+    let image = item(fixture("dx-pa-explicit"));
+    let error = runtime.block_on(send(&to, &[image], Timers::default())).unwrap_err();
+    assert!(error.to_string().contains("but not in this transfer syntax"), "{error}");
     let wrong = remote("ELSEWHERE", archive.address().port());
     let image = item(fixture("dx-pa-explicit"));
     let error = runtime.block_on(send(&wrong, &[image], Timers::default())).unwrap_err();

@@ -1,7 +1,7 @@
 """A PACS that misbehaves as told.
 
 pacs.py FOLDER CLASSES: prints its port, and then a JSON line an object. FOLDER/status holds what
-it answers from now on: a DIMSE status in hexadecimal, or "hang". CLASSES: the storage classes that
+it answers from now on: a DIMSE status in hexadecimal and its own words on it, or "hang". CLASSES: the storage classes that
 it takes, comma-separated UIDs.
 """
 
@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 
@@ -24,7 +25,12 @@ def store(event):
     print(json.dumps(row), flush=True)
     while (answer := status.read_text().strip()) == "hang":
         time.sleep(0.05)
-    return int(answer, 16)
+    code, _, words = answer.partition(" ")
+    response = Dataset()
+    response.Status = int(code, 16)
+    if words:
+        response.ErrorComment = words
+    return response
 
 
 entity = AE("PACS")

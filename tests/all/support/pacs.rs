@@ -27,7 +27,7 @@ pub(crate) struct Pacs {
 }
 
 impl Pacs {
-    /// One that takes a class and answers with a status, or "hang".
+    /// One that takes a class and answers with a status, which words may follow, or "hang".
     pub(crate) fn start(class: &str, status: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("status"), status).unwrap();
