@@ -1,6 +1,6 @@
 //! `thorascribe config`: is the configuration right, and what does it say?
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -60,16 +60,24 @@ fn check(file: Option<&Path>) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The configuration for what touches no spool. Somebody who may not look into the service's folder
-/// gets the defaults, with a word on stderr: only a node must not run on them unasked.
+/// The configuration for what touches no spool. Somebody who may not read the service's file gets the
+/// defaults, with a word on stderr: only a node must not run on them unasked.
 pub(super) fn of_user(named: Option<&Path>) -> anyhow::Result<Config> {
-    match config::file(named, &Environment::of_process()) {
-        Ok(_) => Ok(Config::load(named)?),
-        Err(hidden) => {
-            writeln!(std::io::stderr(), "warning: the defaults are used: {hidden}")?;
-            Ok(Config::load(Some(Path::new("/dev/null")))?)
+    let environment = Environment::of_process();
+    let why = match config::file(named, &environment) {
+        Err(hidden) => hidden.to_string(),
+        Ok(Some(file)) if named.is_none() && !environment.names_file() => {
+            match std::fs::File::open(&file) {
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                    format!("{}: {error}", file.display())
+                }
+                _ => return Ok(Config::load_from(Some(&file), &environment)?),
+            }
         }
-    }
+        Ok(file) => return Ok(Config::load_from(file.as_deref(), &environment)?),
+    };
+    writeln!(std::io::stderr(), "warning: the defaults are used: {why}")?;
+    Ok(Config::without_file(&environment)?)
 }
 
 /// What `serve` would refuse of the model, by its manifest alone.

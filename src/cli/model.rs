@@ -41,8 +41,8 @@ enum Action {
     },
     /// The same of a checkpoint on a model hub, kept in the hub's cache.
     Pull(super::pull::Arguments),
-    /// Check a model directory: its files, tensors, and one draft, of an image that the model is not
-    /// made for too; or each stage against another implementation's outputs.
+    /// Check a model directory: its files, its tensors, and one draft, even where the model is not
+    /// made for such an image; or each stage against another implementation's outputs.
     Check {
         /// The model directory.
         folder: PathBuf,

@@ -101,6 +101,7 @@ fn as_json(tested: &Tested) -> Value {
         "priority": tested.verdict.priority.to_string(),
         "rules": tested.verdict.rules,
         "sends": sends.collect::<Vec<_>>(),
+        "unasked": tested.verdict.unasked,
     })
 }
 
@@ -122,6 +123,9 @@ fn table(
         let objects: Vec<&str> = send.objects.iter().map(|what| what.name()).collect();
         let (route, to, why) = (&send.route, &send.destination, &send.why);
         writeln!(out, "route {route:?} sends {} to {to}: {why}", objects.join(" and "))?;
+    }
+    for route in tested.verdict.unasked.iter().filter(|unasked| unasked.kind == "route") {
+        writeln!(out, "route {:?} sends nothing: {}", route.name, route.why)?;
     }
     if rules + routes == 0 {
         writeln!(out, "no [[rule]] and no [[route]] is configured")?;

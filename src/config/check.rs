@@ -1,7 +1,6 @@
 //! From what was written to what is meant: types, ranges, and what must fit together.
 
 use std::net::{IpAddr, SocketAddr};
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use toml::Value;
@@ -21,10 +20,6 @@ use crate::vocabulary::AeTitle;
 
 /// The shortest `http.session_idle`.
 const SHORTEST_SESSION: Duration = Duration::from_secs(1);
-/// What `deliver.commitment_wait` may be. A report takes a destination a moment, and no wait is
-/// doubled beyond a day.
-const COMMITMENT_WAIT: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(24);
-
 const VIEWS: [&str; 6] = ["PA", "AP", "LL", "RL", "LATERAL", ""];
 
 /// The configuration, or everything that is wrong with it.
@@ -170,7 +165,7 @@ impl Checker<'_> {
 
     fn receive(&mut self, settings: &Settings) -> Option<Receive> {
         let keys = Keys::of_table(settings, "receive")?;
-        let max_object = self.size(&keys, "max_object", 64 * KIB..=u64::MAX);
+        let max_object = self.size(&keys, "max_object", KIB..=u64::MAX);
         let timeout = self.parsed(&keys, "timeout", SPAN);
         let all = self.count(&keys, "max_associations", 1, 4096);
         let each = self.count(&keys, "max_associations_per_address", 1, 4096);
@@ -279,10 +274,8 @@ impl Checker<'_> {
         let keys = Keys::of_table(settings, "deliver")?;
         let max_attempts = self.count(&keys, "max_attempts", 1, 1000);
         let commitment_wait = self.parsed(&keys, "commitment_wait", SPAN);
-        if commitment_wait
-            .is_some_and(|wait: crate::vocabulary::Span| !COMMITMENT_WAIT.contains(&wait.0))
-        {
-            let why = "a destination has from 1s to 1d to report, then it is asked again";
+        if commitment_wait.is_some_and(|wait: crate::vocabulary::Span| wait.0.is_zero()) {
+            let why = "a destination needs time to report before it is asked again";
             self.complain(&keys, "commitment_wait", why, "write \"10m\"");
         }
         let max_attempts = u32::try_from(max_attempts?).ok()?;

@@ -43,6 +43,16 @@ impl Environment {
         self.0.get(&OsString::from(name)).filter(|value| !value.is_empty()).map(PathBuf::from)
     }
 
+    /// The configuration file that it names.
+    pub(super) fn file(&self) -> Option<PathBuf> {
+        self.path("THORASCRIBE_CONFIG")
+    }
+
+    /// Whether it names a configuration file.
+    pub fn names_file(&self) -> bool {
+        self.file().is_some()
+    }
+
     fn ours(&self) -> impl Iterator<Item = (String, &OsString)> {
         self.0.iter().filter_map(|(name, value)| {
             let name = name.to_str()?;

@@ -67,7 +67,7 @@ impl Checker<'_> {
         let request = self.size(&keys, "request", 4 * KIB..=MIB);
         let contexts = self.count(&keys, "contexts", 1, 128);
         let user_items = self.count(&keys, "user_items", 1, 65_536);
-        let association_bytes = self.size(&keys, "association_bytes", 64 * KIB..=u64::MAX);
+        let association_bytes = self.size(&keys, "association_bytes", KIB..=u64::MAX);
         let association_time = self.span(&keys, "association_time");
         let request_timeout = self.own_span(&keys, "request_timeout");
         let idle_timeout = self.own_span(&keys, "idle_timeout");

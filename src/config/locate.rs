@@ -18,11 +18,12 @@ pub fn file(
     named: Option<&Path>,
     environment: &Environment,
 ) -> Result<Option<PathBuf>, ConfigErrors> {
-    let named = named.map(Path::to_owned).or_else(|| environment.path("THORASCRIBE_CONFIG"));
+    let named = named.map(Path::to_owned).or_else(|| environment.file());
     if named.is_some() {
         return Ok(named);
     }
     let usual = [xdg(environment, "XDG_CONFIG_HOME", ".config"), Some(PathBuf::from("/etc"))];
+    let mut unseen = None;
     for file in usual.into_iter().flatten().map(|folder| folder.join(NAME)) {
         // A link that leads nowhere is there too, and reading it says so.
         match std::fs::symlink_metadata(&file) {
@@ -30,10 +31,11 @@ pub fn file(
             // Below what is no folder, as a HOME of /dev/null, there is nothing either.
             Err(error)
                 if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {}
-            Err(error) => return Err(hidden(file, &error)),
+            // A service may be kept out of its user's home, and have its file in /etc.
+            Err(error) => drop(unseen.get_or_insert_with(|| hidden(file, &error))),
         }
     }
-    Ok(None)
+    unseen.map_or(Ok(None), Err)
 }
 
 fn hidden(file: PathBuf, error: &std::io::Error) -> ConfigErrors {

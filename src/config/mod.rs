@@ -345,16 +345,23 @@ impl Config {
         check::check(&settings, environment, problems)
     }
 
-    /// What the demonstration runs with, whatever files there are: free ports of the loopback, a spool of its own, and one
+    /// The defaults with what an environment sets, whatever files there are.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the environment, at once.
+    pub fn without_file(environment: &Environment) -> Result<Self, ConfigErrors> {
+        let (mut settings, mut problems) = (file::Settings::default(), Vec::new());
+        environment::apply(environment, &mut settings, &mut problems);
+        check::check(&settings, environment, problems)
+    }
+
+    /// What the demonstration runs with: free ports of the loopback, a spool of its own, and one
     /// destination that receives reports.
     ///
     /// # Errors
     /// A spool path that is not Unicode.
     pub fn for_demo(spool: &Path, archive: SocketAddr) -> Result<Self, ConfigErrors> {
-        let (mut settings, mut problems) = (file::Settings::default(), Vec::new());
-        let environment = Environment::empty().with_spool(spool);
-        environment::apply(&environment, &mut settings, &mut problems);
-        let mut config = check::check(&settings, &environment, problems)?;
+        let mut config = Self::without_file(&Environment::empty().with_spool(spool))?;
         config.node.bind.set_port(0);
         config.http.bind.set_port(0);
         config.spool.min_free = ByteSize(64 << 20);

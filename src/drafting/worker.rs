@@ -32,7 +32,7 @@ use crate::spool::{
     Caption, Changes, DraftLease, Drafted, NewArtefact, NewDelivery, NewDeliveryObject, Patience,
     Spool, SpoolError, blocking,
 };
-use crate::triage::{Abnormal, Facts, SenderFacts, StudyFacts, Triage, Verdict};
+use crate::triage::{Abnormal, Facts, SenderFacts, StudyFacts, Triage, Unasked, Verdict};
 use crate::vocabulary::{PatientText, Priority, StudyUid};
 
 /// What the drafting stage needs.
@@ -247,6 +247,11 @@ impl Drafting {
         let verdict = triage.judge(facts);
         for rule in verdict.rules.iter().filter(|rule| rule.matched) {
             info!(%study, rule = rule.name, "a rule fired");
+        }
+        // Why, only `route test` says: it may hold what the study says of its patient.
+        for Unasked { kind, name, .. } in &verdict.unasked {
+            warn!(%study, kind, name, "a condition cannot be evaluated and counts as not met");
+            self.metrics.error("triage", "condition");
         }
         verdict
     }

@@ -132,6 +132,9 @@ pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, Evalua
     Ok(table)
 }
 
+/// The columns with a meaning of their own; others are only kept for those who ask.
+const OWN: [&str; 6] = ["image", "abnormal", "split", "patient", "report", "boxes"];
+
 /// Two columns that would be one, such as `Effusion` and `pleural_effusion`.
 fn repeated(
     header: &csv::StringRecord,
@@ -141,7 +144,7 @@ fn repeated(
     let mut seen: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
     for (at, ((title, name), label)) in header.iter().zip(names).zip(labels).enumerate() {
         let name = label.map_or_else(|| name.as_str(), |observation| observation.name());
-        if name.is_empty() {
+        if label.is_none() && !OWN.contains(&name) {
             continue;
         }
         if let Some((before, other)) = seen.insert(name, (at, title)) {

@@ -35,6 +35,8 @@ pub(super) struct Lexicon {
     pub(super) time_leads: Phrases<()>,
     pub(super) past_verbs: Phrases<()>,
     pub(super) past_denials: Phrases<()>,
+    /// Verbs of what did not happen within a time, and is denied with it.
+    pub(super) changes: Phrases<()>,
     /// Whole sentences that answer the question before them with no.
     pub(super) denials: Phrases<()>,
     pub(super) sides: Phrases<Laterality>,
@@ -193,6 +195,7 @@ struct Past {
     leads: Vec<String>,
     verbs: Vec<String>,
     denials: Vec<String>,
+    changes: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -240,6 +243,7 @@ impl Lexicon {
             time_leads: list(&file.past.leads)?,
             past_verbs: list(&file.past.verbs)?,
             past_denials: list(&file.past.denials)?,
+            changes: list(&file.past.changes)?,
             abbreviations: list(&file.sections.abbreviations)?,
             ..Self::default()
         };

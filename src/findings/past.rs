@@ -32,6 +32,12 @@ pub(super) fn denies_the_past(
     (start, end): (usize, usize),
 ) -> bool {
     let leads = (end..end + LEADS).take_while(|at| lexicon.time_leads.has(tokens, *at)).count();
+    // "Not seen previously or currently".
+    let alone = |end: usize| {
+        tokens.get(end).is_none_or(|next| !matches!(next.text.as_str(), "or" | "nor" | "and"))
+    };
     (start..end).any(|at| lexicon.past_denials.has(tokens, at))
-        && (end..=end + leads).any(|at| lexicon.times.has(tokens, at))
+        && !(start..end).any(|at| lexicon.changes.has(tokens, at))
+        && (end..=end + leads)
+            .any(|at| lexicon.times.at(tokens, at).iter().any(|time| alone(time.end)))
 }

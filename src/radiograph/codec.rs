@@ -202,10 +202,12 @@ fn native(
     bytes: &[u8],
     header: &PixelHeader,
 ) -> Result<Vec<u16>, RadiographError> {
-    if is_halved(object, header) {
-        return halved(bytes, header);
-    }
-    let length = header.area() * (header.samples * header.bits_allocated / 8) as usize;
+    let halves = is_halved(object, header);
+    let length = if halves {
+        header.area().div_ceil(2) * 4
+    } else {
+        header.area() * (header.samples * header.bits_allocated / 8) as usize
+    };
     let big = object.transfer_syntax().is_big_endian();
     // Bytes in big-endian words stand in pairs, the second first (PS3.5 §8.2).
     let swapped = big
@@ -215,7 +217,11 @@ fn native(
     let frame = bytes.get(..even).ok_or(RadiographError::NoPixelData)?;
     if swapped {
         let pairs = frame.chunks(2).flat_map(|pair| pair.iter().rev());
-        return Ok(pairs.take(length).map(|&b| b.into()).collect());
+        let bytes: Vec<u8> = pairs.take(length).copied().collect();
+        return Ok(if halves { halved(&bytes, header) } else { cells(&bytes, 8, big) });
+    }
+    if halves {
+        return Ok(halved(frame, header));
     }
     Ok(cells(frame, header.bits_allocated, big))
 }
@@ -228,14 +234,13 @@ fn is_halved(object: &StoredObject, header: &PixelHeader) -> bool {
 }
 
 /// Two of luminance, one of each chrominance, as three samples a pixel.
-fn halved(bytes: &[u8], header: &PixelHeader) -> Result<Vec<u16>, RadiographError> {
-    let pairs = bytes.get(..header.area().div_ceil(2) * 4).ok_or(RadiographError::NoPixelData)?;
-    let pixels = pairs
+fn halved(bytes: &[u8], header: &PixelHeader) -> Vec<u16> {
+    let pixels = bytes
         .as_chunks()
         .0
         .iter()
         .flat_map(|&[one, other, blue, red]| [one, blue, red, other, blue, red].map(u16::from));
-    Ok(pixels.take(header.area() * 3).collect())
+    pixels.take(header.area() * 3).collect()
 }
 
 fn cells(bytes: &[u8], bits: u32, big: bool) -> Vec<u16> {

@@ -188,19 +188,29 @@ const CHEST_CODES: [&str; 10] = [
 /// Body parts that say nothing.
 const SAYS_NOTHING: [&str; 7] = ["UNKNOWN", "UNDEFINED", "OTHER", "ANY", "DEFAULT", "NONE", "N/A"];
 
-/// Chest in the languages of the field; a spine is none, wherever it is.
+/// Chest in the languages of the field, also inside a word ("2VCXR", "Röntgenthorax"); a spine is
+/// none, wherever it is.
 fn says_chest(text: &str) -> bool {
-    // Inside a word too: "Röntgenthorax".
-    const ANYWHERE: [&str; 7] = ["THORAX", "TORAX", "TÓRAX", "PULMO", "胸", "ГРУД", "ΘΏΡΑΚΑ"];
-    // Not in "Einstellung", nor in "Manchester".
-    const AT_START: [&str; 4] = ["CHEST", "LUNG", "THX", "CXR"];
-    const NAMES: [&str; 2] = ["CHESTER", "CHESTNUT"];
+    const CHEST: [&str; 11] = [
+        "CHEST",
+        "THORAX",
+        "TORAX",
+        "TÓRAX",
+        "RÖNTGENLUNG",
+        "PULMO",
+        "THX",
+        "CXR",
+        "胸",
+        "ГРУД",
+        "ΘΏΡΑΚΑ",
+    ];
+    const NOT_CHEST: [&str; 3] = ["CHESTER", "CHESTNUT", "ORCHEST"];
     const SPINE: [&str; 3] = ["SPINE", "WIRBEL", "COLUMNA"];
     let upper = text.to_uppercase();
-    let mut words = upper.split(|c: char| !c.is_alphabetic());
-    let starts = |word: &str, stems: &[&str]| stems.iter().any(|stem| word.starts_with(stem));
-    (ANYWHERE.iter().any(|word| upper.contains(word))
-        || words.any(|word| starts(word, &AT_START) && !starts(word, &NAMES)))
+    let upper = NOT_CHEST.iter().fold(upper, |text, name| text.replace(name, " "));
+    // Not in "Einstellung".
+    let lung = || upper.split(|c: char| !c.is_alphabetic()).any(|word| word.starts_with("LUNG"));
+    (CHEST.iter().any(|word| upper.contains(word)) || lung())
         && !SPINE.iter().any(|word| upper.contains(word))
 }
 
@@ -228,9 +238,18 @@ mod tests {
 
     #[test]
     fn chest_is_known_by_its_names() {
-        for text in
-            ["CHEST", "Rx tórax", "THORAX ap", "胸部正面", "lungs", "Röntgenthorax", "1V_CHEST"]
-        {
+        for text in [
+            "CHEST",
+            "Rx tórax",
+            "THORAX ap",
+            "胸部正面",
+            "lungs",
+            "Röntgenthorax",
+            "1V_CHEST",
+            "2VCXR",
+            "PORTABLECHEST",
+            "Röntgenlunge",
+        ] {
             assert!(says_chest(text), "{text}");
         }
         for text in [

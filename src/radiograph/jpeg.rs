@@ -77,7 +77,7 @@ impl<'a> Segments<'a> {
                 0xFF => self.0 = self.0.get(1..).unwrap_or_default(),
                 END_OF_IMAGE => return Ok(None),
                 0xD8 | 0x00..=0xBF => {
-                    return Err(corrupt("the JPEG stream has no start of frame"));
+                    return Err(corrupt("a JPEG marker stands where none may"));
                 }
                 marker => {
                     let length =

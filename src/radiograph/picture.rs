@@ -1,6 +1,7 @@
 //! PNG and JPEG files.
 
-use std::io::Cursor;
+use std::fs::File;
+use std::io::{Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
@@ -60,10 +61,12 @@ pub enum PictureError {
 pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
     let read = |source| PictureError::Read { path: path.to_owned(), source };
     let decode = |source| PictureError::Decode { path: path.to_owned(), source };
-    if std::fs::metadata(path).map_err(read)?.len() > MOST_MEMORY {
+    let mut bytes = Vec::new();
+    let file = File::open(path).map_err(read)?;
+    file.take(MOST_MEMORY + 1).read_to_end(&mut bytes).map_err(read)?;
+    if bytes.len() as u64 > MOST_MEMORY {
         return Err(PictureError::TooLarge { path: path.to_owned() });
     }
-    let bytes = std::fs::read(path).map_err(read)?;
     let mut reader = ImageReader::new(Cursor::new(&bytes)).with_guessed_format().map_err(read)?;
     match reader.format() {
         None => return Err(PictureError::Unknown { path: path.to_owned() }),
@@ -76,8 +79,9 @@ pub fn open_picture(path: &Path) -> Result<GreyImage, PictureError> {
     limits.max_image_width = Some(LARGEST_SIDE);
     limits.max_image_height = Some(LARGEST_SIDE);
     limits.max_alloc = Some(MOST_MEMORY);
-    reader.limits(limits);
+    reader.limits(limits.clone());
     let mut decoder = reader.into_decoder().map_err(decode)?;
+    limits.reserve(decoder.total_bytes()).map_err(decode)?;
     let orientation = decoder.orientation().map_err(decode)?;
     let mut picture = DynamicImage::from_decoder(decoder).map_err(decode)?;
     picture.apply_orientation(orientation);

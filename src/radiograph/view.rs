@@ -1,5 +1,6 @@
 //! How the beam went through the patient, by what the object says.
 
+use std::collections::BTreeSet;
 use std::str::FromStr;
 
 use dicom_core::Tag;
@@ -119,33 +120,37 @@ fn named(text: &str) -> Named {
     ];
     let upper = text.to_uppercase();
     let upper = SPELLED.iter().fold(upper, |text, (long, short)| text.replace(long, short));
-    let mut found = None;
+    let (mut views, mut other) = (BTreeSet::new(), false);
     for word in upper.split(|c: char| !c.is_alphanumeric()) {
-        let view = match word {
-            "PA" => View::Pa,
-            "AP" => View::Ap,
-            "LLD" | "RLD" | "RLO" | "LLO" | "LAO" | "RAO" | "LPO" | "RPO" => return Named::Other,
-            "LAT" | "LL" | "RL" | "LLAT" | "RLAT" | "PERFIL" | "BOCZNE" | "BOČNÍ" => {
-                View::Lateral
+        match word {
+            "PA" => drop(views.insert(View::Pa)),
+            "AP" => drop(views.insert(View::Ap)),
+            word if OTHER.contains(&word) || begins(word, OTHER_STEMS) => other = true,
+            word if begins(word, &["POSTEROANTERIOR"]) => drop(views.insert(View::Pa)),
+            word if begins(word, &["ANTEROPOSTERIOR"]) => drop(views.insert(View::Ap)),
+            word if begins(word, &["LATERALIT", "LATERALID", "LATÉRALIT"]) => {}
+            word if LATERAL.contains(&word) || begins(word, LATERAL_STEMS) => {
+                views.insert(View::Lateral);
             }
-            word if begins(word, &["DECUB", "OBLIQ", "OBLIC", "SCHRÄG"]) => return Named::Other,
-            word if begins(word, &["POSTEROANTERIOR"]) => View::Pa,
-            word if begins(word, &["ANTEROPOSTERIOR"]) => View::Ap,
-            "LATERALITY" => continue,
-            word if begins(word, LATERAL) => View::Lateral,
-            _ => continue,
-        };
-        if found.is_some_and(|before| before != view) {
-            return Named::Several;
+            _ => {}
         }
-        found = Some(view);
     }
-    found.map_or(Named::Nothing, Named::One)
+    match Vec::from_iter(views).as_slice() {
+        // "Left lateral decubitus" is one view.
+        [] | [View::Lateral] if other => Named::Other,
+        [] => Named::Nothing,
+        [view] if !other => Named::One(*view),
+        _ => Named::Several,
+    }
 }
 
-/// Words for a view from the side begin so: "lateral", "latérale", "Profil", "seitlich", "боковая".
 const LATERAL: &[&str] =
-    &["LATERAL", "LATÉRAL", "LATERAAL", "LATEROLATERAL", "PROFIL", "SEITL", "SEITENA", "БОКОВ"];
+    &["LAT", "LL", "RL", "LLAT", "RLAT", "PERFIL", "PROFIL", "PROFILO", "BOCZNE", "BOČNÍ"];
+/// "Lateral", "latérale", "seitlich", "боковая".
+const LATERAL_STEMS: &[&str] =
+    &["LATERAL", "LATÉRAL", "LATERAAL", "LATEROLATERAL", "SEITL", "SEITENA", "БОКОВ"];
+const OTHER: &[&str] = &["LLD", "RLD", "RLO", "LLO", "LAO", "RAO", "LPO", "RPO"];
+const OTHER_STEMS: &[&str] = &["DECUB", "OBLIQ", "OBLIC", "SCHRÄG"];
 
 fn begins(word: &str, stems: &[&str]) -> bool {
     stems.iter().any(|stem| word.starts_with(stem))
@@ -172,6 +177,10 @@ mod tests {
             ("postero-anterior", Named::One(View::Pa)),
             ("left lateral decubitus", Named::Other),
             ("RAO", Named::Other),
+            ("DECUBITUS, PA, LAT", Named::Several),
+            ("PA/LAT/DECUBITUS", Named::Several),
+            ("Standard profile 2", Named::Nothing),
+            ("Lateralität: R", Named::Nothing),
             ("PATELLA", Named::Nothing),
             ("Laterality L", Named::Nothing),
         ] {

@@ -5,7 +5,7 @@
 //! (columns `image` and `label`; the person stands before the first `_` of the image's name), which
 //! serves to begin an encoder.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
@@ -100,7 +100,22 @@ pub fn table(dir: &Path) -> Result<Vec<Row>, TrainError> {
     if rows.is_empty() {
         return Err(wrong("no rows".to_owned()));
     }
+    keep_somebody_back(&mut rows);
     Ok(rows)
+}
+
+/// Of few patients the names may put none into the share that is kept back: then it is the one
+/// nearest to it.
+fn keep_somebody_back(rows: &mut [Row]) {
+    if rows.iter().any(|row| row.split == Split::Development) {
+        return;
+    }
+    let patients: BTreeSet<String> = trained_on(rows).map(|row| row.patient.clone()).collect();
+    let nearest = patients.iter().min_by(|a, b| drawn(a).total_cmp(&drawn(b)));
+    let Some(nearest) = nearest.filter(|_| patients.len() > 1) else { return };
+    for row in rows.iter_mut().filter(|row| row.patient == *nearest && row.split == Split::Train) {
+        row.split = Split::Development;
+    }
 }
 
 /// Where a table's columns lie.
@@ -220,10 +235,15 @@ pub fn digest(studies: &[Radiograph]) -> String {
     hexadecimal(&all.finalize())
 }
 
-/// Whether this patient's radiographs are kept back (FNV-1a of the name, then a draw).
+/// Whether this patient's radiographs are kept back.
 fn kept_back(patient: &str) -> bool {
+    drawn(patient) < DEVELOPMENT_SHARE
+}
+
+/// A number from 0 to 1 by a patient's name (FNV-1a of it, then a draw).
+fn drawn(patient: &str) -> f32 {
     let hash = patient.bytes().fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
     });
-    Chance::new(hash).unit() < DEVELOPMENT_SHARE
+    Chance::new(hash).unit()
 }

@@ -1,6 +1,7 @@
 //! Folders and files of a run, their errors with the path.
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde::Serialize;
@@ -31,6 +32,8 @@ pub(super) fn run_folder(path: &Path) -> Result<File, TrainError> {
                 "another training writes into this folder; wait for its end or give another --out"
                     .to_owned(),
         }),
+        // Some network file systems have no locks.
+        Err(TryLockError::Error(source)) if source.kind() == ErrorKind::Unsupported => Ok(file),
         Err(TryLockError::Error(source)) => Err(failed("lock it", &lock)(source)),
     }
 }

@@ -1,6 +1,6 @@
 //! A training run: steps over shuffled items, a log, checkpoints, and going on after a stop.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -367,17 +367,24 @@ fn resume(
     Ok(state)
 }
 
-/// Each setting that a checkpoint has otherwise, with both values.
+/// Each setting that a checkpoint has otherwise, with both values. One that an older version of the
+/// program did not write, or wrote in another form, cannot be compared.
 fn differences(name: &str, there: &Value, here: &Value, told: &mut Vec<String>) {
     if let (Value::Object(theirs), Value::Object(ours)) = (there, here) {
-        for part in theirs.keys().chain(ours.keys()).collect::<BTreeSet<_>>() {
-            let of = |all: &Map<String, Value>| all.get(part).cloned().unwrap_or_default();
+        for (part, value) in theirs {
+            let Some(own) = ours.get(part) else { continue };
             let full = if name.is_empty() { part.clone() } else { format!("{name}.{part}") };
-            differences(&full, &of(theirs), &of(ours), told);
+            differences(&full, value, own, told);
         }
-    } else if there != here {
+    } else if there != here && !is_of_another_form(there, here) {
         told.push(format!("{name}: {there} there, {here} here"));
     }
+}
+
+fn is_of_another_form(there: &Value, here: &Value) -> bool {
+    !there.is_null()
+        && !here.is_null()
+        && std::mem::discriminant(there) != std::mem::discriminant(here)
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {

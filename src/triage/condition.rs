@@ -38,6 +38,8 @@ pub struct ConditionError {
 pub struct Decision {
     /// Whether it is met.
     pub met: bool,
+    /// Whether it could not be evaluated on this study: then it is not met.
+    pub failed: bool,
     /// The values that it saw, or why it could not be asked.
     pub why: String,
 }
@@ -73,12 +75,14 @@ impl Condition {
     pub fn ask(&self, facts: &Facts, priority: Priority) -> Decision {
         let values = facts.values(priority);
         match self.execute(&values) {
-            Ok(Value::Bool(met)) => Decision { met, why: self.seen(&values) },
+            Ok(Value::Bool(met)) => Decision { met, failed: false, why: self.seen(&values) },
             Ok(other) => {
                 let why = format!("it gave {}, not true or false", kind(&other));
-                Decision { met: false, why }
+                Decision { met: false, failed: true, why }
             }
-            Err(reason) => Decision { met: false, why: format!("it failed: {reason}") },
+            Err(reason) => {
+                Decision { met: false, failed: true, why: format!("it failed: {reason}") }
+            }
         }
     }
 

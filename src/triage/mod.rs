@@ -15,4 +15,4 @@ mod verdict;
 
 pub use condition::{Condition, ConditionError, Decision};
 pub use facts::{Abnormal, Facts, SenderFacts, StudyFacts};
-pub use verdict::{RuleVerdict, Send, Triage, Verdict};
+pub use verdict::{RuleVerdict, Send, Triage, Unasked, Verdict};

@@ -78,7 +78,9 @@ impl Kind {
                     Self::Number
                 }
                 LiteralValue::Boolean(_) => Self::Truth,
-                LiteralValue::Bytes(_) | LiteralValue::Null => Self::Other,
+                LiteralValue::Bytes(_) => Self::Other,
+                // Whether there is a value may be asked of any.
+                LiteralValue::Null => return None,
             });
         }
         match selected(expression)?.name {

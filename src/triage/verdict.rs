@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::condition::Condition;
+use super::condition::{Condition, Decision};
 use super::facts::Facts;
 use crate::config::{Config, ConfigErrors, Problem, Receives};
 use crate::vocabulary::Priority;
@@ -38,6 +38,19 @@ pub struct Verdict {
     pub rules: Vec<RuleVerdict>,
     /// What goes where because of a route.
     pub sends: Vec<Send>,
+    /// Rules and routes whose conditions could not be evaluated, and count as not met.
+    pub unasked: Vec<Unasked>,
+}
+
+/// A rule or a route whose condition could not be evaluated on a study.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unasked {
+    /// `rule` or `route`.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// Why; it may hold what the study says.
+    pub why: String,
 }
 
 /// Whether a rule fired.
@@ -112,9 +125,16 @@ impl Triage {
     /// the highest holds, and without any the study is routine.
     pub fn judge(&self, facts: &Facts) -> Verdict {
         let mut priority = Priority::Routine;
-        let mut rules = Vec::new();
+        let (mut rules, mut unasked) = (Vec::new(), Vec::new());
+        let mut note = |kind, name: &str, decision: &Decision| {
+            if decision.failed {
+                let (name, why) = (name.to_owned(), decision.why.clone());
+                unasked.push(Unasked { kind, name, why });
+            }
+        };
         for rule in &self.rules {
             let decision = rule.condition.ask(facts, priority);
+            note("rule", &rule.name, &decision);
             if decision.met {
                 priority = priority.max(rule.priority);
             }
@@ -124,6 +144,7 @@ impl Triage {
         let mut sends = Vec::new();
         for route in &self.routes {
             let decision = route.condition.ask(facts, priority);
+            note("route", &route.name, &decision);
             if decision.met {
                 sends.extend(route.to.iter().map(|destination| Send {
                     route: route.name.clone(),
@@ -133,6 +154,6 @@ impl Triage {
                 }));
             }
         }
-        Verdict { priority, rules, sends }
+        Verdict { priority, rules, sends, unasked }
     }
 }

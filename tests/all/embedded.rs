@@ -237,6 +237,8 @@ fn scores_and_thresholds_that_cannot_be_are_refused_with_the_remedy() {
     let of = |part: &str| Manifest::parse(&format!("{head}{part}\n[scope]{tail}"));
     assert!(of(&scored(heads, "thresholds = { edema = 1.0, abnormal = 0.0 }")).is_ok());
     assert!(of(&asked("edema", "thresholds = { edema = 0.5 }")).is_ok());
+    // What no observation is called is a model's own.
+    assert!(of(&asked("gout", "thresholds = { gout = 0.5 }")).is_ok());
     for (part, told) in [
         (scored(heads, "thresholds = { edema = -0.2 }"), "edema = -0.2 is no probability; write"),
         (scored(heads, "thresholds = { edema = 7.0 }"), "from 0 to 1"),
@@ -244,8 +246,8 @@ fn scores_and_thresholds_that_cannot_be_are_refused_with_the_remedy() {
         (scored(heads, "thresholds = { mass = 0.5 }"), "\"mass\" is not scored; remove it"),
         (scored("[\"edema\", \"edema\"]", ""), "\"edema\" is there twice"),
         (scored("[\"Effusion\"]", ""), "\"Effusion\" is \"pleural_effusion\" here; write that"),
-        (scored("[\"gout\"]", ""), "\"gout\" is no score; take abnormal or one of no_finding"),
-        (asked("gout", ""), "[questions] ask: \"gout\" is no score"),
+        (scored("[\" \"]", ""), "a score needs a name"),
+        (asked("\"Pleural effusion\"", ""), "\"Pleural effusion\" is \"pleural_effusion\" here"),
         (asked("edema", "thresholds = { edema = 1.5 }"), "[questions] thresholds: edema = 1.5"),
         (asked("edema", "temperatures = { edema = 0.0 }"), "edema = 0 is not above 0; write 1.0"),
         (asked("edema", "temperatures = { mass = 1.0 }"), "no question is asked for \"mass\""),

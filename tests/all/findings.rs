@@ -92,6 +92,12 @@ fn what_another_study_lacked_is_here() {
     }
     let gone = label("The pneumothorax of the prior study is not seen today.");
     assert_eq!(gone.state(Observation::Pneumothorax), Some(State::Negative));
+    for text in [
+        "The pneumothorax has not recurred in the last week.",
+        "Pneumothorax is not seen previously or currently.",
+    ] {
+        assert_eq!(label(text).state(Observation::Pneumothorax), Some(State::Negative), "{text}");
+    }
     let removed = label("The chest tube was removed yesterday.");
     assert_eq!(removed.state(Observation::SupportDevices), Some(State::Negative));
 }
@@ -110,6 +116,7 @@ fn denials_in_other_words() {
         ("There is fluid in neither pleural space.", PleuralEffusion),
         ("Pneumothorax - no.", Pneumothorax),
         ("Pneumothorax, no.", Pneumothorax),
+        ("Pneumothorax: nil.", Pneumothorax),
         ("Pneumothorax (-).", Pneumothorax),
     ] {
         assert_eq!(label(text).state(of), Some(State::Negative), "{text}");

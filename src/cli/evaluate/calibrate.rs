@@ -106,7 +106,7 @@ fn curves(
     curves
 }
 
-/// On stderr, which temperatures the studies set no limit.
+/// On stderr, the scores whose temperature the studies do not settle.
 fn warn(found: &Found) -> std::io::Result<()> {
     for (name, calibrated) in found.iter().filter(|(_, c)| c.temperature_at_bound) {
         writeln!(

@@ -184,7 +184,7 @@ fn markdown(out: &mut dyn Write, figures: &Figures) -> std::io::Result<()> {
     writeln!(out, "# {name}\n")?;
     write!(out, "{} images", figures.images)?;
     if figures.skipped > 0 {
-        write!(out, ", {} rows without an image that serves passed over", figures.skipped)?;
+        write!(out, ", {} rows passed over for their image", figures.skipped)?;
     }
     writeln!(out, "; 95% intervals by resampling each {}.\n", figures.resampled_by)?;
     writeln!(

@@ -64,7 +64,10 @@ impl Rewriter {
                 text.to_owned()
             } else {
                 let text = self.ask(&pair.summary)?;
-                cache.put(key, &text)?;
+                // None at all is asked for again: the limit may have been raised since.
+                if !text.trim().is_empty() {
+                    cache.put(key, &text)?;
+                }
                 text
             };
             let text = reworded.split_whitespace().collect::<Vec<_>>().join(" ");

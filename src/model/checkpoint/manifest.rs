@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 pub use super::conversation::{Conversation, ConversationTemplate, IMAGE_HERE, PROMPT_HERE};
 use super::quantize::WeightType;
 use super::questions::Questions;
-use crate::model::ABNORMAL;
 use crate::model::language::llama::LlamaConfig;
 use crate::model::vision::encoder::ImageEncoderConfig;
 use crate::vocabulary::Observation;
@@ -218,18 +217,18 @@ impl Scores {
     }
 }
 
-/// Whether a score can be called so.
+/// Whether a score can be called so: an observation has its own name alone. Others are a model's own;
+/// rules and reports do not know them.
 pub(super) fn check_label(label: &str) -> Result<(), String> {
-    let names = Observation::ALL.map(Observation::name);
-    if label == ABNORMAL || names.contains(&label) {
-        return Ok(());
+    if label.trim().is_empty() {
+        return Err("a score needs a name".to_owned());
     }
-    Err(match label.parse::<Observation>() {
-        Ok(meant) => format!("{label:?} is {:?} here; write that", meant.name()),
-        Err(_) => {
-            format!("{label:?} is no score; take {ABNORMAL} or one of {}", names.join(", "))
+    match label.parse::<Observation>() {
+        Ok(meant) if meant.name() != label => {
+            Err(format!("{label:?} is {:?} here; write that", meant.name()))
         }
-    })
+        _ => Ok(()),
+    }
 }
 
 /// Whether thresholds are probabilities, of scores that there are.

@@ -6,7 +6,7 @@
 use dicom_core::{Tag, VR};
 use dicom_dictionary_std::tags;
 
-use super::data_set::DataSet;
+use super::data_set::{DataSet, is_plain};
 use super::view::View;
 use crate::object::{Item, StoredObject};
 
@@ -149,7 +149,7 @@ fn request(source: &StoredObject, item: Option<&Item<'_>>) -> DataSet {
         request.put(tags::SPECIFIC_CHARACTER_SET, VR::CS, character_set);
     }
     // What stands beside an item in characters of its own is written in others.
-    let fits = |value: &&[u8]| character_set.is_none() || value.is_ascii();
+    let fits = |value: &&[u8]| character_set.is_none() || is_plain(value);
     for (tag, vr, always) in VALUES {
         let own = item.and_then(|item| item.bytes(tag)).filter(|value| !value.is_empty());
         let beside = || source.bytes(tag).filter(fits);

@@ -59,9 +59,8 @@ impl DataSet {
 
     /// Whether no value has a character beyond ASCII, nor an escape sequence.
     pub(crate) fn is_ascii(&self) -> bool {
-        let plain = |byte: &u8| byte.is_ascii() && *byte != 0x1b;
         self.values.iter().all(|element| match element.value().primitive() {
-            Some(value) => value.to_bytes().iter().all(plain),
+            Some(value) => is_plain(&value.to_bytes()),
             None => false,
         }) && self.sequences.iter().flat_map(|(_, items)| items).all(Self::is_ascii)
     }
@@ -102,6 +101,11 @@ impl DataSet {
             .map_err(|error| ReportError::Encoding(error.to_string()))?;
         Ok(bytes)
     }
+}
+
+/// Whether a value is the same in every character set: ASCII without an escape sequence.
+pub(crate) fn is_plain(value: &[u8]) -> bool {
+    value.iter().all(|byte| byte.is_ascii() && *byte != 0x1b)
 }
 
 impl From<&Code> for DataSet {

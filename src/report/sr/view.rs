@@ -4,6 +4,7 @@ use dicom_core::Tag;
 use dicom_dictionary_std::tags;
 
 use super::codes::Code;
+use super::data_set::is_plain;
 use crate::object::{Item, StoredObject};
 
 pub(crate) trait View {
@@ -54,7 +55,7 @@ fn code(item: &Item<'_>) -> Option<Code> {
         item.trimmed(tag).filter(|value| value.len() <= most).map(|value| value.to_vec().into())
     };
     let own_characters = item.trimmed(tags::SPECIFIC_CHARACTER_SET).is_some();
-    if own_characters && !item.trimmed(tags::CODE_MEANING)?.is_ascii() {
+    if own_characters && !is_plain(item.trimmed(tags::CODE_MEANING)?) {
         return None;
     }
     Some(Code {
