@@ -39,11 +39,12 @@ enum Part {
     ///
     /// Reads DATA/labels.csv (columns image, patient, split and the 14 findings of NIH ChestX-ray14
     /// as 0 or 1; split is train, test or findings_test) and DATA/images. A tenth of the patients
-    /// of `train` is kept back for calibration and thresholds, so some 50 are needed. NIH's own table of all radiographs,
-    /// Data_Entry_2017_v2020.csv (or .csv.gz) there or in DATA/metadata, teaches age, sex, view, what
-    /// a patient's other radiographs show and how findings go together. Writes encoder.safetensors,
-    /// encoder.toml and log.jsonl (a line an epoch). A run that was stopped goes on from its last
-    /// epoch when started again with the same settings.
+    /// of `train`, at least one, is kept back for calibration and thresholds; some 50 patients are
+    /// enough. NIH's own table of all radiographs, Data_Entry_2017_v2020.csv (or .csv.gz) there or
+    /// in DATA/metadata, teaches age, sex, view, what a patient's other radiographs show and how
+    /// findings go together. Writes encoder.safetensors, encoder.toml and log.jsonl (a line an
+    /// epoch). A run that was stopped goes on from its last epoch when started again with the same
+    /// settings.
     Encoder(EncoderArguments),
     /// Train a small LLaMA and its tokenizer on summaries that the project's grammar writes, or the
     /// language model of a model directory on pairs.

@@ -56,8 +56,8 @@ pub struct Table {
 /// Reads a table whose images lie in a folder.
 ///
 /// # Errors
-/// An unreadable table, one without the columns above or with one of them twice, a cell that is no label, or an image that is
-/// not there.
+/// An unreadable table, one without the columns above or with one of them twice, a cell that is no
+/// label, or an image that is not there.
 pub fn read(path: &Path, images: &Path, choice: &Choice) -> Result<Table, EvaluateError> {
     let wrong = |reason: String| EvaluateError::Table { path: path.to_owned(), reason };
     let mut reader = csv::Reader::from_path(path).map_err(|e| wrong(e.to_string()))?;

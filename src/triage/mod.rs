@@ -3,8 +3,8 @@
 //! Comes in: the rules and routes of the configuration, and [`Facts`] of a study. Goes out: a
 //! [`Verdict`], with why each rule fired or not. Promises: every condition is compiled, and
 //! every part of it tried, before the node starts, so none can name what does not exist, compare a
-//! value with what it can never be, or fail on just the studies that it is for; a condition that fails on a study counts as not met and says so; no state is kept.
-//! May use: `vocabulary`, `object`, `config`, `spool` (who sent), `radiograph` (age), `findings`.
+//! value with what it can never be, or fail on just the studies that it is for; one that fails on a
+//! study all the same counts as not met, and the verdict names it; no state is kept. May use: `vocabulary`, `object`, `config`, `spool` (who sent), `radiograph` (age), `findings`.
 
 mod condition;
 mod facts;

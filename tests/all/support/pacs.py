@@ -1,8 +1,8 @@
 """A PACS that misbehaves as told.
 
 pacs.py FOLDER CLASSES: prints its port, and then a JSON line an object. FOLDER/status holds what
-it answers from now on: a DIMSE status in hexadecimal and its own words on it, or "hang". CLASSES: the storage classes that
-it takes, comma-separated UIDs.
+it answers from now on: a DIMSE status in hexadecimal and its own words on it, or "hang". CLASSES:
+the storage classes that it takes, comma-separated UIDs.
 """
 
 import hashlib
