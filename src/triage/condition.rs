@@ -1,12 +1,12 @@
 //! A condition: an expression of CEL, the Common Expression Language (<https://cel.dev>), over
 //! `study`, `findings`, `priority` and `sender`.
 
-use cel::common::ast::{CallExpr, EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{CallExpr, Expr, IdedExpr};
 use cel::{Context, Program, Value};
 use serde_json::Value as Json;
 
 use super::facts::Facts;
-use super::names::path;
+use super::names::{members, path, steps, variables};
 use super::trial::Trial;
 use super::values::{Kind, impossible, mismatched};
 use crate::vocabulary::Priority;
@@ -149,26 +149,15 @@ impl Names<'_> {
                 target.iter().try_for_each(|target| self.check(target))?;
                 args.iter().try_for_each(|argument| self.check(argument))
             }
-            Expr::Select(select) => self.check(&select.operand),
-            Expr::List(list) => list.elements.iter().try_for_each(|element| self.check(element)),
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    self.check(&entry.key)?;
-                    self.check(&entry.value)
-                }
-                EntryExpr::StructField(field) => self.check(&field.value),
-            }),
             Expr::Comprehension(inner) => {
                 self.check(&inner.iter_range)?;
                 let before = self.bound.len();
-                self.bound.extend([inner.iter_var.clone(), inner.accu_var.clone()]);
-                self.bound.extend(inner.iter_var2.clone());
-                let parts = [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result];
-                let checked = parts.into_iter().try_for_each(|part| self.check(part));
+                self.bound.extend(variables(inner));
+                let checked = steps(inner).into_iter().try_for_each(|step| self.check(step));
                 self.bound.truncate(before);
                 checked
             }
-            Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => Ok(()),
+            other => members(other).into_iter().try_for_each(|member| self.check(member)),
         }
     }
 

@@ -1,7 +1,7 @@
-//! How a condition names a value.
+//! How a condition names a value, and what its expressions are made of.
 
 use cel::common::ast::operators::INDEX;
-use cel::common::ast::{Expr, IdedExpr, LiteralValue};
+use cel::common::ast::{ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue};
 
 /// A selection, by a full stop or by `["name"]`.
 pub(super) struct Selected<'a> {
@@ -36,4 +36,31 @@ pub(super) fn path(expression: &IdedExpr) -> Option<Vec<(String, u64)>> {
     let mut path = path(selected.of)?;
     path.push((selected.name.to_owned(), selected.id));
     Some(path)
+}
+
+/// The parts of an expression that is no call and no macro.
+pub(super) fn members(expression: &Expr) -> Vec<&IdedExpr> {
+    match expression {
+        Expr::Select(select) => vec![&*select.operand],
+        Expr::List(list) => list.elements.iter().collect(),
+        Expr::Map(map) => map.entries.iter().flat_map(|entry| of_entry(&entry.expr)).collect(),
+        _ => vec![],
+    }
+}
+
+fn of_entry(entry: &EntryExpr) -> Vec<&IdedExpr> {
+    match entry {
+        EntryExpr::MapEntry(entry) => vec![&entry.key, &entry.value],
+        EntryExpr::StructField(field) => vec![&field.value],
+    }
+}
+
+/// What a macro evaluates for each element that it goes through.
+pub(super) fn steps(inner: &ComprehensionExpr) -> [&IdedExpr; 4] {
+    [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result]
+}
+
+/// The variables that hold within a macro.
+pub(super) fn variables(inner: &ComprehensionExpr) -> impl Iterator<Item = String> {
+    [&inner.iter_var, &inner.accu_var].into_iter().chain(&inner.iter_var2).cloned()
 }

@@ -2,11 +2,12 @@
 //! evaluated on few studies, and must not fail on just those.
 
 use cel::common::ast::operators::{CONDITIONAL, LOGICAL_AND, LOGICAL_NOT, LOGICAL_OR};
-use cel::common::ast::{CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr};
+use cel::common::ast::{CallExpr, ComprehensionExpr, Expr, IdedExpr};
 use cel::{Context, ExecutionError, Value};
 
 use super::condition::{context, kind};
 use super::facts::{Facts, FindingFacts, SenderFacts, StudyFacts};
+use super::names::{members, steps, variables};
 use crate::vocabulary::Priority;
 
 /// A part that fails on every study, or gives what cannot stand there.
@@ -85,27 +86,16 @@ impl Trial {
                 }
                 args.iter().try_for_each(|argument| self.value(argument))
             }
-            Expr::Select(select) => self.value(&select.operand),
-            Expr::List(list) => list.elements.iter().try_for_each(|element| self.value(element)),
-            Expr::Map(map) => map.entries.iter().try_for_each(|entry| match &entry.expr {
-                EntryExpr::MapEntry(entry) => {
-                    self.value(&entry.key)?;
-                    self.value(&entry.value)
-                }
-                EntryExpr::StructField(field) => self.value(&field.value),
-            }),
             Expr::Comprehension(inner) => self.comprehension(inner),
-            Expr::Ident(_) | Expr::Literal(_) | Expr::Struct(_) | Expr::Unspecified => Ok(()),
+            other => members(other).into_iter().try_for_each(|member| self.value(member)),
         }
     }
 
     fn comprehension(&mut self, inner: &ComprehensionExpr) -> Result<(), Failing> {
         self.value(&inner.iter_range)?;
         let before = self.bound.len();
-        self.bound.extend([inner.iter_var.clone(), inner.accu_var.clone()]);
-        self.bound.extend(inner.iter_var2.clone());
-        let parts = [&inner.accu_init, &inner.loop_cond, &inner.loop_step, &inner.result];
-        let tried = parts.into_iter().try_for_each(|part| self.value(part));
+        self.bound.extend(variables(inner));
+        let tried = steps(inner).into_iter().try_for_each(|step| self.value(step));
         self.bound.truncate(before);
         tried
     }

@@ -14,10 +14,8 @@ use super::{data, text, train, train_encoder, trained};
 const SMALL: [&str; 11] =
     ["encoder", "--epochs", "1", "--size", "28", "--width", "8", "--depths", "1", "--batch", "8"];
 /// Of a small language model's.
-const LANGUAGE: [&str; 13] = [
+const LANGUAGE: [&str; 11] = [
     "lm",
-    "--epochs",
-    "1",
     "--summaries",
     "16",
     "--pieces",
@@ -29,6 +27,8 @@ const LANGUAGE: [&str; 13] = [
     "--heads",
     "2",
 ];
+
+const ONCE: [&str; 2] = ["--epochs", "1"];
 
 /// A data folder, and where runs may go.
 fn folders() -> (TempDir, PathBuf, PathBuf) {
@@ -166,7 +166,8 @@ fn other_rates_labels_or_pictures_are_other_settings() {
     trained(&[&SMALL[..], &places].concat());
     let language = out.join("language");
     let place = ["--out", text(&language)];
-    trained(&[&LANGUAGE[..], &place].concat());
+    trained(&[&LANGUAGE[..], &ONCE, &place].concat());
+    let place = [&ONCE[..], &place].concat();
     refused(&LANGUAGE, &[&place[..], &["--rate", "0.1"]].concat(), &["other settings", "rate"]);
     let with_data = [&place[..], &["--data", text(&data)]].concat();
     refused(&LANGUAGE, &with_data, &["other settings", "label_sets"]);
@@ -228,9 +229,17 @@ fn trained_weights_can_be_read_by_whoever_can_read_the_log() {
     let places = ["--data", text(&data), "--out", text(&out)];
     trained(&[&SMALL[..], &places].concat());
     let language = out.join("language");
-    trained(&[&LANGUAGE[..], &["--out", text(&language)]].concat());
+    trained(&[&LANGUAGE[..], &ONCE, &["--out", text(&language)]].concat());
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode();
     let log = mode(&out.join("log.jsonl"));
     assert_eq!(mode(&out.join("encoder.safetensors")), log);
     assert_eq!(mode(&language.join("language.safetensors")), log);
+}
+
+#[test]
+fn a_training_that_diverges_says_so_and_writes_no_model() {
+    let (_dir, _data, out) = folders();
+    let fast = ["--epochs", "20", "--rate", "1000000", "--out", text(&out)];
+    refused(&LANGUAGE, &fast, &["diverged", "--rate"]);
+    assert!(!out.join("language.safetensors").exists());
 }
