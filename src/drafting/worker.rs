@@ -179,15 +179,12 @@ async fn job(drafting: &Arc<Drafting>, lease: DraftLease) -> Result<(), SpoolErr
 
 /// Hands a draft to the spool, and tells of it.
 async fn kept(drafting: &Drafting, lease: DraftLease, drafted: Drafted) -> Result<(), SpoolError> {
-    let (spool, audit) = (drafting.spool.clone(), drafting.audit.clone());
+    let audit = drafting.audit.clone();
     let model = drafting.engine.identity().name.clone();
+    let patient_id = drafted.caption.as_ref().map(|caption| caption.patient_id.clone());
     blocking(move || {
-        let uid = lease.study.clone();
+        let (uid, patient_id) = (lease.study.clone(), patient_id.unwrap_or_default());
         lease.drafted(drafted)?;
-        let patient_id = spool.patient_id(&uid).unwrap_or_else(|error| {
-            warn!(%error, study = %uid, "the audit trail lacks a patient's ID");
-            PatientText::default()
-        });
         audit.record(&Event::Drafted { study: audit::Study { uid, patient_id }, model });
         Ok(())
     })
